@@ -1,0 +1,6 @@
+"""``python -m superscale``."""
+
+from superscale.cli.main import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""Patches -> an endless stream of batches that can start at any image, the same whatever the number of processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from superscale.data.degrade import bicubic_patch
+from superscale.data.pairs import PatchPlan
+from superscale.image.pixels import to_float
+from superscale.image.resize import Rounding
+
+
+@dataclass(frozen=True)
+class RawBatch:
+    """Patches as they leave the disk, uint8 (B, H, W, 3): a stored pair, or (``low_res`` None) high-res with its context."""
+
+    numbers: tuple[int, ...]
+    symmetries: tuple[int, ...]
+    low_res: Tensor | None
+    high_res: Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """float32 in [0, 1] on the training device: ``low_res`` (B, 3, p, p), ``high_res`` (B, 3, p*scale, p*scale)."""
+
+    numbers: tuple[int, ...]
+    low_res: Tensor
+    high_res: Tensor
+
+
+def batch_numbers(start: int, batch: int, rank: int = 0, world_size: int = 1) -> tuple[int, ...]:
+    """The images of one step on one rank: all ranks together take ``start .. start + batch*world_size``, in strides."""
+    return tuple(start + rank + world_size * index for index in range(batch))
+
+
+def load_batch(plan: PatchPlan, numbers: tuple[int, ...], stored_low_res: bool) -> RawBatch:
+    """Read patches from the pack."""
+    places = [plan.place(number) for number in numbers]
+    symmetries = tuple(place.symmetry for place in places)
+    if stored_low_res:
+        pairs = [plan.stored_pair(place) for place in places]
+        low_res = torch.from_numpy(np.stack([low for low, _ in pairs]))
+        return RawBatch(numbers, symmetries, low_res, torch.from_numpy(np.stack([high for _, high in pairs])))
+    high_res = np.stack([plan.high_res_with_context(place) for place in places])
+    return RawBatch(numbers, symmetries, None, torch.from_numpy(high_res))
+
+
+def stream(
+    plan: PatchPlan, *, start: int, batch: int, rank: int = 0, world_size: int = 1, stored_low_res: bool = False
+) -> Iterator[RawBatch]:
+    """Batches for ever, from image ``start`` on; the next one is read while the caller works on this one."""
+    with ThreadPoolExecutor(1, thread_name_prefix="loader") as reader:
+        upcoming = reader.submit(load_batch, plan, batch_numbers(start, batch, rank, world_size), stored_low_res)
+        while True:
+            ready = upcoming.result()
+            start += batch * world_size
+            numbers = batch_numbers(start, batch, rank, world_size)
+            upcoming = reader.submit(load_batch, plan, numbers, stored_low_res)
+            yield ready
+
+
+def to_device(raw: RawBatch, device: torch.device, scale: int, rounding: Rounding) -> Batch:
+    """Move a batch, reduce it there if its low-res was not stored, then turn and flip both alike."""
+    high_res = raw.high_res.to(device, non_blocking=True).permute(0, 3, 1, 2)
+    if raw.low_res is None:
+        low_res, high_res = bicubic_patch(high_res, scale, rounding)
+    else:
+        low_res = raw.low_res.to(device, non_blocking=True).permute(0, 3, 1, 2)
+    return Batch(raw.numbers, to_float(turned(low_res, raw.symmetries)), to_float(turned(high_res, raw.symmetries)))
+
+
+def turned(planes: Tensor, symmetries: tuple[int, ...]) -> Tensor:
+    """Square patches (B, C, S, S), each under one of the square's 8 symmetries: 0-3 quarter turns, 4-7 those of the mirror image."""
+    patches = []
+    for patch, symmetry in zip(planes, symmetries, strict=True):
+        mirrored = patch.flip(-1) if symmetry >= 4 else patch
+        patches.append(torch.rot90(mirrored, symmetry % 4, (-2, -1)))
+    return torch.stack(patches)

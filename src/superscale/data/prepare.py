@@ -1,0 +1,134 @@
+"""A folder of photographs -> a pack of sub-images, as EDSR's and ESRGAN's authors cut DIV2K, so that training reads only what it uses."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from superscale.data.pack import HIGH_RES, LOW_RES, MANIFEST, Manifest, Tile
+from superscale.data.synthetic import synthetic_picture
+from superscale.errors import DataError, ImageError
+from superscale.image.io import list_images, over_white, read_image, write_bytes
+from superscale.image.region import Region
+from superscale.image.resize import imresize
+
+LowRes = Literal["none", "double", "uint8"]
+Progress = Callable[[int, int], None]
+Photo = tuple[str, str, NDArray[np.uint8]]
+
+
+def prepare(
+    source: Path | str,
+    output: Path | str,
+    *,
+    tile_px: int = 512,
+    scale: int = 4,
+    low_res: LowRes = "none",
+    progress: Progress | None = None,
+) -> Manifest:
+    """Cut every photo below ``source`` into sub-images of at most ``tile_px`` and pack them into the new folder ``output``.
+
+    Sides are cropped to a multiple of ``scale`` (upper left kept). ``low_res`` also stores their bicubic reductions, in that
+    rounding. A damaged photo is left out and listed in the manifest's ``skipped``; no usable photo at all is a DataError.
+    The folder appears under its name only when it is whole.
+    """
+    source, output = Path(source), Path(output)
+    if not source.is_dir():
+        raise DataError(f"{source}: expected a folder of photographs")
+    paths = list_images(source)
+    if not paths:
+        raise DataError(f"{source}: no photographs (.png, .jpg, .webp, .tiff) in this folder or below it")
+    skipped: list[tuple[str, str]] = []
+    photos = _read_all(paths, source, skipped, progress)
+    return _pack(photos, output, tile_px, scale, low_res, skipped, str(source))
+
+
+def prepare_synthetic(output: Path | str, *, count: int = 64, side_px: int = 128, scale: int = 4) -> Manifest:
+    """A pack of drawn pictures, for `smoke` and for tests."""
+    pictures = (synthetic_picture(number, side_px) for number in range(count))
+    photos = ((f"synthetic-{number}", _sha256(pixels.tobytes()), pixels) for number, pixels in enumerate(pictures))
+    return _pack(photos, Path(output), side_px, scale, "none", [], "synthetic")
+
+
+def _read_all(paths: list[Path], source: Path, skipped: list[tuple[str, str]], progress: Progress | None) -> Iterator[Photo]:
+    for number, path in enumerate(paths, start=1):
+        name = path.relative_to(source).as_posix()
+        try:
+            data = path.read_bytes()
+            pixels = over_white(read_image(data)).pixels
+        except (ImageError, OSError) as error:
+            skipped.append((name, str(error).removeprefix("<bytes>: ")))
+        else:
+            yield name, _sha256(data), np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+        if progress is not None:
+            progress(number, len(paths))
+
+
+def _pack(
+    photos: Iterable[Photo],
+    output: Path,
+    tile_px: int,
+    scale: int,
+    low_res: LowRes,
+    skipped: list[tuple[str, str]],
+    source: str,
+) -> Manifest:
+    if tile_px < scale:
+        raise DataError(f"tile_px must be at least the scale {scale}, got {tile_px}")
+    if output.exists():
+        raise DataError(f"{output}: exists already; remove it or choose another folder")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=f".{output.name}-", suffix=".part", dir=output.parent))
+    try:
+        tiles: list[Tile] = []
+        with open(building / HIGH_RES, "wb") as high_file, open(building / LOW_RES, "wb") as low_file:
+            for name, digest, pixels in photos:
+                for region in tile_regions(pixels.shape[0], pixels.shape[1], tile_px, scale):
+                    high_res = np.ascontiguousarray(region.of_pixels(pixels))
+                    high_file.write(high_res.data)
+                    if low_res != "none":
+                        low_file.write(np.ascontiguousarray(imresize(high_res, 1 / scale, rounding=low_res)).data)
+                    tiles.append(Tile(name, digest, region.top, region.left, region.height, region.width))
+            for file in (high_file, low_file):
+                file.flush()
+                os.fsync(file.fileno())
+        if low_res == "none":
+            (building / LOW_RES).unlink()
+        if not tiles:
+            reasons = "; ".join(f"{name}: {why}" for name, why in skipped[:3])
+            raise DataError(f"{source}: not one usable photograph ({reasons or f'all smaller than {scale} pixels'})")
+        manifest = Manifest(scale, low_res, tuple(tiles), tuple(skipped))
+        write_bytes(building / MANIFEST, manifest.to_json().encode())
+        building.chmod(0o755)
+        os.replace(building, output)
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+    return manifest
+
+
+def tile_regions(height: int, width: int, tile_px: int, scale: int) -> list[Region]:
+    """Cover a photo with sub-images of at most ``tile_px``, nearly equal and without overlap, sides multiples of ``scale``."""
+    rows, columns = _cuts(height, tile_px, scale), _cuts(width, tile_px, scale)
+    return [
+        Region(top, left, bottom - top, right - left) for top, bottom in pairwise(rows) for left, right in pairwise(columns)
+    ]
+
+
+def _cuts(length: int, tile_px: int, scale: int) -> list[int]:
+    units = length // scale
+    parts = -(-units // max(tile_px // scale, 1))
+    return [units * part // parts * scale for part in range(parts + 1)] if parts else []
+
+
+def _sha256(data: Any) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,83 @@
+"""Every error a user can meet.
+
+::
+
+    SuperscaleError
+    ├── UsageError            an argument that cannot be right (exit 2)
+    │   ├── RecipeError       a recipe with an unknown key or a contradiction
+    │   └── UnknownNameError  no such model, recipe or metric; says what is nearest
+    ├── ImageError            a picture that cannot be read or written
+    ├── DataError             a folder of pictures that cannot be trained or measured on
+    ├── ModelError            a model file that cannot be loaded
+    ├── CheckpointError       a training state that cannot be saved or resumed
+    ├── TrainingError         a run that cannot go on
+    ├── OutOfMemoryError      the device is full; a smaller tile may fit
+    ├── MissingExtraError     a command needs an optional dependency; says what to install
+    └── Cancelled             the caller asked to stop
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class SuperscaleError(Exception):
+    """Base of every error this package raises on purpose. Its text says what was expected, what was got and the way out."""
+
+
+class UsageError(SuperscaleError):
+    """An argument that cannot be right."""
+
+
+class RecipeError(UsageError):
+    """A recipe with an unknown key, a wrong type or a contradiction."""
+
+
+class UnknownNameError(UsageError):
+    """A name that is not in a table: what was meant, and what there is."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = list(known)
+        super().__init__(f"unknown {kind} {name!r}{did_you_mean(name, names)}; there is: {', '.join(names)}")
+
+
+class ImageError(SuperscaleError):
+    """A picture that cannot be read or written."""
+
+
+class DataError(SuperscaleError):
+    """A folder of pictures that cannot be trained or measured on."""
+
+
+class ModelError(SuperscaleError):
+    """A model file that cannot be loaded."""
+
+
+class CheckpointError(SuperscaleError):
+    """A training state that cannot be saved or resumed."""
+
+
+class TrainingError(SuperscaleError):
+    """A training run that cannot go on."""
+
+
+class OutOfMemoryError(SuperscaleError):
+    """The device is full; a smaller tile may fit."""
+
+
+class MissingExtraError(SuperscaleError):
+    """An optional dependency is needed and not installed."""
+
+    def __init__(self, purpose: str, extra: str) -> None:
+        super().__init__(f"{purpose} needs an extra: pip install 'superscale[{extra}]'")
+
+
+class Cancelled(SuperscaleError):
+    """The caller asked to stop."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """ " (did you mean 'x'?)" for the nearest known name, or nothing when none is near."""
+    near = get_close_matches(name, list(known), n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""

@@ -1,0 +1,1 @@
+"""What a picture is: files, pixels, colour, size. No networks here."""

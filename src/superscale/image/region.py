@@ -1,0 +1,78 @@
+"""Rectangles on the pixel grid: the arithmetic that data and tiling share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from superscale.errors import UsageError
+
+Pixels = TypeVar("Pixels")
+
+
+@dataclass(frozen=True)
+class Region:
+    """``height`` x ``width`` pixels whose upper left one is (``top``, ``left``)."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    @property
+    def bottom(self) -> int:
+        return self.top + self.height
+
+    @property
+    def right(self) -> int:
+        return self.left + self.width
+
+    def scaled(self, factor: int) -> Region:
+        """The same place in a picture ``factor`` times larger."""
+        return Region(self.top * factor, self.left * factor, self.height * factor, self.width * factor)
+
+    def grown(self, margin: int, height: int, width: int) -> Region:
+        """With ``margin`` pixels more on every side, as far as a picture of ``height`` x ``width`` has them."""
+        top, left = max(self.top - margin, 0), max(self.left - margin, 0)
+        bottom, right = min(self.bottom + margin, height), min(self.right + margin, width)
+        return Region(top, left, bottom - top, right - left)
+
+    def within(self, outer: Region) -> Region:
+        """The same place in coordinates of ``outer``."""
+        return Region(self.top - outer.top, self.left - outer.left, self.height, self.width)
+
+    def of(self, planes: Any) -> Any:
+        """A view of these pixels in planes (..., H, W)."""
+        return planes[..., self.top : self.bottom, self.left : self.right]
+
+    def of_pixels(self, pixels: Any) -> Any:
+        """A view of these pixels in a picture (H, W) or (H, W, C)."""
+        return pixels[self.top : self.bottom, self.left : self.right]
+
+
+def crop_to_multiple(pixels: NDArray[Any], multiple: int) -> NDArray[Any]:
+    """The upper left part of (H, W[, C]) whose sides divide by ``multiple``, as the benchmark protocols crop."""
+    height, width = (side // multiple * multiple for side in pixels.shape[:2])
+    if height < 1 or width < 1:
+        raise UsageError(f"a picture of {pixels.shape[1]}x{pixels.shape[0]} is smaller than {multiple}x{multiple}")
+    return pixels[:height, :width]
+
+
+def mirrored_patch(pixels: NDArray[Any], region: Region) -> NDArray[Any]:
+    """The pixels of a region that may reach over the border, where the picture is mirrored, edge sample included."""
+    height, width = pixels.shape[:2]
+    if region.top >= 0 and region.left >= 0 and region.bottom <= height and region.right <= width:
+        inside: NDArray[Any] = region.of_pixels(pixels)
+        return inside
+    rows = _mirror(np.arange(region.top, region.bottom), height)
+    columns = _mirror(np.arange(region.left, region.right), width)
+    patch: NDArray[Any] = pixels[rows[:, None], columns]
+    return patch
+
+
+def _mirror(index: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+    folded = index % (2 * length)
+    return np.where(folded < length, folded, 2 * length - 1 - folded)

@@ -1,0 +1,59 @@
+"""What runs a network: tensor -> tensor, with a full device as a typed error."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from superscale.errors import OutOfMemoryError, UsageError
+from superscale.networks.contract import Contract, Generator
+
+Precision = Literal["auto", "fp32", "fp16", "bf16"]
+DTYPES: dict[str, torch.dtype | None] = {"auto": None, "fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto``: the first GPU if there is one, else the CPU. Raises UsageError for a device that is not there."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"unknown device {name!r}; expected auto, cpu, cuda, cuda:1 or mps") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"no device {name}: this machine has {torch.cuda.device_count()} CUDA devices; use --device cpu")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("no mps device on this machine; use --device cpu")
+    return device
+
+
+class TorchBackend:
+    """A generator on a device, in a precision."""
+
+    def __init__(self, generator: Generator, device: torch.device, precision: Precision = "auto") -> None:
+        if precision not in DTYPES:
+            raise UsageError(f"precision must be one of {', '.join(DTYPES)}, got {precision!r}")
+        self.device, self.dtype = device, DTYPES[precision]
+        self.generator: Generator = generator.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def contract(self) -> Contract:
+        return self.generator.contract
+
+    def __call__(self, low_res: Tensor) -> Tensor:
+        """(B, C, h, w) in [0, 1] on any device -> float32 (B, C, h*scale, w*scale) on the CPU. Raises OutOfMemoryError."""
+        try:
+            with torch.inference_mode(), torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
+                given = low_res.to(self.device).contiguous(memory_format=torch.channels_last)
+                super_res: Tensor = self.generator(given)
+                return super_res.float().cpu()
+        except torch.OutOfMemoryError as error:
+            raise OutOfMemoryError(f"{self.device} is full at a tile of {tuple(low_res.shape[-2:])} pixels") from error
+        except RuntimeError as error:
+            if "not enough memory" in str(error) or "can't allocate memory" in str(error):
+                raise OutOfMemoryError(f"no memory for a tile of {tuple(low_res.shape[-2:])} pixels") from error
+            raise

@@ -1,0 +1,164 @@
+"""`Upscaler`: one picture in, the same kind of picture out, larger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, Protocol, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from superscale.errors import Cancelled, OutOfMemoryError, UsageError
+from superscale.image.io import Image, PillowPicture, decode, read_image, to_pillow
+from superscale.image.pixels import to_float, to_pixels
+from superscale.image.resize import resize_to
+from superscale.inference.backends import Precision, TorchBackend, pick_device
+from superscale.inference.tiling import upscale_tiled
+from superscale.weights.checkpoint import Model
+from superscale.weights.store import default_model, find_model
+
+Array = NDArray[Any]
+Progress = Callable[[int, int], None]
+
+# Input pixels a side that keep a tile of every network here well under a gigabyte in fp32.
+AUTO_TILE_PX = 192
+# Beyond this the receptive field of the deep networks holds almost nothing any more.
+AUTO_OVERLAP_PX = 40
+SMALLEST_TILE_PX = 16
+RGB = 3
+
+
+class Cancel(Protocol):
+    """Anything like threading.Event."""
+
+    def is_set(self) -> bool: ...
+
+
+class Upscaler:
+    """Enlarges pictures with one network; thread-safe.
+
+    ``model``: a bundled name or a path to a model file; the default is the best bundled one. ``scale``: any factor, the
+    network's own by default; another one is reached by exact resizing afterwards. ``tile``: input pixels a side, "auto", or 0
+    for the whole picture. ``progress(tiles_done, tiles)`` is called after every tile; when ``cancel`` is set, `Cancelled` is raised.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Model | None = None,
+        *,
+        scale: float | None = None,
+        device: str = "auto",
+        precision: Precision = "auto",
+        tile: int | Literal["auto"] = "auto",
+        overlap: int | Literal["auto"] = "auto",
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> None:
+        if scale is not None and not 0 < scale <= 64:
+            raise UsageError(f"scale must be between 0 and 64, got {scale}")
+        self.model = model if isinstance(model, Model) else find_model(model or default_model())
+        self.backend = TorchBackend(self.model.generator, pick_device(device), precision)
+        self.contract = self.backend.contract
+        self.scale = self.contract.scale if scale is None else scale
+        self.tile_px, self.overlap_px = self._tile(tile), self._overlap(overlap)
+        self.shrink_tiles = tile == "auto"
+        self.progress, self.cancel = progress, cancel
+
+    def _tile(self, tile: int | str) -> int:
+        if tile == "auto":
+            return AUTO_TILE_PX
+        if not isinstance(tile, int) or tile < 0:
+            raise UsageError(f"tile must be 'auto', 0 or a number of pixels, got {tile!r}")
+        return tile
+
+    def _overlap(self, overlap: int | str) -> int:
+        if overlap == "auto":
+            return min(self.contract.receptive_field_px, AUTO_OVERLAP_PX)
+        if not isinstance(overlap, int) or overlap < 0:
+            raise UsageError(f"overlap must be 'auto' or a number of pixels, got {overlap!r}")
+        return overlap
+
+    @overload
+    def __call__(self, picture: str | Path | PillowPicture) -> PillowPicture: ...
+    @overload
+    def __call__(self, picture: Tensor) -> Tensor: ...
+    @overload
+    def __call__(self, picture: Array) -> Array: ...
+
+    def __call__(self, picture: Any) -> Any:
+        """Path -> PIL picture; PIL -> PIL; array (H, W[, C]) -> array; tensor (B, C, H, W) -> tensor: same kind, type and device.
+
+        Integer samples are uint8 or uint16; floats lie in [0, 1]. C is 1 (grey) or 3 (RGB), for paths and PIL also with alpha.
+        """
+        if isinstance(picture, str | Path):
+            return to_pillow(self.enlarge(read_image(picture)))
+        if isinstance(picture, PillowPicture):
+            return to_pillow(self.enlarge(decode(picture)))
+        if isinstance(picture, Tensor):
+            return self._tensor(picture)
+        if isinstance(picture, np.ndarray):
+            if picture.ndim == 2:
+                return self.pixels(picture[..., None])[..., 0]
+            return self.pixels(picture)
+        raise UsageError(f"expected a path, a PIL picture, an array or a tensor, got {type(picture).__name__}")
+
+    def enlarge(self, image: Image) -> Image:
+        """Image -> Image: grey stays grey; alpha is enlarged bicubically; metadata is kept."""
+        pixels = self.pixels(image.pixels)
+        height, width = pixels.shape[:2]
+        alpha = None if image.alpha is None else resize_to(image.alpha, height, width)
+        return image.with_pixels(pixels, alpha)
+
+    def pixels(self, pixels: Array) -> Array:
+        """(H, W, C), C = 1 or 3, uint8, uint16 or float -> the same, larger."""
+        if pixels.ndim != 3 or pixels.shape[2] not in (1, RGB) or 0 in pixels.shape:
+            raise UsageError(f"expected a picture (H, W, 1) or (H, W, 3), got {pixels.shape}")
+        height, width = (max(1, int(side * self.scale + 0.5)) for side in pixels.shape[:2])
+        enlarged = self._tiled(pixels)
+        return enlarged if enlarged.shape[:2] == (height, width) else resize_to(enlarged, height, width)
+
+    def _tiled(self, pixels: Array) -> Array:
+        tile_px = self.tile_px
+        while True:
+            try:
+                return upscale_tiled(pixels, self._one_tile, self.contract.scale, tile_px, self.overlap_px, self._report)
+            except OutOfMemoryError:
+                size = tile_px or max(pixels.shape[:2])
+                if not self.shrink_tiles or size <= SMALLEST_TILE_PX:
+                    raise
+                # Start over: no tile of the failed attempt is kept.
+                tile_px = size // 2
+
+    def _report(self, done: int, total: int) -> None:
+        if self.progress is not None:
+            self.progress(done, total)
+
+    def _one_tile(self, pixels: Array) -> Array:
+        if self.cancel is not None and self.cancel.is_set():
+            raise Cancelled("cancelled")
+        planes = to_float(pixels)
+        grey = planes.shape[0] == 1
+        padded = _padded(planes.expand(RGB, -1, -1), self.contract.multiple_of)
+        scale = self.contract.scale
+        super_res = self.backend(padded[None])[0, :, : planes.shape[1] * scale, : planes.shape[2] * scale]
+        return to_pixels(super_res.mean(dim=0, keepdim=True) if grey else super_res, pixels.dtype)
+
+    def _tensor(self, batch: Tensor) -> Tensor:
+        if batch.ndim != 4:
+            raise UsageError(f"expected a tensor (B, C, H, W), got shape {tuple(batch.shape)}")
+        plain = batch.detach().cpu()
+        arrays = (plain.float() if plain.is_floating_point() else plain).movedim(1, -1).numpy()
+        pictures = [self.pixels(array) for array in arrays]
+        stacked = torch.stack([torch.from_numpy(picture).movedim(-1, 0) for picture in pictures])
+        return stacked.to(batch.device, batch.dtype)
+
+
+def _padded(planes: Tensor, multiple: int) -> Tensor:
+    """Repeat the last row and column until both sides divide by ``multiple``."""
+    bottom, right = -planes.shape[-2] % multiple, -planes.shape[-1] % multiple
+    if not bottom and not right:
+        return planes
+    return torch.nn.functional.pad(planes[None], (0, right, 0, bottom), mode="replicate")[0]

@@ -1,0 +1,1 @@
+"""The papers' equations: tensors in, scalar out."""

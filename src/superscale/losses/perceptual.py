@@ -1,0 +1,126 @@
+"""Distance between the features a frozen VGG19 sees in two pictures (Ledig et al. 2017, eq. 5; Wang et al. 2018, §3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from superscale.errors import UnknownNameError, UsageError
+
+# Mean and deviation of ImageNet's RGB in [0, 1], which the published VGG19 was trained on.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureSpec:
+    """A VGG19-shaped encoder: features and convolutions of its five blocks, its padding, and how it takes RGB.
+
+    ``first``: "normalize" subtracts ImageNet's mean and divides by its deviation; "conv" is a learnt 1x1 convolution ``conv0``.
+    """
+
+    widths: tuple[int, ...] = (64, 128, 256, 512, 512)
+    convolutions: tuple[int, ...] = (2, 2, 4, 4, 4)
+    padding: Literal["zeros", "reflect"] = "zeros"
+    first: Literal["normalize", "conv"] = "normalize"
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """conv1_1, conv1_2, conv2_1, ... in order."""
+        return tuple(f"conv{block}_{n + 1}" for block, count in enumerate(self.convolutions, 1) for n in range(count))
+
+
+FEATURE_NETWORKS: dict[str, FeatureSpec] = {
+    # Simonyan and Zisserman 2015, configuration E.
+    "vgg19": FeatureSpec(),
+    # Collaborative Distillation (Wang et al. 2020): VGG19 up to conv5_1 at a quarter of the width.
+    "vgg19-distilled": FeatureSpec(
+        widths=(16, 32, 64, 128, 128), convolutions=(2, 2, 4, 4, 1), padding="reflect", first="conv"
+    ),
+    # The right shape and speed, untrained: for trying the machinery and for benchmarks.
+    "vgg19-random": FeatureSpec(),
+}
+
+
+class FeatureNetwork(nn.Module):
+    """The convolutions of a `FeatureSpec` as far as ``deepest``; parameters are frozen and named conv1_1, conv1_2, ..."""
+
+    def __init__(self, spec: FeatureSpec, deepest: str) -> None:
+        super().__init__()
+        if deepest not in spec.layers:
+            raise UnknownNameError("feature layer", deepest, spec.layers)
+        self.spec = spec
+        self.names = spec.layers[: spec.layers.index(deepest) + 1]
+        if spec.first == "conv":
+            self.conv0 = nn.Conv2d(3, 3, 1)
+        inputs = 3
+        for name in self.names:
+            width = spec.widths[int(name[4]) - 1]
+            self.add_module(name, nn.Conv2d(inputs, width, 3, padding=1, padding_mode=spec.padding))
+            inputs = width
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor(IMAGENET_DEVIATION).view(1, 3, 1, 1), persistent=False)
+        self.requires_grad_(False)
+
+    def forward(self, image: Tensor, layers: frozenset[str], after_activation: bool) -> dict[str, Tensor]:
+        """RGB (B, 3, H, W) in [0, 1] -> the named layers' features (B, F, H/2^(block-1), W/2^(block-1))."""
+        if self.spec.first == "conv":
+            features = self.conv0(image)
+        else:
+            features = (image - self.get_buffer("mean")) / self.get_buffer("deviation")
+        seen: dict[str, Tensor] = {}
+        for name in self.names:
+            if name.endswith("_1") and name != "conv1_1":
+                features = F.max_pool2d(features, 2)
+            before = self.get_submodule(name)(features)
+            features = F.relu(before)
+            if name in layers:
+                seen[name] = features if after_activation else before
+        return seen
+
+
+class PerceptualLoss(nn.Module):
+    """The weighted sum over layers of the mean distance of features; gradients reach ``super_res`` only.
+
+    ``layers``: name -> weight. ``after_activation``: SRGAN's choice; ESRGAN compares before (§3.3), where dark activations
+    still speak. ``distance``: "mse" (SRGAN, eq. 5) or "l1" (ESRGAN's published code).
+    """
+
+    def __init__(
+        self,
+        network: FeatureNetwork,
+        layers: Mapping[str, float],
+        *,
+        after_activation: bool,
+        distance: Literal["mse", "l1"] = "l1",
+    ) -> None:
+        super().__init__()
+        if not layers:
+            raise UsageError("a perceptual loss needs at least one layer, e.g. conv5_4")
+        for name in layers:
+            if name not in network.names:
+                raise UnknownNameError("feature layer", name, network.names)
+        self.network, self.layers, self.after_activation = network, dict(layers), after_activation
+        self.distance = {"mse": F.mse_loss, "l1": F.l1_loss}[distance]
+
+    def forward(self, super_res: Tensor, high_res: Tensor) -> Tensor:
+        """Two RGB batches (B, 3, H, W) in [0, 1] -> a scalar."""
+        wanted = frozenset(self.layers)
+        with torch.no_grad():
+            truth = self.network(high_res, wanted, self.after_activation)
+        seen = self.network(super_res, wanted, self.after_activation)
+        terms = [weight * self.distance(seen[name].float(), truth[name].float()) for name, weight in self.layers.items()]
+        return torch.stack(terms).sum()
+
+
+def deepest_layer(spec: FeatureSpec, layers: Mapping[str, float]) -> str:
+    """The last of the named layers. Raises UnknownNameError for one that the network does not have."""
+    for name in layers:
+        if name not in spec.layers:
+            raise UnknownNameError("feature layer", name, spec.layers)
+    return max(layers, key=spec.layers.index)

@@ -1,0 +1,54 @@
+"""SRVGGNetCompact, the small network of Real-ESRGAN's "general" and "anime video" models. Parameter names are the published ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from superscale.errors import UsageError
+from superscale.networks.contract import Contract, Generator
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompactConfig:
+    """``convolutions`` counts the feature convolutions between the first and the last, as the published ``num_conv`` does."""
+
+    scale: int = 4
+    channels: int = 3
+    features: int = 64
+    convolutions: int = 16
+
+    def __post_init__(self) -> None:
+        if self.scale < 1:
+            raise UsageError(f"SRVGGNetCompact enlarges by a whole factor from 1 on, got scale {self.scale}")
+
+
+class SRVGGNetCompact(Generator):
+    """(B, C, h, w) -> (B, C, h*scale, w*scale): plain convolutions at low resolution, one pixel shuffle, a residual to nearest."""
+
+    def __init__(self, config: CompactConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or CompactConfig()
+        layers: list[nn.Module] = [
+            nn.Conv2d(config.channels, config.features, 3, padding=1),
+            nn.PReLU(config.features),
+        ]
+        for _ in range(config.convolutions):
+            layers += [nn.Conv2d(config.features, config.features, 3, padding=1), nn.PReLU(config.features)]
+        layers.append(nn.Conv2d(config.features, config.channels * config.scale**2, 3, padding=1))
+        self.body = nn.ModuleList(layers)
+        self.contract = Contract(
+            scale=config.scale,
+            channels=config.channels,
+            multiple_of=1,
+            receptive_field_px=config.convolutions + 2,
+        )
+
+    def forward(self, low_res: Tensor) -> Tensor:
+        features = low_res
+        for layer in self.body:
+            features = layer(features)  # (B, F, h, w), at last (B, C*scale², h, w)
+        nearest = F.interpolate(low_res, scale_factor=self.config.scale, mode="nearest")
+        return F.pixel_shuffle(features, self.config.scale) + nearest

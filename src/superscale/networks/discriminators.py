@@ -1,0 +1,121 @@
+"""The judges: SRGAN's VGG-style discriminator (Ledig 2017, Fig. 4, bottom) and Real-ESRGAN's U-Net (Wang 2021, Fig. 6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from superscale.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class VGGStyleConfig:
+    """``batch_norm=True, spectral_norm=False`` is SRGAN's figure; the reverse steadies ESRGAN. ``patch_px``: the high-res patch."""
+
+    patch_px: int = 128
+    channels: int = 3
+    features: int = 64
+    hidden: int = 1024
+    batch_norm: bool = False
+    spectral_norm: bool = True
+
+    def __post_init__(self) -> None:
+        if self.batch_norm and self.spectral_norm:
+            raise UsageError("batch_norm and spectral_norm exclude each other: BN would undo the Lipschitz bound; choose one")
+        if self.patch_px < 1:
+            raise UsageError(f"patch_px must be positive, got {self.patch_px}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class UNetConfig:
+    """The published network by default."""
+
+    channels: int = 3
+    features: int = 64
+    patch_px: int = 128
+
+    def __post_init__(self) -> None:
+        if self.patch_px % 8:
+            raise UsageError(f"the U-Net halves three times: patch_px must be a multiple of 8, got {self.patch_px}")
+
+
+class VGGStyleDiscriminator(nn.Module):
+    """(B, C, patch_px, patch_px) -> logits (B, 1): eight convolutions, every second halves the picture, then two dense layers."""
+
+    def __init__(self, config: VGGStyleConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or VGGStyleConfig()
+        widths = [config.features * factor for factor in (1, 1, 2, 2, 4, 4, 8, 8)]
+        layers: list[nn.Module] = []
+        inputs, side = config.channels, config.patch_px
+        for number, width in enumerate(widths):
+            stride = 1 + number % 2
+            # The first layer has no batch norm (Fig. 4).
+            normalized = config.batch_norm and number > 0
+            layers.append(nn.Conv2d(inputs, width, 3, stride=stride, padding=1, bias=not normalized))
+            if normalized:
+                layers.append(nn.BatchNorm2d(width))
+            layers.append(nn.LeakyReLU(0.2))
+            inputs, side = width, -(-side // stride)
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Sequential(
+            nn.Flatten(), nn.Linear(inputs * side**2, config.hidden), nn.LeakyReLU(0.2), nn.Linear(config.hidden, 1)
+        )
+        _initialize(self, config.spectral_norm)
+
+    def forward(self, image: Tensor) -> Tensor:
+        if image.shape[-2:] != (self.config.patch_px, self.config.patch_px):
+            side = self.config.patch_px
+            raise UsageError(f"this discriminator was built for {side}x{side} patches, got {tuple(image.shape)}")
+        logits: Tensor = self.classifier(self.features(image))
+        return logits
+
+
+class UNetDiscriminator(nn.Module):
+    """(B, C, H, W) -> a logit for every pixel (B, 1, H, W); H and W divide by 8. Spectral norm on all but the outer convolutions."""
+
+    def __init__(self, config: UNetConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or UNetConfig()
+        width = config.features
+        self.conv0 = nn.Conv2d(config.channels, width, 3, padding=1)
+        self.conv1 = nn.Conv2d(width, width * 2, 4, stride=2, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(width * 2, width * 4, 4, stride=2, padding=1, bias=False)
+        self.conv3 = nn.Conv2d(width * 4, width * 8, 4, stride=2, padding=1, bias=False)
+        self.conv4 = nn.Conv2d(width * 8, width * 4, 3, padding=1, bias=False)
+        self.conv5 = nn.Conv2d(width * 4, width * 2, 3, padding=1, bias=False)
+        self.conv6 = nn.Conv2d(width * 2, width, 3, padding=1, bias=False)
+        self.conv7 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.conv8 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.conv9 = nn.Conv2d(width, 1, 3, padding=1)
+        for name in ("conv1", "conv2", "conv3", "conv4", "conv5", "conv6", "conv7", "conv8"):
+            _initialize(getattr(self, name), normalized=True)
+
+    def forward(self, image: Tensor) -> Tensor:
+        full = F.leaky_relu(self.conv0(image), 0.2)  # (B, F, H, W)
+        half = F.leaky_relu(self.conv1(full), 0.2)  # (B, 2F, H/2, W/2)
+        quarter = F.leaky_relu(self.conv2(half), 0.2)  # (B, 4F, H/4, W/4)
+        eighth = F.leaky_relu(self.conv3(quarter), 0.2)  # (B, 8F, H/8, W/8)
+        up = F.leaky_relu(self.conv4(_double(eighth)), 0.2) + quarter
+        up = F.leaky_relu(self.conv5(_double(up)), 0.2) + half
+        up = F.leaky_relu(self.conv6(_double(up)), 0.2) + full
+        logits: Tensor = self.conv9(F.leaky_relu(self.conv8(F.leaky_relu(self.conv7(up), 0.2)), 0.2))
+        return logits
+
+
+def _double(features: Tensor) -> Tensor:
+    return F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def _initialize(module: nn.Module, normalized: bool) -> None:
+    """He initialisation for LeakyReLU(0.2), then spectral normalisation where asked (Miyato et al. 2018)."""
+    for layer in list(module.modules()):
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, a=0.2)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+            if normalized:
+                spectral_norm(layer)

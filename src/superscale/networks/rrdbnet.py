@@ -1,0 +1,100 @@
+"""RRDBNet, the generator of ESRGAN (Wang et al. 2018, Fig. 3 and 4). Parameter names are the published ones (BasicSR's layout)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from superscale.errors import UsageError
+from superscale.networks.blocks import initialize_residual
+from superscale.networks.contract import Contract, Generator
+
+
+@dataclass(frozen=True, kw_only=True)
+class RRDBNetConfig:
+    """The paper's ×4 network by default. ×2 and ×1 pixel-unshuffle the input by 2 and 4 first, as the published ones do."""
+
+    scale: int = 4
+    channels: int = 3
+    features: int = 64
+    blocks: int = 23
+    growth_channels: int = 32
+    residual_scale: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.scale not in (1, 2, 4):
+            raise UsageError(f"RRDBNet enlarges by 1, 2 or 4, got scale {self.scale}")
+
+
+class ResidualDenseBlock(nn.Module):
+    """Fig. 4, "dense block": five convolutions, each reading all features before it, the sum scaled by beta."""
+
+    def __init__(self, features: int, growth_channels: int, residual_scale: float) -> None:
+        super().__init__()
+        self.residual_scale = residual_scale
+        self.conv1 = nn.Conv2d(features, growth_channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(features + growth_channels, growth_channels, 3, padding=1)
+        self.conv3 = nn.Conv2d(features + 2 * growth_channels, growth_channels, 3, padding=1)
+        self.conv4 = nn.Conv2d(features + 3 * growth_channels, growth_channels, 3, padding=1)
+        self.conv5 = nn.Conv2d(features + 4 * growth_channels, features, 3, padding=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        dense = features
+        for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
+            dense = torch.cat((dense, F.leaky_relu(conv(dense), 0.2)), dim=1)  # (B, F + i*G, h, w)
+        residual: Tensor = self.conv5(dense)
+        return features + self.residual_scale * residual
+
+
+class RRDB(nn.Module):
+    """Fig. 4, residual in residual dense block: three dense blocks, scaled by beta again."""
+
+    def __init__(self, features: int, growth_channels: int, residual_scale: float) -> None:
+        super().__init__()
+        self.residual_scale = residual_scale
+        self.rdb1 = ResidualDenseBlock(features, growth_channels, residual_scale)
+        self.rdb2 = ResidualDenseBlock(features, growth_channels, residual_scale)
+        self.rdb3 = ResidualDenseBlock(features, growth_channels, residual_scale)
+
+    def forward(self, features: Tensor) -> Tensor:
+        residual: Tensor = self.rdb3(self.rdb2(self.rdb1(features)))
+        return features + self.residual_scale * residual
+
+
+class RRDBNet(Generator):
+    """(B, C, h, w) -> (B, C, h*scale, w*scale), values in [0, 1] in and nominally out; h and w divide by 2 at ×2, by 4 at ×1."""
+
+    def __init__(self, config: RRDBNetConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or RRDBNetConfig()
+        self.unshuffle = 4 // config.scale
+        features = config.features
+        self.conv_first = nn.Conv2d(config.channels * self.unshuffle**2, features, 3, padding=1)
+        self.body = nn.Sequential(
+            *(RRDB(features, config.growth_channels, config.residual_scale) for _ in range(config.blocks))
+        )
+        self.conv_body = nn.Conv2d(features, features, 3, padding=1)
+        self.conv_up1 = nn.Conv2d(features, features, 3, padding=1)
+        self.conv_up2 = nn.Conv2d(features, features, 3, padding=1)
+        self.conv_hr = nn.Conv2d(features, features, 3, padding=1)
+        self.conv_last = nn.Conv2d(features, config.channels, 3, padding=1)
+        initialize_residual(self.body)
+        # In the grid of conv_first: 15 a block, 2 around them; conv_up1 at 1/2, the last three at 1/4 pixel, and the nearest sampling.
+        radius = 15 * config.blocks + 2 + 2
+        self.contract = Contract(
+            scale=config.scale,
+            channels=config.channels,
+            multiple_of=self.unshuffle,
+            receptive_field_px=(radius + 1) * self.unshuffle if self.unshuffle > 1 else radius,
+        )
+
+    def forward(self, low_res: Tensor) -> Tensor:
+        shallow = self.conv_first(F.pixel_unshuffle(low_res, self.unshuffle))  # (B, F, h, w)
+        features = shallow + self.conv_body(self.body(shallow))
+        features = F.leaky_relu(self.conv_up1(F.interpolate(features, scale_factor=2, mode="nearest")), 0.2)
+        features = F.leaky_relu(self.conv_up2(F.interpolate(features, scale_factor=2, mode="nearest")), 0.2)
+        super_res: Tensor = self.conv_last(F.leaky_relu(self.conv_hr(features), 0.2))  # (B, C, 4h, 4w)
+        return super_res

@@ -1,0 +1,125 @@
+"""SRResNet, the generator of SRGAN (Ledig et al. 2017, Fig. 4, top)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from superscale.errors import UsageError
+from superscale.networks.blocks import PReLU, conv_after_shuffle, initialize_residual, power_of_two
+from superscale.networks.contract import Contract, Generator
+
+
+@dataclass(frozen=True, kw_only=True)
+class SRResNetConfig:
+    """``batch_norm=False`` drops the normalisation, as EDSR and ESRGAN later did; the paper has it."""
+
+    scale: int = 4
+    channels: int = 3
+    features: int = 64
+    blocks: int = 16
+    batch_norm: bool = True
+
+    def __post_init__(self) -> None:
+        if self.scale not in (2, 4, 8):
+            raise UsageError(f"SRResNet enlarges by 2, 4 or 8, got scale {self.scale}")
+
+
+class ResidualBlock(nn.Module):
+    """Fig. 4, "residual block": conv, BN, PReLU, conv, BN, sum."""
+
+    def __init__(self, features: int, batch_norm: bool) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(features, features, 3, padding=1, bias=not batch_norm)
+        self.norm1 = nn.BatchNorm2d(features) if batch_norm else nn.Identity()
+        self.activation = PReLU()
+        self.conv2 = nn.Conv2d(features, features, 3, padding=1, bias=not batch_norm)
+        self.norm2 = nn.BatchNorm2d(features) if batch_norm else nn.Identity()
+
+    def forward(self, features: Tensor) -> Tensor:
+        residual = self.activation(self.norm1(self.conv1(features)))
+        summed: Tensor = features + self.norm2(self.conv2(residual))
+        return summed
+
+
+class UpsampleBlock(nn.Module):
+    """Fig. 4, conv, PixelShuffle, PReLU; the shuffle, which the PReLU does not feel, is left to the caller."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(features, features * 4, 3, padding=1)
+        self.activation = PReLU()
+
+    def forward(self, features: Tensor) -> Tensor:
+        unshuffled: Tensor = self.activation(self.conv(features))
+        return unshuffled
+
+    def copy_bilinearly(self, channel: int) -> None:
+        """Set the kernels that make ``channel`` of the result the bilinear enlargement of ``channel`` of the input."""
+        phases = torch.tensor(((0.25, 0.75, 0.0), (0.0, 0.75, 0.25)))
+        for row in range(2):
+            for column in range(2):
+                kernel = self.conv.weight[4 * channel + 2 * row + column]
+                kernel.zero_()
+                kernel[channel] = torch.outer(phases[row], phases[column])
+
+
+class SRResNet(Generator):
+    """(B, C, h, w) -> (B, C, h*scale, w*scale), values in [0, 1] in and nominally out. Without BN it trains better and costs less."""
+
+    def __init__(self, config: SRResNetConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or SRResNetConfig()
+        doublings = power_of_two(config.scale) or 0
+        features = config.features
+        self.head = nn.Conv2d(config.channels, features, 9, padding=4)
+        self.activation = PReLU()
+        self.body = nn.Sequential(*(ResidualBlock(features, config.batch_norm) for _ in range(config.blocks)))
+        self.conv_body = nn.Conv2d(features, features, 3, padding=1, bias=not config.batch_norm)
+        self.norm_body = nn.BatchNorm2d(features) if config.batch_norm else nn.Identity()
+        blocks = [UpsampleBlock(features) for _ in range(doublings)]
+        self.upsample = nn.ModuleList(blocks)
+        self.tail = nn.Conv2d(features, config.channels, 9, padding=4)
+        if not config.batch_norm:
+            self._start_as_interpolation(blocks)
+        # head 4, two 3x3 a block, one after the blocks, then ever finer grids: 1 + 1/2 + ... and the tail's 4 at full size.
+        finer = sum(0.5**level for level in range(doublings)) + 4 / config.scale
+        self.contract = Contract(
+            scale=config.scale,
+            channels=config.channels,
+            multiple_of=1,
+            receptive_field_px=4 + 2 * config.blocks + 1 + int(finer + 1),
+        )
+
+    @torch.no_grad()
+    def _start_as_interpolation(self, upsample: list[UpsampleBlock]) -> None:
+        """Fresh weights whose first channels carry the picture through to bilinear enlargement; the rest starts small.
+
+        The figure has no skip connection from input to output: thousands of steps would go into learning to copy.
+        """
+        initialize_residual(self.body)
+        initialize_residual(self.conv_body)
+        initialize_residual(self.tail)
+        nn.init.kaiming_normal_(self.head.weight)
+        for channel in range(min(self.config.channels, self.config.features)):
+            self.head.weight[channel] = 0
+            self.head.weight[channel, channel, 4, 4] = 1
+            self.tail.weight[channel, channel, 4, 4] = 1
+            for block in upsample:
+                block.copy_bilinearly(channel)
+        for layer in (self.head, *(block.conv for block in upsample)):
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, low_res: Tensor) -> Tensor:
+        shallow = self.activation(self.head(low_res))  # (B, F, h, w)
+        features = shallow + self.norm_body(self.conv_body(self.body(shallow)))
+        unshuffled = self.upsample[0](features)  # (B, 4F, h, w)
+        for block in list(self.upsample)[1:]:
+            unshuffled = block(F.pixel_shuffle(unshuffled, 2))  # (B, 4F, 2h, 2w)
+        bias = self.tail.bias
+        assert bias is not None
+        return conv_after_shuffle(unshuffled, self.tail.weight, bias, 2)

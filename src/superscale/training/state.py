@@ -1,0 +1,90 @@
+"""The moving parts of a stage, and the same as plain tensors and facts for a checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from superscale.errors import CheckpointError, ModelError
+from superscale.networks.contract import Generator
+from superscale.training.config import StageConfig
+from superscale.training.ema import ExponentialMovingAverage
+from superscale.weights.checkpoint import load_strictly
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass
+class StageState:
+    """``images``: seen in this stage. ``steps``: made in this stage."""
+
+    generator: Generator
+    average: ExponentialMovingAverage[Generator]
+    generator_optimizer: torch.optim.Adam
+    discriminator: nn.Module | None = None
+    discriminator_optimizer: torch.optim.Adam | None = None
+    images: int = 0
+    steps: int = 0
+
+
+def new_state(stage: StageConfig, generator: Generator, discriminator: nn.Module | None) -> StageState:
+    """Fresh optimizers and averages around networks that already have their starting weights and device."""
+    return StageState(
+        generator,
+        ExponentialMovingAverage(generator, stage.ema_decay),
+        _adam(generator, stage.learning_rate, stage.betas),
+        discriminator,
+        _adam(discriminator, stage.adversarial.learning_rate, stage.betas) if discriminator and stage.adversarial else None,
+    )
+
+
+def _adam(network: nn.Module, learning_rate: float, betas: tuple[float, float]) -> torch.optim.Adam:
+    return torch.optim.Adam(network.parameters(), lr=learning_rate, betas=betas, fused=True)
+
+
+def to_tensors(state: StageState) -> Tensors:
+    """Every tensor that decides how the stage goes on, by name."""
+    tensors = _prefixed("generator", state.generator.state_dict())
+    tensors |= _prefixed("average", state.average.network.state_dict())
+    tensors |= _prefixed("generator_optimizer", _moments(state.generator_optimizer))
+    if state.discriminator is not None and state.discriminator_optimizer is not None:
+        tensors |= _prefixed("discriminator", state.discriminator.state_dict())
+        tensors |= _prefixed("discriminator_optimizer", _moments(state.discriminator_optimizer))
+    return tensors
+
+
+def from_tensors(state: StageState, tensors: Tensors, name: str) -> None:
+    """Put saved tensors back into freshly built parts. Raises CheckpointError when they do not fit."""
+    try:
+        load_strictly(state.generator, _under("generator", tensors), name)
+        load_strictly(state.average.network, _under("average", tensors), name)
+        _restore_moments(state.generator_optimizer, _under("generator_optimizer", tensors))
+        if state.discriminator is not None and state.discriminator_optimizer is not None:
+            load_strictly(state.discriminator, _under("discriminator", tensors), name)
+            _restore_moments(state.discriminator_optimizer, _under("discriminator_optimizer", tensors))
+    except (ModelError, KeyError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{name}: does not fit this recipe's networks ({error})") from error
+
+
+def _moments(optimizer: torch.optim.Adam) -> Tensors:
+    saved: dict[int, dict[str, Any]] = optimizer.state_dict()["state"]
+    return {f"{index}.{key}": torch.as_tensor(value) for index, entry in saved.items() for key, value in entry.items()}
+
+
+def _restore_moments(optimizer: torch.optim.Adam, tensors: Tensors) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, key = name.split(".")
+        state.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _prefixed(prefix: str, tensors: dict[str, Any]) -> Tensors:
+    return {f"{prefix}/{key}": tensor for key, tensor in tensors.items()}
+
+
+def _under(prefix: str, tensors: Tensors) -> Tensors:
+    return {key.removeprefix(f"{prefix}/"): tensor for key, tensor in tensors.items() if key.startswith(f"{prefix}/")}

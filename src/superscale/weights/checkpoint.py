@@ -1,0 +1,162 @@
+"""Two kinds of file: a self-describing model (safetensors with a card) and a complete training state (one folder, manifest last)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors import torch as safetensors_torch
+from torch import Tensor
+
+from superscale.errors import CheckpointError, ModelError, UsageError
+from superscale.image.io import write_bytes
+from superscale.networks.catalog import build_generator, describe
+from superscale.networks.contract import Generator
+
+MODEL_FORMAT = "superscale-model-1"
+STATE_VERSION = 1
+STATE_TENSORS, STATE_FACTS, STATE_MANIFEST = "state.safetensors", "state.json", "manifest.json"
+# A safetensors file starts with the length of its JSON header; longer than this is not a model.
+LONGEST_HEADER = 16_000_000
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network in evaluation mode, fp32, and what its file says about it."""
+
+    name: str
+    generator: Generator
+    card: dict[str, Any]
+
+
+def save_model(path: Path | str, generator: Generator, card: Mapping[str, Any], *, half: bool = False) -> None:
+    """Write a generator as safetensors, its architecture and ``card`` (any JSON) in the header; half precision if asked.
+
+    Raises ModelError rather than write weights that are not finite.
+    """
+    tensors: dict[str, Tensor] = {}
+    for key, tensor in generator.state_dict().items():
+        plain = tensor.detach().to("cpu").contiguous()
+        stored = plain.half() if half and plain.is_floating_point() else plain
+        if not torch.isfinite(stored).all():
+            raise ModelError(f"{path}: {key} is not finite; not saved")
+        tensors[key] = stored
+    metadata = {
+        "format": MODEL_FORMAT,
+        "network": json.dumps(describe(generator)),
+        "card": json.dumps(dict(card), sort_keys=True),
+    }
+    write_bytes(path, safetensors_torch.save(tensors, metadata))
+
+
+def load_model(path: Path | str) -> Model:
+    """Read a file of `save_model`. Strict: every tensor present, of the right shape and finite, or a ModelError."""
+    path = Path(path)
+    metadata = read_metadata(path)
+    if metadata.get("format") != MODEL_FORMAT:
+        raise ModelError(f"{path}: a safetensors file, but not a superscale model (no {MODEL_FORMAT!r} in its header)")
+    try:
+        network = json.loads(metadata["network"])
+        card = json.loads(metadata["card"])
+        generator = build_generator(network.pop("name"), network)
+    except (KeyError, ValueError, AttributeError, UsageError) as error:
+        raise ModelError(f"{path}: its header does not describe a network ({error})") from error
+    load_strictly(generator, load_tensors(path), str(path))
+    return Model(path.stem, generator.eval(), card)
+
+
+def load_strictly(module: torch.nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
+    """Copy tensors into a module. Raises ModelError when a key is missing or left over, a shape differs, a value is not finite."""
+    expected = module.state_dict()
+    missing = sorted(expected.keys() - tensors.keys())
+    unexpected = sorted(tensors.keys() - expected.keys())
+    if missing or unexpected:
+        raise ModelError(
+            f"{name}: {len(missing)} tensors missing{_example(missing)}, {len(unexpected)} unexpected{_example(unexpected)}"
+        )
+    for key, tensor in tensors.items():
+        if tensor.shape != expected[key].shape:
+            raise ModelError(f"{name}: {key} has shape {tuple(tensor.shape)}, expected {tuple(expected[key].shape)}")
+        if not torch.isfinite(tensor).all():
+            raise ModelError(f"{name}: {key} is not finite")
+    module.load_state_dict({key: tensor.to(expected[key].dtype) for key, tensor in tensors.items()})
+
+
+def _example(names: list[str]) -> str:
+    return f" (first: {names[0]})" if names else ""
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The text in a safetensors header, without reading a tensor. Raises ModelError when the file is not one."""
+    try:
+        with open(path, "rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            if not 2 <= length <= min(LONGEST_HEADER, path.stat().st_size - 8):
+                raise ModelError(f"{path}: not a safetensors file, or cut short")
+            header = json.loads(stream.read(length))
+        return {str(key): str(value) for key, value in header.get("__metadata__", {}).items()}
+    except FileNotFoundError as error:
+        raise ModelError(f"{path}: no such file") from error
+    except (OSError, ValueError, AttributeError) as error:
+        raise ModelError(f"{path}: not a readable safetensors file ({error})") from error
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Every tensor of a safetensors file. Raises ModelError when it is damaged."""
+    try:
+        return safetensors_torch.load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelError(f"{path}: damaged safetensors file ({error})") from error
+
+
+def save_state(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    """Write a training state as the new folder ``folder``: tensors, facts (JSON), then a manifest with their sha256; one rename."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", suffix=".part", dir=folder.parent))
+    try:
+        parts = {
+            STATE_TENSORS: safetensors_torch.save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}),
+            STATE_FACTS: json.dumps(dict(facts), indent=1).encode(),
+        }
+        digests = {name: hashlib.sha256(data).hexdigest() for name, data in parts.items()}
+        parts[STATE_MANIFEST] = json.dumps({"version": STATE_VERSION, "sha256": digests}).encode()
+        for name, data in parts.items():
+            write_bytes(building / name, data)
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(building, folder)
+    except OSError as error:
+        shutil.rmtree(building, ignore_errors=True)
+        raise CheckpointError(f"{folder}: could not save the training state ({error}); the previous one is kept") from error
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+
+
+def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """(tensors, facts) of a folder of `save_state`. Raises CheckpointError when a part is missing or its hash differs."""
+    try:
+        manifest = json.loads((folder / STATE_MANIFEST).read_bytes())
+        if manifest["version"] != STATE_VERSION:
+            raise CheckpointError(f"{folder}: saved by another version of superscale")
+        parts = {name: (folder / name).read_bytes() for name in (STATE_TENSORS, STATE_FACTS)}
+        for name, data in parts.items():
+            if hashlib.sha256(data).hexdigest() != manifest["sha256"][name]:
+                raise CheckpointError(f"{folder}: {name} is damaged (its sha256 differs from the manifest's)")
+        return safetensors_torch.load(parts[STATE_TENSORS]), json.loads(parts[STATE_FACTS])
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise CheckpointError(f"{folder}: not a whole training state ({error})") from error
+
+
+def saved_states(folder: Path) -> Iterator[Path]:
+    """The training states in a folder of them, newest first."""
+    yield from sorted((path for path in folder.glob("step-*") if path.is_dir()), reverse=True)

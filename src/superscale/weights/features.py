@@ -1,0 +1,90 @@
+"""Published weights of the networks whose features the perceptual loss compares, by path or from the cache, sha256 checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from superscale.errors import ModelError, UnknownNameError
+from superscale.losses.perceptual import FEATURE_NETWORKS, FeatureNetwork
+from superscale.weights.checkpoint import load_strictly, load_tensors
+from superscale.weights.foreign import read_pickled
+from superscale.weights.store import cache_folder, sha256_of
+
+RANDOM_SEED = 0
+
+
+def torchvision_vgg19(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """``features.0.weight`` ... (torchvision's numbering of layers and activations) -> ``conv1_1.weight`` ...; classifier dropped."""
+    renamed: dict[str, Tensor] = {}
+    number = 0
+    for name in FEATURE_NETWORKS["vgg19"].layers:
+        number += 1 if name.endswith("_1") and name != "conv1_1" else 0  # the max-pool before it
+        for part in ("weight", "bias"):
+            key = f"features.{number}.{part}"
+            if key not in tensors:
+                raise ModelError(f"not torchvision's VGG19: {key} is missing")
+            renamed[f"{name}.{part}"] = tensors[key]
+        number += 2  # the convolution and its ReLU
+    return renamed
+
+
+def distilled_vgg19(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """``conv11.weight`` ... (Collaborative Distillation) -> ``conv1_1.weight`` ...; ``conv0`` kept, auxiliary projections dropped."""
+    kept = {key: tensor for key, tensor in tensors.items() if "_aux" not in key}
+    return {key if key.startswith("conv0.") else f"{key[:5]}_{key[5:]}": tensor for key, tensor in kept.items()}
+
+
+@dataclass(frozen=True)
+class FeatureFile:
+    """A published file: its name, its sha256 or how that begins, the translation of its keys, where it comes from."""
+
+    file: str
+    sha256: str
+    translate: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+    origin: str
+
+
+FEATURE_FILES: dict[str, FeatureFile] = {
+    # The publisher puts the first eight digits of the sha256 into the file's name.
+    "vgg19": FeatureFile(
+        "vgg19-dcbb9e9d.pth", "dcbb9e9d", torchvision_vgg19, "torchvision's model page (VGG19, IMAGENET1K_V1)"
+    ),
+    "vgg19-distilled": FeatureFile(
+        "vgg19-distilled-16x.safetensors",
+        "912054bfa4e3912ed27003d900ea23196d4de5043e532a7195965b0114729af1",
+        distilled_vgg19,
+        "Collaborative Distillation's 16x VGG19 encoder (MIT), converted to safetensors",
+    ),
+}
+
+
+def feature_network(name: str, deepest: str, weights: str | Path | None = None) -> FeatureNetwork:
+    """A frozen `FeatureNetwork` as far as ``deepest``, weights from ``weights`` (a path) or from the cache folder.
+
+    Raises ModelError, with what to fetch and where to put it, when the file is absent or its sha256 is another.
+    """
+    if name not in FEATURE_NETWORKS:
+        raise UnknownNameError("feature network", name, FEATURE_NETWORKS)
+    if name not in FEATURE_FILES:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(RANDOM_SEED)
+            return FeatureNetwork(FEATURE_NETWORKS[name], deepest)
+    network = FeatureNetwork(FEATURE_NETWORKS[name], deepest)
+    published = FEATURE_FILES[name]
+    path = Path(weights) if weights else cache_folder() / published.file
+    if not path.is_file():
+        raise ModelError(
+            f"the perceptual loss needs the weights of {name!r}, and there is no {path}. Fetch {published.file} from "
+            f"{published.origin} and put it there, or say where it is: --set stage.gan.perceptual.weights=FILE"
+        )
+    if not sha256_of(path).startswith(published.sha256):
+        raise ModelError(f"{path}: not the published {published.file} (its sha256 should begin with {published.sha256})")
+    tensors = published.translate(load_tensors(path) if path.suffix == ".safetensors" else read_pickled(path))
+    wanted = network.state_dict().keys()
+    load_strictly(network, {key: tensor for key, tensor in tensors.items() if key in wanted}, str(path))
+    return network

@@ -1,0 +1,49 @@
+"""Where models are found by name: bundled with the package, each pinned by its sha256; and where downloads would lie."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from importlib.resources import files
+from pathlib import Path
+
+from superscale.errors import ModelError, UnknownNameError
+from superscale.weights.checkpoint import Model, load_model
+
+# name -> sha256 of weights/bundled/{name}.safetensors. The first is the default.
+BUNDLED: dict[str, str] = {}
+
+
+def cache_folder() -> Path:
+    """``SUPERSCALE_CACHE``, else ``XDG_CACHE_HOME/superscale``, else ``~/.cache/superscale``."""
+    if explicit := os.environ.get("SUPERSCALE_CACHE"):
+        return Path(explicit)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path(os.path.expanduser("~")) / ".cache") / "superscale"
+
+
+def default_model() -> str:
+    """The model that `upscale` uses when none is named."""
+    return next(iter(BUNDLED))
+
+
+def find_model(name_or_path: str | Path) -> Model:
+    """A bundled model by name, or any model file by path. Raises UnknownNameError or ModelError."""
+    name = str(name_or_path)
+    if name in BUNDLED:
+        path = Path(str(files("superscale.weights") / "bundled" / f"{name}.safetensors"))
+        if sha256_of(path) != BUNDLED[name]:
+            raise ModelError(f"{path}: damaged (its sha256 is not the published one); reinstall superscale")
+        return load_model(path)
+    if Path(name).exists() or Path(name).suffix or os.sep in name:
+        return load_model(Path(name))
+    raise UnknownNameError("model", name, BUNDLED)
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file, in hexadecimal. Raises ModelError when it cannot be read."""
+    try:
+        with open(path, "rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error})") from error
