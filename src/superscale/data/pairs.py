@@ -52,7 +52,7 @@ class PatchPlan:
     def place(self, number: int) -> Place:
         epoch, position = divmod(number, len(self.pack))
         tile = int(_permutation(self.seed, epoch, len(self.pack))[position])
-        random = np.random.Generator(np.random.Philox(key=(self.seed, number)))
+        random = _random(self.seed, number)
         size = self.pack.manifest.tiles[tile]
         top = int(random.integers((size.height - self.patch_px) // self.scale + 1))
         left = int(random.integers((size.width - self.patch_px) // self.scale + 1))
@@ -76,7 +76,11 @@ class PatchPlan:
 @lru_cache(maxsize=4)
 def _permutation(seed: int, epoch: int, length: int) -> NDArray[np.int64]:
     # The high bit keeps the stream of epochs apart from the stream of patches.
-    return np.random.Generator(np.random.Philox(key=(seed, (1 << 63) + epoch))).permutation(length)
+    return _random(seed, (1 << 63) + epoch).permutation(length)
+
+
+def _random(seed: int, stream: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=np.array((seed, stream), dtype=np.uint64)))
 
 
 @dataclass(frozen=True)

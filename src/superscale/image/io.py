@@ -103,8 +103,8 @@ def read_image(source: Path | str | bytes, max_pixels: int | None = None) -> Ima
 @contextmanager
 def _opened(source: Path | str | bytes) -> Iterator[PillowPicture]:
     with warnings.catch_warnings():
-        # The limit on pixels is ours to check, from the header, before anything is decoded.
-        warnings.simplefilter("ignore", PillowImage.DecompressionBombWarning)
+        # Damage is an error here, and the limit on pixels is ours to check from the header before anything is decoded.
+        warnings.simplefilter("ignore")
         stream = io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")  # noqa: SIM115
         with stream, PillowImage.open(stream, formats=READABLE) as picture:
             yield picture
@@ -122,8 +122,9 @@ def decode(picture: PillowPicture, name: str = "<picture>", max_pixels: int | No
         raise ImageError(f"{name}: {frames} frames; expected one still picture")
     mode = _eight_bit_mode(picture, name)
     picture.load()
-    metadata = _metadata(picture)
     upright = ImageOps.exif_transpose(picture)
+    # After turning: reading the metadata takes the orientation out of Pillow's own copy.
+    metadata = _metadata(picture)
     samples = np.asarray(upright.convert(mode))
     if mode in ("LA", "RGBA"):
         return Image(np.ascontiguousarray(samples[..., :-1]), np.ascontiguousarray(samples[..., -1]), metadata)

@@ -17,31 +17,42 @@ Upscale = Callable[[Array], Array]
 Progress = Callable[[int, int], None]
 
 
-def tiles(height: int, width: int, tile_px: int) -> list[Region]:
-    """Cover a picture with nearly equal regions of at most ``tile_px`` a side; 0: one region."""
-    rows, columns = _cuts(height, tile_px), _cuts(width, tile_px)
+def tiles(height: int, width: int, tile_px: int, multiple_of: int = 1) -> list[Region]:
+    """Cover a picture with nearly equal regions of at most ``tile_px`` a side that begin on a multiple; 0: one region."""
+    rows, columns = _cuts(height, tile_px, multiple_of), _cuts(width, tile_px, multiple_of)
     return [
         Region(top, left, bottom - top, right - left) for top, bottom in pairwise(rows) for left, right in pairwise(columns)
     ]
 
 
-def _cuts(length: int, tile_px: int) -> list[int]:
-    parts = -(-length // tile_px) if tile_px else 1
-    return [length * part // parts for part in range(parts + 1)]
+def _cuts(length: int, tile_px: int, multiple_of: int) -> list[int]:
+    if not tile_px:
+        return [0, length]
+    units = -(-length // multiple_of)
+    parts = -(-units // max(tile_px // multiple_of, 1))
+    return [min(units * part // parts * multiple_of, length) for part in range(parts + 1)]
 
 
 def upscale_tiled(
-    pixels: Array, upscale: Upscale, scale: int, tile_px: int, overlap_px: int, progress: Progress | None = None
+    pixels: Array,
+    upscale: Upscale,
+    scale: int,
+    tile_px: int,
+    overlap_px: int,
+    progress: Progress | None = None,
+    multiple_of: int = 1,
 ) -> Array:
     """(H, W, C) -> (H*scale, W*scale, C), by calling ``upscale`` on tiles that each see ``overlap_px`` of their surroundings.
 
     Equal to ``upscale(pixels)`` when ``overlap_px`` reaches as far as ``upscale`` looks. ``tile_px`` 0: the whole picture at once.
-    ``progress`` is called with (tiles done, all tiles). Raises UsageError for a negative size.
+    What ``upscale`` sees begins on a multiple of ``multiple_of``, for networks that unshuffle pixels. ``progress`` is called
+    with (tiles done, all tiles). Raises UsageError for a negative size.
     """
     if tile_px < 0 or overlap_px < 0:
         raise UsageError(f"tile and overlap must not be negative, got {tile_px} and {overlap_px}")
     height, width, channels = pixels.shape
-    plan = tiles(height, width, tile_px)
+    plan = tiles(height, width, tile_px, multiple_of)
+    overlap_px = -(-overlap_px // multiple_of) * multiple_of
     output: Array = np.empty((height * scale, width * scale, channels), dtype=pixels.dtype)
     for number, region in enumerate(plan, start=1):
         seen = region.grown(overlap_px, height, width)

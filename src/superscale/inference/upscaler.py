@@ -124,7 +124,15 @@ class Upscaler:
         tile_px = self.tile_px
         while True:
             try:
-                return upscale_tiled(pixels, self._one_tile, self.contract.scale, tile_px, self.overlap_px, self._report)
+                return upscale_tiled(
+                    pixels,
+                    self._one_tile,
+                    self.contract.scale,
+                    tile_px,
+                    self.overlap_px,
+                    self._report,
+                    self.contract.multiple_of,
+                )
             except OutOfMemoryError:
                 size = tile_px or max(pixels.shape[:2])
                 if not self.shrink_tiles or size <= SMALLEST_TILE_PX:

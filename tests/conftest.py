@@ -1,0 +1,54 @@
+"""Fixtures: the shared measuring data where it lies beside the checkout, and small things that many tests need."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from superscale.data.synthetic import synthetic_picture
+from superscale.image.io import Image, write_image
+from superscale.networks.catalog import build_generator
+from superscale.weights.checkpoint import Model
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Benchmarks, goldens and reference weights; they are not part of the repository."""
+    folder = Path(os.environ.get("SUPERSCALE_SHARED", Path(__file__).parents[2] / "shared"))
+    if not (folder / "data" / "benchmarks").is_dir():
+        pytest.skip("the shared measuring data does not lie beside this checkout (../shared)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def benchmarks(shared: Path) -> Path:
+    return shared / "data" / "benchmarks"
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of six drawn pictures of 96x112 pixels."""
+    folder = tmp_path / "photos"
+    for number in range(6):
+        write_image(folder / f"photo-{number}.png", Image(synthetic_picture(number, 112)[:96]))
+    return folder
+
+
+@pytest.fixture
+def tiny_model() -> Model:
+    """An untrained ×4 network that computes in no time and starts as bilinear interpolation."""
+    torch.manual_seed(0)
+    options: dict[str, Any] = {"blocks": 1, "features": 8, "batch_norm": False}
+    return Model("tiny", build_generator("srresnet", options).eval(), {})
+
+
+@pytest.fixture
+def noise() -> np.random.Generator:
+    return np.random.default_rng(0)

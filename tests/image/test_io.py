@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+from superscale.errors import ImageError
+from superscale.image.io import Image, encode, list_images, read_image, write_bytes, write_image
+
+
+def coloured(noise: np.random.Generator) -> np.ndarray:
+    return noise.integers(0, 256, (9, 13, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+def test_lossless_files_hold_every_sample_in_rgb_order(suffix: str, tmp_path: Path, noise: np.random.Generator) -> None:
+    pixels = coloured(noise)
+    write_image(tmp_path / f"a{suffix}", Image(pixels))
+    np.testing.assert_array_equal(np.asarray(PillowImage.open(tmp_path / f"a{suffix}")), pixels)
+    np.testing.assert_array_equal(read_image(tmp_path / f"a{suffix}").pixels, pixels)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".webp"])
+def test_lossy_files_keep_red_red_and_blue_blue(suffix: str, tmp_path: Path) -> None:
+    pixels = np.zeros((32, 64, 3), np.uint8)
+    pixels[:, :32, 0], pixels[:, 32:, 2] = 200, 200
+    write_image(tmp_path / f"a{suffix}", Image(pixels))
+    got = read_image(tmp_path / f"a{suffix}").pixels.astype(int)
+    np.testing.assert_allclose(got[8:24, 8:24].mean((0, 1)), (200, 0, 0), atol=3)
+    np.testing.assert_allclose(got[8:24, 40:56].mean((0, 1)), (0, 0, 200), atol=3)
+
+
+def test_grey_stays_grey_and_alpha_stays_alpha(tmp_path: Path, noise: np.random.Generator) -> None:
+    grey = noise.integers(0, 256, (5, 6), dtype=np.uint8)
+    PillowImage.fromarray(grey).save(tmp_path / "grey.png")
+    image = read_image(tmp_path / "grey.png")
+    np.testing.assert_array_equal(image.pixels[..., 0], grey)
+    write_image(tmp_path / "again.png", image)
+    with PillowImage.open(tmp_path / "again.png") as again:
+        assert again.mode == "L"
+    rgba = noise.integers(0, 256, (5, 6, 4), dtype=np.uint8)
+    PillowImage.fromarray(rgba).save(tmp_path / "rgba.png")
+    image = read_image(tmp_path / "rgba.png")
+    np.testing.assert_array_equal(image.pixels, rgba[..., :3])
+    np.testing.assert_array_equal(image.alpha, rgba[..., 3])
+
+
+def test_orientation_is_applied_once_and_the_tag_removed(tmp_path: Path, noise: np.random.Generator) -> None:
+    pixels = coloured(noise)
+    exif = PillowImage.Exif()
+    exif[274] = 6  # turn a quarter clockwise to view
+    exif[271] = "maker"
+    PillowImage.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
+    image = read_image(tmp_path / "turned.png")
+    np.testing.assert_array_equal(image.pixels, np.rot90(pixels, -1))
+    write_image(tmp_path / "again.png", image)
+    with PillowImage.open(tmp_path / "again.png") as again:
+        assert again.getexif().get(274) is None
+        assert again.getexif()[271] == "maker"
+    np.testing.assert_array_equal(read_image(tmp_path / "again.png").pixels, np.rot90(pixels, -1))
+
+
+def test_the_colour_profile_is_kept(tmp_path: Path, noise: np.random.Generator) -> None:
+    from PIL import ImageCms
+
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    PillowImage.fromarray(coloured(noise)).save(tmp_path / "a.png", icc_profile=profile)
+    write_image(tmp_path / "b.jpg", read_image(tmp_path / "a.png"))
+    with PillowImage.open(tmp_path / "b.jpg") as written:
+        assert written.info["icc_profile"] == profile
+
+
+def test_content_counts_not_the_suffix(tmp_path: Path, noise: np.random.Generator) -> None:
+    pixels = coloured(noise)
+    (tmp_path / "a.jpg").write_bytes(encode(Image(pixels), ".png"))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.jpg").pixels, pixels)
+
+
+def test_jpeg_lays_transparency_over_white() -> None:
+    pixels, alpha = np.zeros((16, 16, 3), np.uint8), np.zeros((16, 16), np.uint8)
+    decoded = np.asarray(PillowImage.open(io.BytesIO(encode(Image(pixels, alpha), ".jpg"))))
+    assert decoded.min() >= 254
+
+
+@pytest.mark.parametrize("content", [b"", b"not a picture", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0" + bytes(100)])
+def test_what_is_no_picture_is_one_clear_error(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(content)
+    with pytest.raises(ImageError, match=r"bad\.png"):
+        read_image(tmp_path / "bad.png")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tiff"])
+def test_a_picture_cut_short_is_never_half_a_picture(suffix: str, noise: np.random.Generator) -> None:
+    whole = encode(Image(noise.integers(0, 256, (64, 64, 3), dtype=np.uint8)), suffix)
+    for part in (0.3, 0.6, 0.9):
+        with pytest.raises(ImageError):
+            read_image(whole[: int(len(whole) * part)])
+
+
+def test_too_many_pixels_are_refused_from_the_header(tmp_path: Path, noise: np.random.Generator) -> None:
+    write_image(tmp_path / "a.png", Image(coloured(noise)))
+    with pytest.raises(ImageError, match="--max-pixels"):
+        read_image(tmp_path / "a.png", max_pixels=100)
+    assert read_image(tmp_path / "a.png", max_pixels=117).width == 13
+
+
+def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="no such file"):
+        read_image(tmp_path / "none.png")
+    with pytest.raises(ImageError, match="folder"):
+        read_image(tmp_path)
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.png").write_bytes(b"old")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_bytes(tmp_path / "a.png", b"new")
+    assert (tmp_path / "a.png").read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_folders_are_listed_below_and_in_order(tmp_path: Path) -> None:
+    for name in ("b/2.png", "b/1.JPG", "a.webp", "notes.txt"):
+        write_bytes(tmp_path / name, b"")
+    assert [path.relative_to(tmp_path).as_posix() for path in list_images(tmp_path)] == ["a.webp", "b/1.JPG", "b/2.png"]
+
+
+def test_unknown_output_formats_are_refused(noise: np.random.Generator) -> None:
+    with pytest.raises(ImageError, match=r"\.xyz"):
+        encode(Image(coloured(noise)), ".xyz")

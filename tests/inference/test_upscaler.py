@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as PillowImage
+
+from superscale.data.synthetic import synthetic_picture
+from superscale.errors import Cancelled, OutOfMemoryError, UsageError
+from superscale.image.resize import resize_to
+from superscale.inference.upscaler import Upscaler
+from superscale.networks.catalog import build_generator
+from superscale.weights.checkpoint import Model
+
+PICTURE = synthetic_picture(3, 40)[:29]
+
+
+def network_output(model: Model, pixels: np.ndarray) -> np.ndarray:
+    """The definition: scale to [0, 1], the network on the whole picture, round to 8 bits."""
+    with torch.no_grad():
+        planes = model.generator(torch.from_numpy(pixels / 255).float().permute(2, 0, 1)[None])[0]
+    return (planes.permute(1, 2, 0).numpy() * 255 + 0.5).clip(0, 255).astype(np.uint8)
+
+
+def test_every_kind_of_picture_comes_back_as_its_kind_with_the_same_pixels(tiny_model: Model, tmp_path: Path) -> None:
+    upscaler = Upscaler(tiny_model)
+    expected = network_output(tiny_model, PICTURE)
+    path = tmp_path / "a.png"
+    PillowImage.fromarray(PICTURE).save(path)
+    for given in (path, str(path), PillowImage.fromarray(PICTURE)):
+        result = upscaler(given)
+        assert isinstance(result, PillowImage.Image)
+        assert np.abs(np.asarray(result).astype(int) - expected).max() <= 1
+    array = upscaler(PICTURE)
+    assert array.dtype == np.uint8
+    assert np.abs(array.astype(int) - expected).max() <= 1
+    tensor = upscaler(torch.from_numpy(PICTURE).permute(2, 0, 1)[None])
+    assert tensor.dtype == torch.uint8
+    np.testing.assert_array_equal(tensor[0].permute(1, 2, 0).numpy(), array)
+
+
+def test_sixteen_bits_and_floats_keep_their_precision(tiny_model: Model) -> None:
+    upscaler = Upscaler(tiny_model)
+    fine = (PICTURE.astype(np.uint16) * 257) + 3
+    deep, floats = upscaler(fine), upscaler((fine / 65535).astype(np.float32))
+    assert deep.dtype == np.uint16
+    assert len(np.unique(deep)) > 1000
+    np.testing.assert_allclose(deep / 65535, floats.clip(0, 1), atol=1e-5)
+
+
+def test_grey_arrays_stay_grey(tiny_model: Model) -> None:
+    grey = PICTURE[..., 0]
+    result = Upscaler(tiny_model)(grey)
+    with torch.no_grad():
+        planes = tiny_model.generator(torch.from_numpy(grey / 255).float().expand(1, 3, -1, -1))[0]
+    expected = planes.mean(dim=0).clamp(0, 1).numpy() * 255
+    assert result.shape == (116, 160)
+    assert np.abs(result - expected).max() <= 0.501
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 57), (23, 2), (50, 31)])
+@pytest.mark.parametrize("name", ["srresnet", "rrdbnet", "compact"])
+def test_tiles_with_the_receptive_field_as_overlap_equal_the_whole_picture(
+    size: tuple[int, int], name: str, noise: np.random.Generator
+) -> None:
+    torch.manual_seed(0)
+    options = {
+        "srresnet": {"blocks": 1, "features": 8, "batch_norm": False},
+        "rrdbnet": {"blocks": 1, "features": 8, "growth_channels": 4, "scale": 2},
+        "compact": {"features": 8, "convolutions": 3},
+    }[name]
+    generator = build_generator(name, options).eval()
+    pixels = noise.integers(0, 256, (*size, 3), dtype=np.uint8)
+    model = Model(name, generator, {})
+    whole = Upscaler(model, tile=0)(pixels).astype(int)
+    tiled = Upscaler(model, tile=16, overlap=generator.contract.receptive_field_px + 1)(pixels).astype(int)
+    assert np.abs(tiled - whole).max() <= 1
+
+
+@pytest.mark.parametrize("scale", [1, 2, 2.5, 3, 4, 6])
+def test_any_factor_is_the_network_and_then_an_exact_resize(scale: float, tiny_model: Model) -> None:
+    got = Upscaler(tiny_model, scale=scale)(PICTURE)
+    height, width = int(29 * scale + 0.5), int(40 * scale + 0.5)
+    expected = network_output(tiny_model, PICTURE)
+    if scale != 4:
+        expected = resize_to(expected, height, width)
+    assert got.shape == (height, width, 3)
+    assert np.abs(got.astype(int) - expected).max() <= 2
+
+
+class Flaky:
+    """A backend that is out of memory for tiles above a size."""
+
+    def __init__(self, model: Model, limit: int) -> None:
+        self.generator, self.limit, self.contract = model.generator, limit, model.generator.contract
+        self.calls: list[int] = []
+
+    def __call__(self, low_res: torch.Tensor) -> torch.Tensor:
+        self.calls.append(max(low_res.shape[-2:]))
+        if self.calls[-1] > self.limit:
+            raise OutOfMemoryError("full")
+        with torch.no_grad():
+            return self.generator(low_res)
+
+
+def test_out_of_memory_halves_automatic_tiles_and_never_leaves_a_stale_one(tiny_model: Model) -> None:
+    upscaler = Upscaler(tiny_model)
+    flaky = Flaky(tiny_model, limit=35)
+    upscaler.backend = flaky  # type: ignore[assignment]
+    upscaler.overlap_px = 8
+    wide = synthetic_picture(5, 64)
+    expected = network_output(tiny_model, wide)
+    assert np.abs(upscaler(wide).astype(int) - expected).max() <= 1
+    assert flaky.calls[0] > 35
+
+
+def test_a_size_the_user_gave_is_never_shrunk_silently(tiny_model: Model) -> None:
+    upscaler = Upscaler(tiny_model, tile=64)
+    upscaler.backend = Flaky(tiny_model, limit=35)  # type: ignore[assignment]
+    with pytest.raises(OutOfMemoryError):
+        upscaler(synthetic_picture(5, 64))
+
+
+def test_cancelling_stops_before_the_next_tile(tiny_model: Model) -> None:
+    cancel, done = threading.Event(), []
+
+    def progress(tiles_done: int, tiles: int) -> None:
+        done.append((tiles_done, tiles))
+        cancel.set()
+
+    with pytest.raises(Cancelled):
+        Upscaler(tiny_model, tile=16, progress=progress, cancel=cancel)(PICTURE)
+    assert done == [(1, 6)]
+
+
+def test_threads_share_one_upscaler(tiny_model: Model) -> None:
+    upscaler = Upscaler(tiny_model, tile=16)
+    pictures = [synthetic_picture(number, 32) for number in range(6)]
+    expected = [upscaler(picture) for picture in pictures]
+    results: dict[int, np.ndarray] = {}
+
+    def work(number: int) -> None:
+        results[number] = upscaler(pictures[number])
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number, picture in enumerate(expected):
+        np.testing.assert_array_equal(results[number], picture)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"scale": 0}, "scale"),
+        ({"tile": -3}, "tile"),
+        ({"overlap": "much"}, "overlap"),
+        ({"device": "cuda:99"}, "cuda:99"),
+        ({"device": "abacus"}, "unknown device"),
+        ({"precision": "fp12"}, "fp16"),
+    ],
+)
+def test_options_that_cannot_be_right_are_refused(options: dict[str, object], match: str, tiny_model: Model) -> None:
+    with pytest.raises(UsageError, match=match):
+        Upscaler(tiny_model, **options)  # type: ignore[arg-type]
+
+
+def test_pictures_of_the_wrong_shape_are_refused(tiny_model: Model) -> None:
+    upscaler = Upscaler(tiny_model)
+    for bad in (np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4, 3), np.uint8), torch.zeros(3, 4, 4), 7):
+        with pytest.raises(UsageError):
+            upscaler(bad)  # type: ignore[call-overload]

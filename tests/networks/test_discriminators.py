@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from superscale.errors import UsageError
+from superscale.networks.catalog import build_discriminator
+
+
+def parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def test_srgans_discriminator_has_the_parameters_of_its_figure() -> None:
+    """Fig. 4: k3n64s1, then s2 and s1 in turn up to 512 with BN (no bias needed before it), 96 / 16 = 6, dense 1024, dense 1."""
+    widths = [64, 64, 128, 128, 256, 256, 512, 512]
+    convolutions = 9 * 3 * 64 + 64 + sum(9 * a * b + 2 * b for a, b in zip(widths, widths[1:], strict=False))
+    dense = 512 * 6 * 6 * 1024 + 1024 + 1024 + 1
+    discriminator = build_discriminator("vgg", {"patch_px": 96, "batch_norm": True, "spectral_norm": False})
+    assert parameters(discriminator) == convolutions + dense
+
+
+def test_the_published_unet_has_4376897_parameters() -> None:
+    assert parameters(build_discriminator("unet", {})) == 4_376_897
+
+
+@pytest.mark.parametrize("patch_px", [16, 30, 97, 128])
+def test_any_patch_size_gives_one_logit_a_picture(patch_px: int) -> None:
+    discriminator = build_discriminator("vgg", {"patch_px": patch_px, "features": 4, "hidden": 8})
+    assert discriminator(torch.rand(3, 3, patch_px, patch_px)).shape == (3, 1)
+    with pytest.raises(UsageError, match=f"built for {patch_px}x{patch_px}"):
+        discriminator(torch.rand(3, 3, patch_px + 1, patch_px))
+
+
+def test_the_unet_judges_every_pixel() -> None:
+    assert build_discriminator("unet", {"features": 4})(torch.rand(2, 3, 32, 48)).shape == (2, 1, 32, 48)
+
+
+@pytest.mark.parametrize(("name", "free"), [("vgg", set()), ("unet", {"conv0", "conv9"})])
+def test_spectral_normalisation_bounds_every_layer_by_one(name: str, free: set[str]) -> None:
+    torch.manual_seed(0)
+    discriminator = build_discriminator(name, {"features": 4, "patch_px": 16})
+    for _ in range(100):  # power iterations
+        discriminator(torch.rand(1, 3, 16, 16))
+    discriminator.eval()
+    bounded = 0
+    for layer_name, layer in discriminator.named_modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear) and layer_name not in free:
+            largest = torch.linalg.matrix_norm(layer.weight.detach().flatten(1), ord=2)
+            assert largest == pytest.approx(1, abs=1e-2), layer_name
+            bounded += 1
+    assert bounded == (10 if name == "vgg" else 8)
+
+
+def test_batch_norm_and_spectral_norm_exclude_each_other() -> None:
+    with pytest.raises(UsageError, match="exclude each other"):
+        build_discriminator("vgg", {"batch_norm": True})
+
+
+def test_without_normalisation_there_is_neither() -> None:
+    discriminator = build_discriminator("vgg", {"spectral_norm": False, "features": 4, "patch_px": 16})
+    kinds = {type(module) for module in discriminator.modules()}
+    assert nn.BatchNorm2d not in kinds
+    assert not any("parametrizations" in name for name, _ in discriminator.named_parameters())

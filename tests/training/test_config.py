@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from superscale.errors import RecipeError, UnknownNameError
+from superscale.networks.catalog import build_discriminator, build_generator
+from superscale.training.config import bundled_recipes, load_recipe, parse_recipe, to_toml
+from superscale.training.schedule import learning_rate
+
+MINIMAL = {"name": "r", "generator": {"name": "srresnet"}, "stage": {"psnr": {"images": 10, "pixel": {}}}}
+
+
+@pytest.mark.parametrize("name", bundled_recipes())
+def test_every_bundled_recipe_loads_builds_and_survives_being_written(name: str, tmp_path: Path) -> None:
+    recipe = load_recipe(name)
+    (tmp_path / f"{name}.toml").write_text(to_toml(recipe))
+    assert load_recipe(str(tmp_path / f"{name}.toml")) == recipe
+    options = dict(recipe.generator)
+    assert build_generator(options.pop("name"), options).contract.scale == recipe.scale
+    for stage in recipe.stage.values():
+        if stage.adversarial:
+            options = dict(stage.adversarial.discriminator)
+            build_discriminator(options.pop("name"), {"patch_px": recipe.data.patch_px, "features": 4, "hidden": 8, **options})
+
+
+def test_the_srgan_recipe_is_the_papers() -> None:
+    """Ledig et al. 2017, §3.2: 10^6 updates of 16 patches of 96x96 at 10^-4; then 10^5 at 10^-4 and 10^5 at 10^-5."""
+    recipe = load_recipe("srgan_x4")
+    psnr, gan = recipe.stage["psnr"], recipe.stage["gan"]
+    assert (recipe.data.patch_px, recipe.data.batch) == (96, 16)
+    assert psnr.pixel is not None
+    assert (psnr.images, psnr.learning_rate, psnr.pixel.loss) == (16 * 10**6, 1e-4, "mse")
+    assert gan.pixel is None
+    assert gan.perceptual is not None
+    assert gan.adversarial is not None
+    assert gan.images == 16 * 2 * 10**5
+    assert gan.perceptual.layers == {"conv5_4": 1.0}
+    assert gan.perceptual.after_activation
+    assert (gan.adversarial.loss, gan.adversarial.weight) == ("standard", 1e-3)
+    assert learning_rate(gan, 16 * 10**5 - 1) == pytest.approx(1e-4)
+    assert learning_rate(gan, 16 * 10**5) == pytest.approx(1e-5)
+
+
+def test_the_esrgan_recipe_is_the_papers() -> None:
+    """Wang et al. 2018, §4.1 and eq. 3: eta = 10^-2, lambda = 5*10^-3; halved at 50k, 100k, 200k and 300k updates."""
+    recipe = load_recipe("esrgan_x4")
+    psnr, gan = recipe.stage["psnr"], recipe.stage["gan"]
+    assert psnr.pixel is not None
+    assert (psnr.pixel.loss, psnr.learning_rate) == ("l1", 2e-4)
+    assert [learning_rate(psnr, 16 * step) for step in (0, 200_000, 400_000)] == pytest.approx([2e-4, 1e-4, 5e-5])
+    assert gan.pixel is not None
+    assert gan.perceptual is not None
+    assert gan.adversarial is not None
+    assert (gan.pixel.weight, gan.perceptual.weight, gan.adversarial.weight) == (1e-2, 1.0, 5e-3)
+    assert gan.adversarial.loss == "relativistic"
+    assert not gan.perceptual.after_activation
+    rates = [learning_rate(gan, 16 * step) for step in (0, 50_000, 100_000, 200_000, 300_000)]
+    assert rates == pytest.approx([1e-4, 5e-5, 2.5e-5, 1.25e-5, 6.25e-6])
+
+
+def test_schedules_are_functions_of_images_seen() -> None:
+    stage = parse_recipe(
+        {**MINIMAL, "stage": {"s": {"images": 1000, "learning_rate": 2.0, "schedule": "cosine", "pixel": {}}}}
+    ).stage["s"]
+    assert [learning_rate(stage, n) for n in (0, 250, 500, 1000)] == pytest.approx([2.0, 1 + 0.5**0.5, 1.0, 0.0])
+    table = {"images": 1000, "learning_rate": 2.0, "warmup_images": 100, "pixel": {}}
+    stage = parse_recipe({**MINIMAL, "stage": {"s": table}}).stage["s"]
+    assert [learning_rate(stage, n) for n in (0, 49, 99, 500)] == pytest.approx([0.02, 1.0, 2.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("override", "match"),
+    [
+        ("stage.gan.learning_rte=1e-4", r"unknown key stage\.gan\.learning_rte \(did you mean 'learning_rate'\?\)"),
+        ("stage.gan.learning_rate=fast", r"stage\.gan\.learning_rate: expected float, got 'fast'"),
+        ("data.batch=2.5", r"data\.batch: expected int"),
+        ("data.augment=1", r"data\.augment: expected bool"),
+        ("precision=bf15", r"precision: expected one of fp32, bf16.*did you mean 'bf16'"),
+        ("stage.psnr.betas=[0.9]", r"stage\.psnr\.betas: expected 2 values"),
+        ("stage.psnr.images=0", r"stage\.psnr: .*images >= 1"),
+        ("stage.psnr.ema_decay=1.5", "ema_decay"),
+        ("scale=2", r"scale is 2, but generator\.scale is 4"),
+        ("data", "key=value"),
+        ("seed.deeper=1", "seed is a value"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named_with_the_way_out(override: str, match: str) -> None:
+    with pytest.raises(RecipeError, match=match):
+        load_recipe("smoke", ["seed=0", override])
+
+
+def test_settings_are_typed_by_the_field_and_never_evaluated() -> None:
+    recipe = load_recipe("smoke", ["stage.gan.learning_rate=3", "data.path=__import__('os').getcwd()", "seed=7"])
+    assert recipe.stage["gan"].learning_rate == 3.0
+    assert isinstance(recipe.stage["gan"].learning_rate, float)
+    assert recipe.data.path == "__import__('os').getcwd()"
+    assert recipe.seed == 7
+
+
+def test_a_stage_without_anything_to_hold_the_picture_is_refused() -> None:
+    with pytest.raises(RecipeError, match="pixel loss or a perceptual loss"):
+        parse_recipe({**MINIMAL, "stage": {"psnr": {"images": 10}}})
+
+
+def test_recipes_that_are_not_there_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'srgan_x4'"):
+        load_recipe("srgan_4x")
+    with pytest.raises(RecipeError, match="no such recipe"):
+        load_recipe(str(tmp_path / "none.toml"))
+    (tmp_path / "bad.toml").write_text("= 3")
+    with pytest.raises(RecipeError, match="not TOML"):
+        load_recipe(str(tmp_path / "bad.toml"))

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as PillowImage
+
+from superscale.errors import DataError, RecipeError
+from superscale.networks.catalog import build_generator
+from superscale.training.config import Recipe, ValidationConfig, load_recipe
+from superscale.training.ema import ExponentialMovingAverage
+from superscale.training.loop import train
+from superscale.weights.checkpoint import load_model, load_state, save_model, saved_states
+
+
+@pytest.fixture
+def recipe() -> Recipe:
+    return load_recipe(
+        "smoke", ["stage.psnr.images=48", "stage.gan.images=32", "checkpoint.every_images=16", "report_every_images=4"]
+    )
+
+
+def after(calls: int) -> Callable[[], bool]:
+    """A stop signal that comes at the given question."""
+    asked = iter(range(10**6))
+    return lambda: next(asked) >= calls
+
+
+def rows(run_dir: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return load_model(path).generator.state_dict()
+
+
+def test_both_stages_run_and_leave_a_whole_run_directory(recipe: Recipe, tmp_path: Path, photos: Path) -> None:
+    recipe = replace(recipe, validation=ValidationConfig(path=str(photos), every_images=16, samples=2))
+    result = train(recipe, tmp_path / "run", quiet=True)
+    assert result.finished
+    assert result.images == 80
+    stages = {row["stage"] for row in rows(tmp_path / "run")}
+    assert stages == {"psnr", "gan"}
+    last = [row for row in rows(tmp_path / "run") if "discriminator" in row][-1]
+    assert {"pixel", "perceptual", "adversarial", "accuracy_real", "accuracy_fake", "gradient_norm"} <= last.keys()
+    assert any("validation_psnr" in row for row in rows(tmp_path / "run"))
+    assert load_recipe(str(tmp_path / "run" / "recipe.toml")) == recipe
+    assert json.loads((tmp_path / "run" / "environment.json").read_text())["torch"] == torch.__version__
+    assert list((tmp_path / "run").glob("events.out.tfevents.*"))
+    assert len(list(saved_states(tmp_path / "run" / "checkpoints"))) == recipe.checkpoint.keep
+    assert load_model(result.model).card["images_seen"] == 80  # type: ignore[arg-type]
+
+
+def test_the_sample_sheet_shows_bicubic_output_and_truth(recipe: Recipe, tmp_path: Path, photos: Path) -> None:
+    recipe = replace(recipe, validation=ValidationConfig(path=str(photos), every_images=48, samples=2))
+    train(recipe, tmp_path / "run", quiet=True)
+    sheet = np.asarray(PillowImage.open(sorted((tmp_path / "run" / "samples").glob("*.png"))[-1]).convert("RGB"))
+    truth = np.asarray(PillowImage.open(photos / "photo-0.png"))[:, 8:104]
+    assert sheet.shape == (2 * 100, 3 * 196, 3)
+    np.testing.assert_array_equal(sheet[:96, 200:296], truth)
+    assert np.abs(sheet[:96, :96].astype(int) - truth).mean() < 40, "bicubic resembles the truth"
+
+
+@pytest.mark.parametrize("stop_at", [3, 13, 17])
+def test_a_stopped_run_goes_on_to_bitwise_the_same_weights(stop_at: int, recipe: Recipe, tmp_path: Path) -> None:
+    whole = train(recipe, tmp_path / "whole", quiet=True)
+    stopped = train(recipe, tmp_path / "parts", stop=after(stop_at), quiet=True)
+    assert not stopped.finished
+    assert stopped.model is None
+    resumed = train(recipe, tmp_path / "parts", quiet=True)
+    assert resumed.finished
+    for key, tensor in weights(whole.model).items():  # type: ignore[arg-type]
+        assert torch.equal(weights(resumed.model)[key], tensor), key  # type: ignore[arg-type]
+
+
+def test_a_damaged_state_is_passed_over_for_the_one_before(recipe: Recipe, tmp_path: Path) -> None:
+    train(recipe, tmp_path / "run", stop=after(11), quiet=True)
+    newest, older = list(saved_states(tmp_path / "run" / "checkpoints"))[:2]
+    (newest / "state.safetensors").write_bytes(b"damaged")
+    whole = train(recipe, tmp_path / "whole", quiet=True)
+    resumed = train(recipe, tmp_path / "run", quiet=True)
+    assert load_state(older)[1]["images"] < 40
+    for key, tensor in weights(whole.model).items():  # type: ignore[arg-type]
+        assert torch.equal(weights(resumed.model)[key], tensor)  # type: ignore[arg-type]
+
+
+def test_the_gan_stage_starts_from_the_average_of_the_stage_before(recipe: Recipe, tmp_path: Path) -> None:
+    """With the discriminator alone for the whole second stage, the generator ends as the first stage left its average."""
+    gan = recipe.stage["gan"]
+    assert gan.adversarial is not None
+    waiting = replace(gan, adversarial=replace(gan.adversarial, alone_images=gan.images))
+    both = train(replace(recipe, stage={"psnr": recipe.stage["psnr"], "gan": waiting}), tmp_path / "both", quiet=True)
+    first = train(replace(recipe, stage={"psnr": recipe.stage["psnr"]}), tmp_path / "first", quiet=True)
+    for key, tensor in weights(first.model).items():  # type: ignore[arg-type]
+        assert torch.equal(weights(both.model)[key], tensor)  # type: ignore[arg-type]
+
+
+def test_training_starts_from_a_given_model(recipe: Recipe, tmp_path: Path) -> None:
+    torch.manual_seed(9)
+    options = dict(recipe.generator)
+    generator = build_generator(options.pop("name"), options)
+    save_model(tmp_path / "start.safetensors", generator, {})
+    overrides = [
+        f"stage.start={str(tmp_path / 'start.safetensors')!r}",
+        "stage.psnr.learning_rate=1e-12",
+        "stage.psnr.images=4",
+    ]
+    recipe = load_recipe("smoke", overrides)
+    result = train(replace(recipe, stage={"psnr": recipe.stage["psnr"]}), tmp_path / "run", quiet=True)
+    for key, tensor in weights(result.model).items():  # type: ignore[arg-type]
+        torch.testing.assert_close(tensor, generator.state_dict()[key], atol=1e-6, rtol=0)
+
+
+def test_max_time_stops_and_saves(recipe: Recipe, tmp_path: Path) -> None:
+    result = train(recipe, tmp_path / "run", max_seconds=0, quiet=True)
+    assert not result.finished
+
+
+@pytest.mark.parametrize(
+    ("overrides", "error", "match"),
+    [
+        (["data.path=''"], RecipeError, "--data"),
+        (["data.path='/nowhere'"], DataError, "nowhere"),
+        (["data.patch_px=50"], DataError, "multiple of the scale"),
+        (["data.low_res=stored"], DataError, "low_res"),
+        (["stage.gan.perceptual.network=vgg91"], RecipeError, "vgg19"),
+        (["validation.path='/nowhere'"], DataError, "nowhere"),
+    ],
+)
+def test_what_does_not_fit_is_an_error_before_the_first_step(
+    overrides: list[str], error: type[Exception], match: str, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=match):
+        train(load_recipe("smoke", overrides), tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_run_of_another_generator_is_not_resumed(recipe: Recipe, tmp_path: Path) -> None:
+    train(recipe, tmp_path / "run", stop=after(5), quiet=True)
+    with pytest.raises(RecipeError, match="another generator"):
+        train(replace(recipe, generator={**recipe.generator, "blocks": 3}), tmp_path / "run", quiet=True)
+
+
+def test_the_average_is_the_formula_and_copies_buffers() -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
+    average = ExponentialMovingAverage(network, 0.9)
+    before = network[0].weight.detach().clone()
+    with torch.no_grad():
+        network[0].weight.add_(1)
+    network(torch.randn(8, 2))
+    average.update(network, steps=1000)
+    torch.testing.assert_close(average.network[0].weight, 0.9 * before + 0.1 * network[0].weight)
+    torch.testing.assert_close(average.network[1].running_mean, network[1].running_mean)
+    assert average.network[1].num_batches_tracked == 1

@@ -1,0 +1,122 @@
+"""Two discriminator passes against the papers' loops, which make five: the same gradients for both players."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from superscale.data.loader import Batch
+from superscale.losses.adversarial import ADVERSARIAL
+from superscale.losses.perceptual import FeatureNetwork, FeatureSpec, PerceptualLoss
+from superscale.losses.pixel import l1
+from superscale.networks.catalog import build_discriminator, build_generator
+from superscale.training.steps import (
+    Criteria,
+    discriminator_step,
+    enlarge,
+    frozen_norms,
+    generator_step,
+    judge,
+    pixel_step,
+    shift,
+)
+
+
+def batch_of(size: int = 4) -> Batch:
+    return Batch(tuple(range(size)), torch.rand(size, 3, 8, 8), torch.rand(size, 3, 32, 32))
+
+
+def networks(normalization: dict[str, Any]) -> tuple[nn.Module, nn.Module]:
+    torch.manual_seed(0)
+    generator = build_generator("srresnet", {"blocks": 1, "features": 8})
+    discriminator = build_discriminator("vgg", {"patch_px": 32, "features": 4, "hidden": 8, **normalization})
+    return generator.double().train(), discriminator.double().train()
+
+
+def gradients(module: nn.Module) -> dict[str, Tensor]:
+    return {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
+
+
+BATCH_NORM = {"batch_norm": True, "spectral_norm": False}
+SPECTRAL_NORM = {"batch_norm": False, "spectral_norm": True}
+
+
+@pytest.mark.parametrize("loss_name", ["standard", "relativistic"])
+@pytest.mark.parametrize("normalization", [BATCH_NORM, SPECTRAL_NORM])
+def test_two_passes_leave_the_gradients_of_the_usual_five(loss_name: str, normalization: dict[str, Any]) -> None:
+    adversarial = ADVERSARIAL[loss_name]()
+    batch = batch_of()
+    batch = Batch(batch.numbers, batch.low_res.double(), batch.high_res.double())
+    features = FeatureNetwork(FeatureSpec(widths=(2, 3, 4, 4, 4)), "conv2_1").double()
+    perceptual = PerceptualLoss(features, {"conv2_1": 1.0}, after_activation=False)
+    criteria = Criteria(l1, 1e-2, perceptual, 1.0, 0, adversarial, 5e-3)
+
+    generator, discriminator = networks(normalization)
+    if normalization is SPECTRAL_NORM:
+        for _ in range(300):  # let the power iteration settle, so that its further steps change nothing
+            discriminator(batch.high_res)
+    start = {key: value.clone() for key, value in discriminator.state_dict().items()}
+
+    # The usual loop: the generator's turn with the discriminator frozen, then each side of the discriminator by itself.
+    super_res = generator(batch.low_res)
+    real_logits = discriminator(batch.high_res).detach()
+    fake_logits = discriminator(super_res)
+    usual = 1e-2 * l1(super_res, batch.high_res) + perceptual(super_res, batch.high_res).double()
+    usual = usual + 5e-3 * adversarial.generator(real_logits, fake_logits)
+    usual.backward()
+    usual_generator = gradients(generator)
+    discriminator.zero_grad()
+    fake = super_res.detach()
+    adversarial.discriminator(discriminator(batch.high_res), discriminator(fake)).backward()
+    usual_discriminator = gradients(discriminator)
+    generator.zero_grad()
+    discriminator.zero_grad()
+
+    generator, _ = networks(normalization)
+    discriminator.load_state_dict(start)
+    with frozen_norms(discriminator):
+        super_res = generator(batch.low_res)
+        judgement = judge(discriminator, super_res, batch.high_res, None)
+        judgement = type(judgement)(judgement.real, judgement.fake, judgement.super_res)
+        numbers = generator_step(super_res, batch, judgement, criteria, None)
+        assert gradients(discriminator) == {}, "the generator's turn must not touch the discriminator"
+        discriminator_step(discriminator, judgement, criteria)
+    for got, expected in ((gradients(generator), usual_generator), (gradients(discriminator), usual_discriminator)):
+        assert got.keys() == expected.keys()
+        for name, gradient in expected.items():
+            torch.testing.assert_close(got[name], gradient, rtol=2e-4, atol=1e-7, msg=lambda text, name=name: f"{name}: {text}")
+    assert numbers["loss"].item() == pytest.approx(usual.item(), rel=1e-5)
+
+
+def test_the_discriminators_turn_does_not_reach_the_generator() -> None:
+    generator, discriminator = networks(SPECTRAL_NORM)
+    generator, discriminator, batch = generator.float(), discriminator.float(), batch_of()
+    with frozen_norms(discriminator):
+        super_res = enlarge(generator, batch, None)
+        judgement = judge(discriminator, super_res, batch.high_res, None)
+        numbers = discriminator_step(discriminator, judgement, Criteria(adversarial=ADVERSARIAL["relativistic"]()))
+    assert gradients(generator) == {}
+    assert len(gradients(discriminator)) > 0
+    assert 0 <= numbers["accuracy_real"] <= 1
+
+
+def test_a_pixel_step_is_the_plain_gradient() -> None:
+    generator, _ = networks(BATCH_NORM)
+    generator, batch = generator.float(), batch_of()
+    numbers = pixel_step(generator, batch, Criteria(l1, 2.0), None)
+    got = gradients(generator)
+    generator.zero_grad()
+    loss = 2 * (generator(batch.low_res) - batch.high_res).abs().mean()
+    loss.backward()
+    assert numbers["loss"].item() == pytest.approx(loss.item(), rel=1e-5)
+    for name, gradient in gradients(generator).items():
+        torch.testing.assert_close(got[name], gradient, rtol=1e-3, atol=1e-7)
+
+
+def test_feature_shifts_depend_on_the_image_number_alone_and_use_every_offset() -> None:
+    assert [shift(number, 3) for number in range(50)] == [shift(number, 3) for number in range(50)]
+    assert {shift(number, 3) for number in range(0, 16000, 16)} == {(y, x) for y in range(4) for x in range(4)}
+    assert {shift(number, 0) for number in range(50)} == {(0, 0)}
