@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from superscale.errors import ModelError, UsageError
 from superscale.networks.catalog import build_generator
@@ -44,10 +45,10 @@ def is_safetensors(path: Path) -> bool:
 
 def read_pickled(path: Path) -> Any:
     """What a ``.pth`` file holds if it is plain tensors: no code in it is run. Raises ModelError when it holds anything else."""
-    in_zip = check_pickled(path)
+    check_pickled(path)
     try:
-        # Mapped, a record is a window on the file: it can neither grow nor reach beyond it.
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=in_zip)
+        with open(path, "rb") as stream:  # given a path, torch would go by its suffix
+            return torch.load(stream, map_location="cpu", weights_only=True)
     except Exception as error:  # torch's reader meets a hostile file with whatever comes; its texts advise to trust the file
         raise ModelError(f"{path}: refused: cannot be read as plain tensors ({type(error).__name__}); damaged?") from error
 
@@ -101,7 +102,7 @@ def load_foreign(path: Path) -> Model:
 
 def _empty_generator(layout: Layout, tensors: Mapping[str, Tensor], published: Mapping[str, str]) -> Generator:
     """The network that the tensors' shapes describe, not filled yet. Compared before memory is taken, so a shape cannot invent one."""
-    with torch.device("meta"):
+    with torch.device("meta"), _Unfilled():
         generator = build_generator(layout.network, layout.options(tensors))
     for key, expected in generator.state_dict().items():
         if tensors[key].shape != expected.shape:
@@ -109,3 +110,12 @@ def _empty_generator(layout: Layout, tensors: Mapping[str, Tensor], published: M
             raise ModelError(f"{layout.name}: {published[key]} has shape {shape}, expected {tuple(expected.shape)}")
     generator.to_empty(device="cpu")
     return generator
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves out the random numbers of new layers: without memory they fill nothing, and torch takes seconds to import how not to."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return args[0] if func in (Tensor.normal_, Tensor.uniform_) else func(*args, **(kwargs or {}))

@@ -53,8 +53,8 @@ INTEGERS = ("BININT", "BININT1", "BININT2", "LONG1")
 MEMO = ("PUT", "BINPUT", "LONG_BINPUT")
 
 
-def check_pickled(path: Path) -> bool:
-    """True for the zip format, False for the older one. Raises ModelError when ``path`` is neither, or declares more than plain tensors."""
+def check_pickled(path: Path) -> None:
+    """Raises ModelError when ``path`` is in neither format, names anything but plain tensors, or declares more than it has."""
     try:
         with open(path, "rb") as stream:
             size = os.fstat(stream.fileno()).st_size
@@ -68,7 +68,6 @@ def check_pickled(path: Path) -> bool:
                 _check_zip(stream, size)
             else:
                 raise ValueError("not a file of torch.save")
-            return magic != LEGACY_MAGIC
     except FileNotFoundError as error:
         raise ModelError(f"{path}: no such file") from error
     except Exception as error:  # whatever a hostile file provokes in a parser is a refusal
