@@ -1,6 +1,8 @@
 """Published files load and compute what their own networks compute. The networks here are written anew from the published key names."""
 
 import hashlib
+import subprocess
+import sys
 from collections import OrderedDict
 from pathlib import Path
 
@@ -234,6 +236,17 @@ def test_loading_draws_no_random_numbers(tmp_path: Path) -> None:
     before = torch.get_rng_state()
     find_model(tmp_path / "old.pth")
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_loading_imports_no_symbolic_algebra(tmp_path: Path) -> None:
+    # torch's meta device pulls in sympy for some operations: seconds before the first picture.
+    torch.save(seeded(Original, 2).state_dict(), tmp_path / "old.pth")
+    program = (
+        "import sys; from superscale.weights.store import find_model; "
+        f"before = set(sys.modules); find_model({str(tmp_path / 'old.pth')!r}); print('sympy' in set(sys.modules) - before)"
+    )
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert finished.stdout == "False\n"
 
 
 def compact_forward(state: dict[str, Tensor], low_res: Tensor, scale: int) -> Tensor:

@@ -21,6 +21,7 @@ from superscale.errors import ModelError
 from superscale.networks.catalog import build_generator
 from superscale.weights import foreign, pickle_guard
 from superscale.weights.foreign import read_pickled
+from superscale.weights.layouts import LAYOUTS, recognise
 from superscale.weights.store import find_model
 
 GIBIBYTE = 2**30
@@ -390,14 +391,31 @@ def test_a_hostile_key_stays_on_its_line(tmp_path: Path) -> None:
     assert "\x1b" not in refusal(tmp_path / "x.pth")
 
 
-def test_blocks_beyond_the_tensors_there_are_are_not_counted(tmp_path: Path) -> None:
-    state = {f"body.{n}.rdb1.conv1.weight": torch.zeros(1) for n in range(3000)}
-    torch.save(state, tmp_path / "x.pth")
-    assert "is missing" in refusal(tmp_path / "x.pth")
+def test_a_file_cannot_make_the_table_of_expected_keys_longer_than_itself() -> None:
+    keys = [f"body.{n}.rdb1.conv1.weight" for n in range(3000)]
+    assert all(len(layout.names(keys)) < 2 * len(keys) for layout in LAYOUTS)
+    with pytest.raises(ModelError, match="is missing"):
+        recognise(keys)
 
 
-def test_too_many_numbers_are_refused_before_torch_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.save({"a": torch.ones(97)}, tmp_path / "x.pth")
-    rezip(tmp_path / "x.pth", lambda name, data: lying_pickle(data, 2**31 - 1, 97) if name.endswith("data.pkl") else data)
+@pytest.mark.parametrize(("zipped", "declared"), [(True, 2**31 - 1), (False, 2**31 - 1), (False, 97 * 4)])
+def test_numbers_that_a_file_cannot_hold_are_refused_before_torch_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zipped: bool, declared: int
+) -> None:
+    path = tmp_path / "x.pth"
+    torch.save({"a": torch.ones(97)}, path, _use_new_zipfile_serialization=zipped)
+    if zipped:
+        rezip(path, lambda name, data: lying_pickle(data, declared, 97) if name.endswith("data.pkl") else data)
+    else:
+        path.write_bytes(
+            lying_pickle(path.read_bytes(), min(declared + 9, 2**31 - 1), 97)
+        )  # 8 bytes more than numbers: their count
     monkeypatch.setattr(foreign.torch, "load", lambda *_, **__: pytest.fail("torch was asked to read it"))
-    assert "declares more than" in refusal(tmp_path / "x.pth")
+    assert "declares" in refusal(path)
+
+
+def test_a_storage_length_that_is_no_literal_is_refused_before_torch_reads(tmp_path: Path) -> None:
+    # Remembered (p255) and recalled (h255), a number could be counted as another one.
+    torch.save({"a": torch.ones(97)}, tmp_path / "x.pth")
+    rezip(tmp_path / "x.pth", lambda _, data: data.replace(b"Katq", b"Kaq\xff0h\xfftq"))
+    assert "a storage that torch.save does not write" in refusal(tmp_path / "x.pth")

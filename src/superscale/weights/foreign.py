@@ -108,7 +108,9 @@ def _empty_generator(layout: Layout, tensors: Mapping[str, Tensor], published: M
         if tensors[key].shape != expected.shape:
             shape = tuple(tensors[key].shape)
             raise ModelError(f"{layout.name}: {published[key]} has shape {shape}, expected {tuple(expected.shape)}")
-    generator.to_empty(device="cpu")
+    # Memory at last. to_empty() would do, and import for seconds what it then does not use.
+    empty = {key: torch.empty(expected.shape) for key, expected in generator.state_dict().items()}
+    generator.load_state_dict(empty, assign=True)
     return generator
 
 
