@@ -238,6 +238,7 @@ def test_loading_draws_no_random_numbers(tmp_path: Path) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.slow
 def test_loading_imports_no_symbolic_algebra(tmp_path: Path) -> None:
     # torch's meta device pulls in sympy for some operations: seconds before the first picture.
     torch.save(seeded(Original, 2).state_dict(), tmp_path / "old.pth")
