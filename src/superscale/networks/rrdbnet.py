@@ -12,10 +12,15 @@ from superscale.errors import UsageError
 from superscale.networks.blocks import initialize_residual
 from superscale.networks.contract import Contract, Generator
 
+MOST_UPSAMPLINGS = 4
+
 
 @dataclass(frozen=True, kw_only=True)
 class RRDBNetConfig:
-    """The paper's ×4 network by default. ×2 and ×1 pixel-unshuffle the input by 2 and 4 first, as the published ones do."""
+    """The paper's ×4 network by default. ×2 and ×1 pixel-unshuffle the input by 2 and 4 first, as Real-ESRGAN's do.
+
+    ``upsamplings`` doublings follow the body; with fewer of them ×2 and ×1, with three ×8, need no unshuffling (the first ESRGAN's).
+    """
 
     scale: int = 4
     channels: int = 3
@@ -23,10 +28,15 @@ class RRDBNetConfig:
     blocks: int = 23
     growth_channels: int = 32
     residual_scale: float = 0.2
+    upsamplings: int = 2
 
     def __post_init__(self) -> None:
-        if self.scale not in (1, 2, 4):
-            raise UsageError(f"RRDBNet enlarges by 1, 2 or 4, got scale {self.scale}")
+        if not 0 <= self.upsamplings <= MOST_UPSAMPLINGS:
+            raise UsageError(f"RRDBNet doubles 0 to {MOST_UPSAMPLINGS} times, got upsamplings {self.upsamplings}")
+        scales = [2**doublings for doublings in range(self.upsamplings + 1)]
+        if self.scale not in scales:
+            known = " or ".join(", ".join(map(str, scales)).rsplit(", ", 1))
+            raise UsageError(f"RRDBNet enlarges by {known}, got scale {self.scale}")
 
 
 class ResidualDenseBlock(nn.Module):
@@ -70,19 +80,21 @@ class RRDBNet(Generator):
     def __init__(self, config: RRDBNetConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or RRDBNetConfig()
-        self.unshuffle = 4 // config.scale
+        self.unshuffle = 2**config.upsamplings // config.scale
         features = config.features
         self.conv_first = nn.Conv2d(config.channels * self.unshuffle**2, features, 3, padding=1)
         self.body = nn.Sequential(
             *(RRDB(features, config.growth_channels, config.residual_scale) for _ in range(config.blocks))
         )
         self.conv_body = nn.Conv2d(features, features, 3, padding=1)
-        self.conv_up1 = nn.Conv2d(features, features, 3, padding=1)
-        self.conv_up2 = nn.Conv2d(features, features, 3, padding=1)
+        self.upsample = [f"conv_up{number}" for number in range(1, config.upsamplings + 1)]
+        for name in self.upsample:
+            self.add_module(name, nn.Conv2d(features, features, 3, padding=1))
         self.conv_hr = nn.Conv2d(features, features, 3, padding=1)
         self.conv_last = nn.Conv2d(features, config.channels, 3, padding=1)
         initialize_residual(self.body)
-        # In the grid of conv_first: 15 a block, 2 around them; conv_up1 at 1/2, the last three at 1/4 pixel, and the nearest sampling.
+        # In the grid of conv_first: 15 a block, 2 around them; conv_up1 at 1/2, ... the last three finest, and the nearest
+        # sampling: together 2, however many upsamplings there are.
         radius = 15 * config.blocks + 2 + 2
         self.contract = Contract(
             scale=config.scale,
@@ -94,7 +106,8 @@ class RRDBNet(Generator):
     def forward(self, low_res: Tensor) -> Tensor:
         shallow = self.conv_first(F.pixel_unshuffle(low_res, self.unshuffle))  # (B, F, h, w)
         features = shallow + self.conv_body(self.body(shallow))
-        features = F.leaky_relu(self.conv_up1(F.interpolate(features, scale_factor=2, mode="nearest")), 0.2)
-        features = F.leaky_relu(self.conv_up2(F.interpolate(features, scale_factor=2, mode="nearest")), 0.2)
-        super_res: Tensor = self.conv_last(F.leaky_relu(self.conv_hr(features), 0.2))  # (B, C, 4h, 4w)
+        for name in self.upsample:
+            conv = self.get_submodule(name)
+            features = F.leaky_relu(conv(F.interpolate(features, scale_factor=2, mode="nearest")), 0.2)  # (B, F, 2h, 2w), ...
+        super_res: Tensor = self.conv_last(F.leaky_relu(self.conv_hr(features), 0.2))
         return super_res

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
 from superscale.errors import ModelError, UnknownNameError
-from superscale.weights.checkpoint import Model, load_model
+from superscale.weights.checkpoint import MODEL_FORMAT, Model, load_model, read_metadata
+from superscale.weights.foreign import is_safetensors, load_foreign
 
 # name -> sha256 of weights/bundled/{name}.safetensors. The first is the default.
 BUNDLED: dict[str, str] = {}
@@ -28,7 +30,7 @@ def default_model() -> str:
 
 
 def find_model(name_or_path: str | Path) -> Model:
-    """A bundled model by name, or any model file by path. Raises UnknownNameError or ModelError."""
+    """A bundled model by name, or any model file by path, ours or a published one. Raises UnknownNameError or ModelError."""
     name = str(name_or_path)
     if name in BUNDLED:
         path = Path(str(files("superscale.weights") / "bundled" / f"{name}.safetensors"))
@@ -36,8 +38,15 @@ def find_model(name_or_path: str | Path) -> Model:
             raise ModelError(f"{path}: damaged (its sha256 is not the published one); reinstall superscale")
         return load_model(path)
     if Path(name).exists() or Path(name).suffix or os.sep in name:
-        return load_model(Path(name))
+        return _load_file(Path(name))
     raise UnknownNameError("model", name, BUNDLED)
+
+
+def _load_file(path: Path) -> Model:
+    if is_safetensors(path) and read_metadata(path).get("format") == MODEL_FORMAT:
+        return load_model(path)
+    model = load_foreign(path)
+    return replace(model, card={**model.card, "sha256": sha256_of(path)})
 
 
 def sha256_of(path: Path) -> str:

@@ -1,0 +1,319 @@
+"""Published files load and compute what their own networks compute. The networks here are written anew from the published key names."""
+
+import hashlib
+import subprocess
+import sys
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from superscale import Upscaler
+from superscale.networks.catalog import build_generator
+from superscale.weights.checkpoint import save_model
+from superscale.weights.foreign import read_pickled
+from superscale.weights.store import find_model
+
+FEATURES, GROWTH, BLOCKS = 8, 4, 2
+GENERAL_X4 = Path(__file__).parents[2] / ".." / "shared" / "weights" / "realesr-general-x4v3.pth"
+
+
+def conv(inputs: int, outputs: int) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 3, 1, 1)
+
+
+class Shortcut(nn.Module):
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.sub = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.sub(x)
+
+
+class Dense(nn.Module):
+    """``boxed``: the original wraps each convolution and its activation in a Sequential."""
+
+    def __init__(self, features: int, growth: int, boxed: bool) -> None:
+        super().__init__()
+        for n in range(1, 6):
+            layer: nn.Module = conv(features + (n - 1) * growth, growth if n < 5 else features)
+            self.add_module(f"conv{n}", nn.Sequential(layer) if boxed else layer)
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen = [x]
+        for n in range(1, 5):
+            seen.append(F.leaky_relu(self.get_submodule(f"conv{n}")(torch.cat(seen, 1)), 0.2))
+        return x + self.get_submodule("conv5")(torch.cat(seen, 1)) * 0.2
+
+
+class Block(nn.Module):
+    def __init__(self, name: str, boxed: bool, features: int = FEATURES, growth: int = GROWTH) -> None:
+        super().__init__()
+        for n in range(1, 4):
+            self.add_module(f"{name}{n}", Dense(features, growth, boxed))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x
+        for dense in self.children():
+            y = dense(y)
+        return x + y * 0.2
+
+
+class Original(nn.Module):
+    """The first release: one Sequential, whose numbers move with the upsamplings."""
+
+    def __init__(self, ups: int, inputs: int = 3, features: int = FEATURES, growth: int = GROWTH, blocks: int = BLOCKS) -> None:
+        super().__init__()
+        trunk = [*(Block("RDB", True, features, growth) for _ in range(blocks)), conv(features, features)]
+        layers: list[nn.Module] = [conv(inputs, features), Shortcut(*trunk)]
+        for _ in range(ups):
+            layers += [nn.Upsample(scale_factor=2, mode="nearest"), conv(features, features), nn.LeakyReLU(0.2)]
+        self.model = nn.Sequential(*layers, conv(features, features), nn.LeakyReLU(0.2), conv(features, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.model(x)
+        return y
+
+
+NEW = ("RRDB_trunk", "RDB", "trunk_conv", "upconv", "HRconv")
+BASICSR = ("body", "rdb", "conv_body", "conv_up", "conv_hr")
+
+
+class Named(nn.Module):
+    """The later releases: the same figure, layers by name."""
+
+    def __init__(self, names: tuple[str, str, str, str, str], ups: int = 2, inputs: int = 3) -> None:
+        super().__init__()
+        self.names, self.ups = names, ups
+        trunk, dense, body, up, hr = names
+        self.conv_first = conv(inputs, FEATURES)
+        self.add_module(trunk, nn.Sequential(*(Block(dense, False) for _ in range(BLOCKS))))
+        self.add_module(body, conv(FEATURES, FEATURES))
+        for n in range(1, ups + 1):
+            self.add_module(f"{up}{n}", conv(FEATURES, FEATURES))
+        self.add_module(hr, conv(FEATURES, FEATURES))
+        self.conv_last = conv(FEATURES, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        trunk, _, body, up, hr = self.names
+        x = self.conv_first(x)
+        x = x + self.get_submodule(body)(self.get_submodule(trunk)(x))
+        for n in range(1, self.ups + 1):
+            x = F.leaky_relu(self.get_submodule(f"{up}{n}")(x.repeat_interleave(2, 2).repeat_interleave(2, 3)), 0.2)
+        y: Tensor = self.conv_last(F.leaky_relu(self.get_submodule(hr)(x), 0.2))
+        return y
+
+
+def seeded(network: type[nn.Module], *arguments: object) -> nn.Module:
+    torch.manual_seed(3)
+    return network(*arguments).eval()
+
+
+def picture(side: int = 12) -> Tensor:
+    return torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(1))
+
+
+def assert_same(path: Path, network: nn.Module, unshuffle: int = 1, tolerance: float = 1e-5) -> None:
+    with torch.no_grad():
+        expected = network(F.pixel_unshuffle(picture(), unshuffle))
+        got = find_model(path).generator(picture())
+    assert got.dtype == torch.float32
+    torch.testing.assert_close(got, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(("ups", "scale"), [(0, 1), (1, 2), (2, 4), (3, 8), (4, 16)])
+def test_the_original_layout_computes_the_same_at_every_scale(tmp_path: Path, ups: int, scale: int) -> None:
+    network = seeded(Original, ups)
+    torch.save(network.state_dict(), tmp_path / "old.pth")
+    assert_same(tmp_path / "old.pth", network)
+    assert find_model(tmp_path / "old.pth").generator.contract.scale == scale
+
+
+@pytest.mark.parametrize(("unshuffle", "scale"), [(2, 2), (4, 1)])
+@pytest.mark.parametrize("layout", [None, NEW, BASICSR])
+def test_an_unshuffled_input_is_read_off_the_first_convolution(
+    tmp_path: Path, layout: tuple[str, str, str, str, str] | None, unshuffle: int, scale: int
+) -> None:
+    inputs = 3 * unshuffle**2
+    network = seeded(Named, layout, 2, inputs) if layout else seeded(Original, 2, inputs)
+    torch.save(network.state_dict(), tmp_path / "x.pth")
+    assert_same(tmp_path / "x.pth", network, unshuffle)
+    contract = find_model(tmp_path / "x.pth").generator.contract
+    assert (contract.scale, contract.multiple_of) == (scale, unshuffle)
+
+
+@pytest.mark.parametrize("ups", [1, 2])
+@pytest.mark.parametrize("layout", [NEW, BASICSR])
+def test_the_named_layouts_compute_the_same(tmp_path: Path, layout: tuple[str, str, str, str, str], ups: int) -> None:
+    # BSRGAN's ×2 file is of the new layout and has upconv1 alone.
+    network = seeded(Named, layout, ups)
+    torch.save(network.state_dict(), tmp_path / "new.pth")
+    assert_same(tmp_path / "new.pth", network)
+
+
+@pytest.mark.parametrize(("features", "growth", "blocks"), [(8, 4, 1), (12, 6, 3), (16, 2, 11)])
+def test_features_growth_and_blocks_are_read_off_the_shapes(tmp_path: Path, features: int, growth: int, blocks: int) -> None:
+    network = seeded(Original, 2, 3, features, growth, blocks)
+    torch.save(network.state_dict(), tmp_path / "old.pth")
+    assert_same(tmp_path / "old.pth", network)
+
+
+@pytest.mark.parametrize("wrapper", ["params_ema", "params", "state_dict", "model"])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_a_state_dict_is_found_under_every_usual_name(tmp_path: Path, wrapper: str, prefix: str) -> None:
+    network = seeded(Named, BASICSR)
+    state = {prefix + key: tensor for key, tensor in network.state_dict().items()}
+    torch.save({wrapper: state}, tmp_path / "wrapped.pth")
+    assert_same(tmp_path / "wrapped.pth", network)
+
+
+def test_averaged_weights_are_preferred(tmp_path: Path) -> None:
+    plain, averaged = seeded(Named, BASICSR), Named(BASICSR).eval()
+    torch.save({"params": plain.state_dict(), "params_ema": averaged.state_dict()}, tmp_path / "both.pth")
+    assert_same(tmp_path / "both.pth", averaged)
+
+
+@pytest.mark.parametrize("name", ["net.pth", "net.safetensors", "net.bin"])
+@pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors"])
+def test_the_content_decides_not_the_suffix(tmp_path: Path, name: str, kind: str) -> None:
+    network = seeded(Original, 2)
+    if kind == "safetensors":
+        save_file(network.state_dict(), tmp_path / name)
+    else:
+        torch.save({"params": network.state_dict()}, tmp_path / name, _use_new_zipfile_serialization=kind == "zip")
+    assert_same(tmp_path / name, network)
+
+
+@pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions_become_fp32(tmp_path: Path, dtype: torch.dtype, kind: str) -> None:
+    network = seeded(Original, 2).to(dtype)
+    if kind == "safetensors":
+        save_file(network.state_dict(), tmp_path / "x")
+    else:
+        torch.save(network.state_dict(), tmp_path / "x", _use_new_zipfile_serialization=kind == "zip")
+    assert_same(tmp_path / "x", network.float())
+
+
+def test_parameters_load_like_tensors(tmp_path: Path) -> None:
+    network = seeded(Original, 2)
+    torch.save(OrderedDict(network.named_parameters()), tmp_path / "x.pth")
+    assert_same(tmp_path / "x.pth", network)
+    assert all(tensor.is_leaf for tensor in find_model(tmp_path / "x.pth").generator.parameters())
+
+
+def test_the_card_says_where_the_weights_come_from(tmp_path: Path) -> None:
+    path = tmp_path / "4x_Something.pth"
+    torch.save(seeded(Original, 2).state_dict(), path)
+    model = find_model(path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert model.card == {"source": path.name, "layout": "RRDBNet (original ESRGAN layout)", "sha256": digest}
+    assert model.name == "4x_Something"
+    assert not model.generator.training
+
+
+def test_our_own_file_keeps_its_card_under_any_name(tmp_path: Path) -> None:
+    generator = build_generator("compact", {"features": 8, "convolutions": 1})
+    save_model(tmp_path / "renamed.pth", generator, {"recipe": "ours"})
+    assert find_model(tmp_path / "renamed.pth").card == {"recipe": "ours"}
+
+
+def test_a_loaded_network_saves_and_loads_as_ours(tmp_path: Path) -> None:
+    network = seeded(Original, 1)
+    torch.save(network.state_dict(), tmp_path / "old.pth")
+    save_model(tmp_path / "ours.safetensors", find_model(tmp_path / "old.pth").generator, {})
+    assert_same(tmp_path / "ours.safetensors", network)
+
+
+def test_loading_draws_no_random_numbers(tmp_path: Path) -> None:
+    torch.save(seeded(Original, 2).state_dict(), tmp_path / "old.pth")
+    before = torch.get_rng_state()
+    find_model(tmp_path / "old.pth")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.slow
+def test_loading_imports_no_symbolic_algebra(tmp_path: Path) -> None:
+    # torch's meta device pulls in sympy for some operations: seconds before the first picture.
+    torch.save(seeded(Original, 2).state_dict(), tmp_path / "old.pth")
+    program = (
+        "import sys; from superscale.weights.store import find_model; "
+        f"before = set(sys.modules); find_model({str(tmp_path / 'old.pth')!r}); print('sympy' in set(sys.modules) - before)"
+    )
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert finished.stdout == "False\n"
+
+
+def compact_forward(state: dict[str, Tensor], low_res: Tensor, scale: int) -> Tensor:
+    """SRVGGNetCompact from its keys alone: convolution, PReLU, ..., convolution, depth to space, plus the nearest neighbour."""
+    x = low_res
+    last = max(int(key.split(".")[1]) for key in state)
+    for number in range(0, last + 1, 2):
+        x = F.conv2d(x, state[f"body.{number}.weight"], state[f"body.{number}.bias"], padding=1)
+        if number < last:
+            slope = state[f"body.{number + 1}.weight"].view(1, -1, 1, 1)
+            x = torch.where(x > 0, x, slope * x)
+    batch, _, height, width = x.shape
+    shuffled = x.reshape(batch, 3, scale, scale, height, width).permute(0, 1, 4, 2, 5, 3)
+    nearest = low_res.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+    return shuffled.reshape(batch, 3, height * scale, width * scale) + nearest
+
+
+@pytest.mark.parametrize(("features", "convolutions", "scale"), [(8, 1, 4), (6, 3, 2), (4, 2, 1), (8, 2, 3)])
+def test_compact_reads_features_depth_and_scale_off_the_shapes(
+    tmp_path: Path, features: int, convolutions: int, scale: int
+) -> None:
+    torch.manual_seed(5)
+    state: dict[str, Tensor] = {}
+    for number in range(convolutions + 2):
+        inputs, outputs = (3 if number == 0 else features), (3 * scale**2 if number == convolutions + 1 else features)
+        state[f"body.{2 * number}.weight"] = torch.randn(outputs, inputs, 3, 3) * 0.2
+        state[f"body.{2 * number}.bias"] = torch.randn(outputs) * 0.1
+        if number <= convolutions:
+            state[f"body.{2 * number + 1}.weight"] = torch.rand(features)
+    torch.save({"params": state}, tmp_path / "compact.pth")
+    model = find_model(tmp_path / "compact.pth")
+    with torch.no_grad():
+        torch.testing.assert_close(model.generator(picture()), compact_forward(state, picture(), scale), rtol=1e-5, atol=1e-5)
+    assert model.generator.contract.scale == scale
+
+
+@pytest.mark.skipif(not GENERAL_X4.is_file(), reason="the published realesr-general-x4v3.pth is not beside the repository")
+def test_the_published_general_model_loads_and_enlarges_a_picture() -> None:
+    upscaler = Upscaler(GENERAL_X4, device="cpu", tile=0)
+    state = torch.load(GENERAL_X4, weights_only=True)["params"]
+    with torch.no_grad():
+        expected = compact_forward(state, picture(), 4)
+        torch.testing.assert_close(upscaler.model.generator(picture()), expected, rtol=1e-5, atol=1e-5)
+    # A ramp stays a ramp: the published weights restore, they do not invent.
+    ramp = np.tile(np.linspace(40, 200, 24).astype(np.uint8)[None, :, None], (24, 1, 3))
+    enlarged = upscaler(ramp)
+    assert enlarged.shape == (96, 96, 3)
+    assert (
+        np.abs(
+            enlarged[48, 16:80, 0].astype(float) - np.interp(np.arange(16, 80), np.arange(24) * 4 + 1.5, ramp[0, :, 0])
+        ).max()
+        < 12
+    )
+
+
+def test_an_upscaler_takes_a_foreign_file_with_an_odd_picture(tmp_path: Path) -> None:
+    network = seeded(Named, BASICSR, 2, 12)
+    torch.save({"params_ema": network.state_dict()}, tmp_path / "x2plus.pth")
+    odd = np.random.default_rng(0).integers(0, 256, (7, 9, 3), dtype=np.uint8)
+    assert Upscaler(tmp_path / "x2plus.pth", device="cpu")(odd).shape == (14, 18, 3)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_read_pickled_returns_the_tensors_and_what_holds_them(tmp_path: Path, zipped: bool) -> None:
+    saved = {"params": {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([1, 2])}, "epoch": 3}
+    torch.save(saved, tmp_path / "x.pth", _use_new_zipfile_serialization=zipped)
+    loaded = read_pickled(tmp_path / "x.pth")
+    assert loaded["epoch"] == 3
+    assert torch.equal(loaded["params"]["a"], saved["params"]["a"])  # type: ignore[index]
