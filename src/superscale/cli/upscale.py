@@ -26,7 +26,7 @@ def upscale(
     quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG and WebP.")] = 95,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
     skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Leave outputs that exist.")] = False,
-    max_pixels: Annotated[int, typer.Option(help="Refuse inputs of more pixels.")] = 200_000_000,
+    max_pixels: Annotated[int, typer.Option(help="Refuse inputs of more pixels.")] = 64_000_000,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written, and write nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
@@ -81,6 +81,9 @@ def upscale(
                 _say(f"failed: {outcome.input}: {_without_name(outcome.error, outcome.input)}")
             elif not quiet and not as_json:
                 _say(f"{outcome.status}: {outcome.output}")
+            if not quiet:
+                for notice in outcome.notices:
+                    _say(f"note: {outcome.input}: {notice}")
     counts = {status: sum(one.status == status for one in outcomes) for status in ("done", "skipped", "failed")}
     if as_json:
         print(json.dumps({"version": 1, "results": [one.to_dict() for one in outcomes], **counts}))
