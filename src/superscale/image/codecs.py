@@ -41,17 +41,15 @@ TAKEN_AS = {
     "HSV": "RGB",
 }
 DEEP = {"I;16": np.uint16, "I;16L": np.uint16, "I;16B": np.uint16, "I;16N": np.uint16, "F": np.float32}
-# format -> the extra that brings its decoder
-EXTRAS = {"HEIC": "heic", "JPEG XL": "jxl"}
 
 
 def open_picture(stream: IO[bytes], form: str, name: str) -> PillowPicture:
     """A Pillow picture with its header read, by the one decoder of that format. Raises ImageError when its extra is missing."""
-    if form in EXTRAS:
-        _register(form, name)
+    if form == "HEIC":
+        _register_heic(name)
     PillowImage.init()
     # Not Image.open: it would try other formats, and hold the size against a limit that is ours to set.
-    plugin = {"HEIC": "HEIF", "JPEG XL": "JXL"}.get(form, form)
+    plugin = "HEIF" if form == "HEIC" else form
     if form == "JPEG":
         from PIL.JpegImagePlugin import JpegImageFile
 
@@ -61,15 +59,11 @@ def open_picture(stream: IO[bytes], form: str, name: str) -> PillowPicture:
     return opened
 
 
-def _register(form: str, name: str) -> None:
+def _register_heic(name: str) -> None:
     try:
-        if form == "HEIC":
-            import_module("pillow_heif").register_heif_opener()
-        else:
-            import_module("pillow_jxl")  # registers itself
+        import_module("pillow_heif").register_heif_opener()
     except ImportError as error:
-        extra = EXTRAS[form]
-        raise ImageError(f"{name}: reading {form} needs an extra: pip install 'superscale[{extra}]'") from error
+        raise ImageError(f"{name}: reading HEIC needs an extra: pip install 'superscale[heic]'") from error
 
 
 def decode(picture: PillowPicture, name: str = "<picture>", max_pixels: int | None = None) -> Image:
@@ -110,7 +104,8 @@ def _check_chunks(data: bytes, name: str) -> None:
 def check_header(picture: PillowPicture, name: str, max_pixels: int | None) -> None:
     """Raise ImageError for a picture that is empty, larger than allowed or animated, before a sample is decoded."""
     checked_size(*picture.size, 1, max_pixels, name)
-    if getattr(picture, "is_animated", False):
+    # Several pictures in a HEIC file are a burst or previews; the one that opens is the one meant to be seen.
+    if picture.format != "HEIF" and getattr(picture, "is_animated", False):
         raise ImageError(f"{name}: an animation; expected one still picture (take its frames apart first)")
 
 
@@ -130,8 +125,9 @@ def _decoded(picture: PillowPicture, name: str, deep_png: bytes | None) -> Image
         samples, has_alpha, icc, changed = _samples(picture, name)
         notices += changed + _shallow(picture)
     else:
+        # libpng turns a transparent key colour into alpha itself, at full depth.
         samples = imagecodecs.png_decode(deep_png)
-        has_alpha, icc = picture.mode in ("LA", "RGBA"), picture.info.get("icc_profile")
+        has_alpha, icc = samples.shape[-1] in (2, 4), picture.info.get("icc_profile")
     if not has_alpha and picture.mode != "P" and "transparency" in picture.info:
         samples, has_alpha = _keyed(samples, picture.info["transparency"], key_bits), True
     pixels, alpha = separated(upright(samples, orientation), name, has_alpha)

@@ -64,7 +64,8 @@ def read_image(source: Path | str | bytes, max_pixels: int | None = MAX_PIXELS) 
     except MemoryError as error:
         raise ImageError(f"{name}: too large to decode in the memory there is") from error
     except Exception as error:  # a decoder given damaged bytes raises whatever it stumbles over
-        raise ImageError(f"{name}: damaged picture ({str(error) or type(error).__name__})") from error
+        why = " ".join(str(error).split())[:300] or type(error).__name__
+        raise ImageError(f"{name}: damaged picture ({why})") from error
 
 
 @contextmanager

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from superscale.errors import Cancelled, OutOfMemoryError, UsageError
-from superscale.image.io import Image, PillowPicture, decode, read_image, to_pillow
 from superscale.image.fringe import spread_colours
+from superscale.image.io import Image, PillowPicture, decode, read_image, to_pillow
 from superscale.image.pixels import to_float, to_pixels
 from superscale.image.resize import resize_to
 from superscale.inference.backends import Precision, TorchBackend, pick_device
