@@ -52,8 +52,10 @@ def read_metadata(picture: PillowPicture) -> tuple[dict[str, Any], int, tuple[st
     notices: tuple[str, ...] = ()
     orientation = 1
     try:
-        exif = picture.getexif()
-        orientation = int(exif.get(ORIENTATION, 1))
+        orientation = int(picture.getexif().get(ORIENTATION, 1))
+        # A copy: Pillow hands out the picture's own, and a second reading would find it changed.
+        exif = PillowImage.Exif()
+        exif.load(picture.getexif().tobytes())
         kept |= exif_entry(exif)
     except Exception:  # a damaged EXIF block can raise anything, and is no reason to refuse the picture
         notices = ("its EXIF data is damaged and was left out",)
