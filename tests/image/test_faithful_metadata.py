@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from functools import lru_cache
 from typing import Any
 
 import imagecodecs
@@ -68,6 +69,7 @@ def cmyk_profile() -> bytes:
     return profile(b"CMYK", (b"desc", text(b"odd inks")), (b"wtpt", WHITE_POINT), (b"A2B0", lut), connection=b"Lab ")
 
 
+@lru_cache(maxsize=1)
 def srgb() -> bytes:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -266,7 +268,9 @@ def ground(raster_type: int, tags: list[tuple[Any, ...]]) -> Image:
     keys = (*KEYS[:-1], raster_type)
     stream = io.BytesIO()
     bands = np.zeros((6, 8, 5), np.uint16)
-    tifffile.imwrite(stream, bands, photometric="minisblack", extratags=[(34735, "H", len(keys), keys, True), *tags])
+    tifffile.imwrite(
+        stream, bands, photometric="minisblack", planarconfig="contig", extratags=[(34735, "H", len(keys), keys, True), *tags]
+    )
     image = read_image(stream.getvalue())
     return image.with_pixels(np.zeros((24, 32, 5), np.uint16), None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from functools import lru_cache
 from typing import Any
 
@@ -11,14 +12,17 @@ from PIL.Image import Image as PillowPicture
 
 # Where a profile's header names the colour space of the numbers it explains (ICC.1, 7.2).
 SPACE = slice(16, 20)
+# And when it was made: littleCMS writes the present.
+DATE = slice(24, 36)
 HEADER_BYTES = 128
 SPACES = {1: b"GRAY", 3: b"RGB "}
 
 
 @lru_cache(maxsize=1)
 def srgb() -> bytes:
-    """An sRGB profile."""
-    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    """An sRGB profile, the same bytes every time."""
+    made = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return made[: DATE.start] + struct.pack(">6H", 2000, 1, 1, 0, 0, 0) + made[DATE.stop :]
 
 
 def fitting(profile: bytes | None, channels: int) -> tuple[bytes | None, tuple[str, ...]]:

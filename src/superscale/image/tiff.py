@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import struct
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -29,7 +30,9 @@ UNSIGNED, FLOAT = 1, 3
 # ExtraSamples: colours multiplied by alpha, or not
 PREMULTIPLIED, STRAIGHT = 1, 2
 ICC_PROFILE, XMP, SUB_IFDS = 34675, 700, (metadata.EXIF_IFD, metadata.GPS_IFD)
-CLASSIC_HEADER = b"II*\0\x08\0\0\0"
+CLASSIC_HEADER, LONG = b"II*\0\x08\0\0\0", 4
+# tifffile writes no pointers to directories; the entry after each, which nobody uses, is held for it until its place is known.
+HELD = 1
 
 
 @dataclass(frozen=True)
@@ -220,6 +223,7 @@ def encode_tiff(image: Image) -> bytes:
         resolution=kept.get("dpi"),
         resolutionunit="INCH" if "dpi" in kept else None,
         software=False,
+        byteorder="<",
         metadata=None,
         extratags=tags,
         maxworkers=1,
@@ -244,19 +248,24 @@ def _written_tags(kept: dict[str, Any]) -> tuple[list[tuple[Any, ...]], dict[int
             if isinstance(exif.get(tag), str):
                 tags.append((tag, "s", 0, exif[tag].encode(), True))
         directories = {tag: dict(exif.get_ifd(tag)) for tag in SUB_IFDS if exif.get_ifd(tag)}
-        tags += [(tag, "I", 1, 0, True) for tag in directories]
+        tags += [(tag + HELD, "I", 1, 0, True) for tag in directories]
     return tags, directories
 
 
 def _append_directories(stream: io.BytesIO, directories: dict[int, dict[int, Any]]) -> None:
-    """Write each directory behind the file and put its place into the tag that was left 0 for it."""
-    for tag, entries in directories.items():
+    """Write each directory behind the file and point to it from the entry that was held for it."""
+    if not directories:
+        return
+    stream.seek(0)
+    with TiffFile(stream) as file:
+        # A file beyond 4 GB has another layout, and does without.
+        entries = {} if file.is_bigtiff else {tag: file.pages.first.tags[tag + HELD].offset for tag in directories}
+    for tag, entry in entries.items():
         place = stream.seek(0, io.SEEK_END)
         place += stream.write(b"\0" * (place % 2))
         directory = TiffImagePlugin.ImageFileDirectory_v2(CLASSIC_HEADER, group=tag)
-        for code, value in entries.items():
+        for code, value in directories[tag].items():
             directory[code] = value
         stream.write(directory.tobytes(place))
-        stream.seek(0)
-        with TiffFile(stream, mode="r+") as file:
-            file.pages.first.tags[tag].overwrite(place)
+        stream.seek(entry)
+        stream.write(struct.pack("<HHII", tag, LONG, 1, place))
