@@ -247,6 +247,19 @@ def test_text_of_a_png_is_kept_in_png() -> None:
             assert written.text == {"Author": "A. Nonymous", "Title": "Übung"}  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("metadata", ["keep", "strip"])
+def test_gamma_of_a_png_without_profile_is_kept(dtype: type, metadata: Any) -> None:
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    info.add(b"gAMA", struct.pack(">I", 100_000))
+    image = read_image(saved(Pillow.new("RGB", (4, 4)), "PNG", pnginfo=info))
+    data = encode(Image(image.pixels.astype(dtype), None, image.metadata), ".png", metadata=metadata)
+    # The chunk as the PNG specification draws it (11.3.2.2), and before the samples.
+    assert data.index(b"\0\0\0\x04gAMA" + struct.pack(">I", 100_000)) < data.index(b"IDAT")
+
+
 def test_exif_too_long_for_jpeg_is_left_out_with_a_notice() -> None:
     exif = Pillow.Exif()
     exif[ExifTags.Base.ImageDescription] = "x" * 70_000

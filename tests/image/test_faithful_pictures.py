@@ -189,6 +189,9 @@ def test_a_fourth_band_that_is_no_alpha_is_not_taken_for_one() -> None:
     near_infrared = read_image(saved_tiff(samples, photometric="rgb", extrasamples=["unspecified"]))
     assert near_infrared.alpha is None
     np.testing.assert_array_equal(near_infrared.pixels, samples)
+    with tifffile.TiffFile(io.BytesIO(encode(near_infrared, ".tif"))) as file:
+        assert file.pages.first.photometric == tifffile.PHOTOMETRIC.RGB
+        assert [int(kind) for kind in file.pages.first.extrasamples] == [0]
     see_through = read_image(saved_tiff(samples, photometric="rgb", extrasamples=["unassalpha"]))
     np.testing.assert_array_equal(see_through.alpha, samples[..., 3])
 
@@ -316,3 +319,9 @@ def test_pil_picture_that_pil_would_squeeze_is_refused() -> None:
         decode(picture)
     with pytest.raises(ImageError, match="PIL cannot hold 3 channels of uint16"):
         to_pillow(read_image(data))
+
+
+@pytest.mark.parametrize(("suffix", "width"), [(".webp", 16384), (".jpg", 65536)])
+def test_a_picture_too_wide_for_its_format_is_one_clear_error(suffix: str, width: int) -> None:
+    with pytest.raises(ImageError, match=f"cannot write {width}x2 pixels as"):
+        encode(Image(np.zeros((2, width, 3), np.uint8)), suffix)

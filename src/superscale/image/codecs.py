@@ -40,6 +40,8 @@ TAKEN_AS = {
     "YCbCr": "RGB",
     "HSV": "RGB",
 }
+# EXIF and XMP must each fit one segment of 64 KiB, with a heading.
+JPEG_SEGMENT_BYTES = 65_000
 DEEP = {"I;16": np.uint16, "I;16L": np.uint16, "I;16B": np.uint16, "I;16N": np.uint16, "F": np.float32}
 
 
@@ -225,6 +227,8 @@ def _chunks(data: bytes) -> list[tuple[bytes, bytes]]:
 
 def _saved_png(picture: PillowPicture, metadata: dict[str, Any]) -> bytes:
     text = PngImagePlugin.PngInfo()
+    for kind, body in metadata.get("png_colours", {}).items():
+        text.add(kind, body)
     if "xmp" in metadata:
         text.add_itxt(XMP_TEXT, metadata["xmp"].decode("utf-8", "replace"))
     for key, value in metadata.get("text", {}).items():
@@ -238,11 +242,11 @@ def encode_jpeg(image: Image, quality: int) -> tuple[bytes, tuple[str, ...]]:
     """uint8 without alpha, 4:4:4."""
     options: dict[str, Any] = {"quality": quality, "subsampling": 0}
     options |= {key: image.metadata[key] for key in ("icc_profile", "exif", "dpi", "xmp") if key in image.metadata}
-    try:
-        return _saved(to_pillow(image), "JPEG", options), ()
-    except ValueError:  # EXIF and XMP must each fit one segment of 64 KiB
-        left = {key: value for key, value in options.items() if key not in ("exif", "xmp")}
-        return _saved(to_pillow(image), "JPEG", left), ("EXIF and XMP too long for JPEG were left out",)
+    too_long = [key for key in ("exif", "xmp") if len(options.get(key, b"")) > JPEG_SEGMENT_BYTES]
+    for key in too_long:
+        del options[key]
+    notices = tuple(f"its {key.upper()} is too long for JPEG and was left out" for key in too_long)
+    return _saved(to_pillow(image), "JPEG", options), notices
 
 
 def encode_webp(image: Image, quality: int) -> tuple[bytes, tuple[str, ...]]:
@@ -264,6 +268,6 @@ def _saved(picture: PillowPicture, form: str, options: dict[str, Any]) -> bytes:
     buffer = io.BytesIO()
     try:
         picture.save(buffer, form, **options)
-    except (OSError, struct.error, zlib.error) as error:
+    except (OSError, ValueError, struct.error) as error:
         raise ImageError(f"cannot write {picture.width}x{picture.height} pixels as {form} ({error})") from error
     return buffer.getvalue()

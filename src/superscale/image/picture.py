@@ -25,8 +25,9 @@ class Image:
     """A decoded picture, upright: ``pixels`` (H, W, C) uint8, uint16 or float32 (white 1.0); C = 1 grey, 3 RGB, else bands.
 
     ``alpha``: (H, W) of the same type, not multiplied into the colours, or None. ``metadata`` is what `write_image` puts back:
-    ``icc_profile``, ``exif`` (orientation removed, since it has been applied), ``xmp``, ``dpi``, ``text`` (of a PNG), ``geo``
-    (of a GeoTIFF). ``notices``: what had to be changed on the way, one sentence each.
+    ``icc_profile``, ``exif`` (orientation removed, since it has been applied), ``xmp``, ``dpi``, ``text`` and ``png_colours``
+    (of a PNG), ``geo`` (of a GeoTIFF), ``leading_rgb`` (of a TIFF whose first three bands are colours). ``notices``: what had
+    to be changed on the way, one sentence each.
     """
 
     pixels: Array
@@ -118,7 +119,9 @@ def checked_size(width: int, height: int, samples: int, max_pixels: int | None, 
         raise ImageError(f"{name}: the header says {width}x{height} pixels of {samples} samples")
     if max_pixels is not None and (width * height > max_pixels or width * height * samples > 4 * max_pixels):
         bands = f" of {samples} samples" if samples > 4 else ""
-        raise ImageError(f"{name}: {width}x{height}{bands} is more than {max_pixels} pixels; raise --max-pixels to allow it")
+        raise ImageError(
+            f"{name}: {width}x{height}{bands} is more than {max_pixels} pixels; raise the limit (upscale --max-pixels) to allow it"
+        )
 
 
 def separated(samples: Array, name: str, has_alpha: bool) -> tuple[Array, Array | None]:

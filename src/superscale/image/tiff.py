@@ -65,7 +65,9 @@ def read_tiff(stream: IO[bytes], name: str, max_pixels: int | None) -> Image:
         icc, unfit = profile.fitting(icc, image.channels)
     else:
         icc, unfit = None, ()
-    return Image(image.pixels, image.alpha, extras | ({"icc_profile": icc} if icc else {}), image.notices + unfit)
+    return Image(
+        image.pixels, image.alpha, image.metadata | extras | ({"icc_profile": icc} if icc else {}), image.notices + unfit
+    )
 
 
 def _only_page(file: TiffFile, name: str) -> TiffPage:
@@ -144,9 +146,10 @@ def _image(page: TiffPage, layout: Layout, name: str) -> Image:
     if int(page.photometric) == CMYK:
         return _from_cmyk(samples, page, notices)
     pixels, alpha = separated(samples, name, bool(layout.alpha))
+    extra = {"leading_rgb": True} if int(page.photometric) == RGB_COLOURS and pixels.shape[2] > RGB else {}
     if layout.alpha == PREMULTIPLIED and alpha is not None:
         pixels = _divided(pixels, alpha)
-    return Image(pixels, alpha, {}, notices)
+    return Image(pixels, alpha, extra, notices)
 
 
 def _from_cmyk(samples: Array, page: TiffPage, notices: tuple[str, ...]) -> Image:
@@ -206,7 +209,7 @@ def encode_tiff(image: Image) -> bytes:
     """uint8, uint16 or float32, any number of bands, deflated; profile, EXIF, XMP, dpi and geographic tags in their tags."""
     samples = with_alpha(image)
     kept = image.metadata
-    colours = RGB if image.channels == RGB else 1
+    colours = RGB if image.channels == RGB or kept.get("leading_rgb") else GREY
     extra = ["unspecified"] * (image.channels - colours) + ["unassalpha"] * (image.alpha is not None)
     tags, directories = _written_tags(kept)
     whole = samples.dtype.kind == "u"
