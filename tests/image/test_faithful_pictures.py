@@ -325,3 +325,13 @@ def test_pil_picture_that_pil_would_squeeze_is_refused() -> None:
 def test_a_picture_too_wide_for_its_format_is_one_clear_error(suffix: str, width: int) -> None:
     with pytest.raises(ImageError, match=f"cannot write {width}x2 pixels as"):
         encode(Image(np.zeros((2, width, 3), np.uint8)), suffix)
+
+
+def test_ten_bit_avif_says_that_it_was_read_at_eight() -> None:
+    deep = np.full((16, 16, 3), 512, np.uint16)
+    image = read_image(bytes(imagecodecs.avif_encode(deep, bitspersample=10, level=100)))
+    # 512 of 1023 is 127.6 of 255.
+    np.testing.assert_allclose(image.pixels.astype(int), 128, atol=1)
+    assert any("10-bit" in notice for notice in image.notices)
+    shallow = read_image(bytes(imagecodecs.avif_encode(deep.astype(np.uint8), level=100)))
+    assert shallow.notices == ()
