@@ -24,9 +24,10 @@ def upscale(
     precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or bf16.")] = "auto",
     form: Annotated[str | None, typer.Option("--format", help="png, jpg, webp or tiff; default: as the input.")] = None,
     quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG and WebP.")] = 95,
+    metadata: Annotated[str, typer.Option(help="keep or strip EXIF, XMP and text; the colour profile stays.")] = "keep",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
     skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Leave outputs that exist.")] = False,
-    max_pixels: Annotated[int, typer.Option(help="Refuse inputs of more pixels.")] = 200_000_000,
+    max_pixels: Annotated[int, typer.Option(help="Refuse inputs of more pixels.")] = 64_000_000,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written, and write nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
@@ -36,6 +37,8 @@ def upscale(
     """Enlarge pictures; each goes beside its input as {stem}_x{scale}{ext} unless -o says where."""
     if overwrite and skip_existing:
         raise UsageError("--overwrite and --skip-existing exclude each other")
+    if metadata not in ("keep", "strip"):
+        raise UsageError(f"--metadata must be keep or strip, got {metadata!r}")
     suffix = _suffix(form)
 
     from superscale.inference.jobs import Outcome, plan_jobs, run_jobs
@@ -73,6 +76,7 @@ def upscale(
             quality=quality,
             max_pixels=max_pixels,
             fail_fast=fail_fast,
+            metadata=metadata,  # type: ignore[arg-type]
         ):
             outcomes.append(outcome)
             if bar is not None:
@@ -81,6 +85,9 @@ def upscale(
                 _say(f"failed: {outcome.input}: {_without_name(outcome.error, outcome.input)}")
             elif not quiet and not as_json:
                 _say(f"{outcome.status}: {outcome.output}")
+            if not quiet:
+                for notice in outcome.notices:
+                    _say(f"note: {outcome.input}: {notice}")
     counts = {status: sum(one.status == status for one in outcomes) for status in ("done", "skipped", "failed")}
     if as_json:
         print(json.dumps({"version": 1, "results": [one.to_dict() for one in outcomes], **counts}))

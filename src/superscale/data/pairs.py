@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from superscale.data.degrade import context_px
 from superscale.data.pack import Pack
 from superscale.errors import DataError
-from superscale.image.io import list_images, over_white, read_image
+from superscale.image.io import as_rgb8, list_images, read_image
 from superscale.image.region import Region, crop_to_multiple, mirrored_patch
 from superscale.image.resize import Rounding, imresize
 
@@ -155,5 +155,4 @@ class PairFolder:
 
 
 def _read_rgb(path: Path) -> Array:
-    pixels = over_white(read_image(path)).pixels
-    return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
+    return as_rgb8(read_image(path, max_pixels=None), str(path))

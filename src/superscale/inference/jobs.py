@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from superscale.errors import Cancelled, SuperscaleError, UsageError
-from superscale.image.io import QUALITY, SUFFIXES, Image, list_images, read_image, write_image
+from superscale.image.io import MAX_PIXELS, QUALITY, SUFFIXES, Image, Metadata, list_images, read_image, write_image
 
 Existing = Literal["refuse", "overwrite", "skip"]
 Status = Literal["done", "skipped", "failed"]
@@ -23,7 +23,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one job; ``width`` and ``height`` of the output, None if there is none."""
+    """What became of one job; ``width`` and ``height`` of the output, None if there is none; ``notices``: what had to be changed."""
 
     input: str
     output: str | None
@@ -32,9 +32,11 @@ class Outcome:
     height: int | None = None
     seconds: float | None = None
     error: str | None = None
+    notices: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """The keys that `upscale --json` promises."""
+        return {key: value for key, value in asdict(self).items() if key != "notices"}
 
 
 def scale_label(scale: float) -> str:
@@ -44,6 +46,8 @@ def scale_label(scale: float) -> str:
 
 def plan_jobs(inputs: Iterable[Path], output: Path | None, scale: float, suffix: str | None = None) -> list[Job]:
     """Where every input goes: ``{stem}_x{scale}{ext}`` beside it, into the folder ``output`` (a folder's tree kept), or to that file.
+
+    ``ext`` is ``suffix``, or the input's own, or .png for a format that is only read.
 
     Raises UsageError when one output file is named for several inputs, or two inputs would share an output.
     """
@@ -58,7 +62,8 @@ def plan_jobs(inputs: Iterable[Path], output: Path | None, scale: float, suffix:
     jobs: list[Job] = []
     for given in inputs:
         for path in _pictures(given, label):
-            named = path.with_name(f"{path.stem}_{label}{suffix or path.suffix}")
+            own = path.suffix if path.suffix.lower() in SUFFIXES else ".png"
+            named = path.with_name(f"{path.stem}_{label}{suffix or own}")
             if output is None:
                 target = named
             elif into_folder:
@@ -97,18 +102,26 @@ def run_jobs(
     *,
     existing: Existing = "refuse",
     quality: int = QUALITY,
-    max_pixels: int | None = None,
+    max_pixels: int | None = MAX_PIXELS,
     fail_fast: bool = False,
+    metadata: Metadata = "keep",
 ) -> Iterator[Outcome]:
     """Do the jobs one after another and say what became of each. An output is written whole or not at all."""
     for job in jobs:
-        outcome = _run(job, enlarge, existing, quality, max_pixels)
+        outcome = _run(job, enlarge, existing, quality, max_pixels, metadata)
         yield outcome
         if fail_fast and outcome.status == "failed":
             return
 
 
-def _run(job: Job, enlarge: Callable[[Image], Image], existing: Existing, quality: int, max_pixels: int | None) -> Outcome:
+def _run(
+    job: Job,
+    enlarge: Callable[[Image], Image],
+    existing: Existing,
+    quality: int,
+    max_pixels: int | None,
+    metadata: Metadata,
+) -> Outcome:
     began = time.monotonic()
     name, target = str(job.input), str(job.output)
     if job.output.exists() and existing == "skip":
@@ -120,10 +133,10 @@ def _run(job: Job, enlarge: Callable[[Image], Image], existing: Existing, qualit
         if job.output.suffix.lower() not in SUFFIXES:
             raise UsageError(f"{job.output}: cannot write this format; expected one of {', '.join(SUFFIXES)}")
         enlarged = enlarge(read_image(job.input, max_pixels))
-        write_image(job.output, enlarged, quality)
+        notices = write_image(job.output, enlarged, quality, metadata)
     except Cancelled:
         raise
     except (SuperscaleError, OSError, MemoryError) as error:
         return Outcome(name, target, "failed", error=str(error))
     seconds = round(time.monotonic() - began, 3)
-    return Outcome(name, target, "done", enlarged.width, enlarged.height, seconds)
+    return Outcome(name, target, "done", enlarged.width, enlarged.height, seconds, notices=notices)
