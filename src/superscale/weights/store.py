@@ -13,7 +13,9 @@ from superscale.weights.checkpoint import MODEL_FORMAT, Model, load_model, read_
 from superscale.weights.foreign import is_safetensors, load_foreign
 
 # name -> sha256 of weights/bundled/{name}.safetensors. The first is the default.
-BUNDLED: dict[str, str] = {}
+BUNDLED: dict[str, str] = {
+    "srresnet-x4": "990058cd39dc973b82bc1b5bb72e0811ea68decdd61d1788e9898867d53132aa",
+}
 
 
 def cache_folder() -> Path:
