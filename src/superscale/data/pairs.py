@@ -109,6 +109,9 @@ class PairFolder:
             raise DataError(f"{high_folder}: no pictures (.png, .jpg, .webp, .tiff)")
         low_folder = self.folder / f"LR_x{scale}"
         self.low_res = self._match(list_images(low_folder), low_folder) if low_folder.is_dir() else None
+        if self.low_res is not None:
+            for _ in self:  # sizes that disagree are found before anything is measured or trained
+                pass
 
     def _match(self, low_res: list[Path], low_folder: Path) -> list[Path]:
         by_stem = {path.stem: path for path in low_res}
