@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from superscale.errors import UnknownNameError, UsageError
 from superscale.losses.adversarial import RelativisticAverage, StandardAdversarial
+from superscale.losses.grid import grid_loss
 from superscale.losses.perceptual import FEATURE_NETWORKS, FeatureNetwork, FeatureSpec, PerceptualLoss, deepest_layer
 from superscale.losses.pixel import PIXEL_LOSSES
 
@@ -139,3 +140,16 @@ def test_unknown_layers_are_refused_with_the_known_ones() -> None:
         deepest_layer(FEATURE_NETWORKS["vgg19-distilled"], {"conv5_4": 1.0})
     with pytest.raises(UsageError, match="at least one layer"):
         PerceptualLoss(FeatureNetwork(TINY, "conv1_1"), {}, after_activation=True)
+
+
+def test_the_grid_loss_sees_a_pattern_of_the_cell_and_neither_brightness_nor_texture() -> None:
+    truth = torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    pattern = torch.zeros(4, 4)
+    pattern[0, 0] = 1.6  # its mean is 0.1: 15 phases lie 0.1 below, one 1.5 above
+    expected = (15 * 0.1 + 1.5) / 16
+    tiled = pattern.repeat(24, 24)
+    assert grid_loss(truth + tiled, truth, 4).item() == pytest.approx(expected, rel=1e-4)
+    assert grid_loss(truth + 0.3, truth, 4).item() == pytest.approx(0, abs=1e-6)
+    texture = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(1))
+    assert grid_loss(truth + texture * tiled.std(), truth, 4).item() < 0.4 * expected
+    assert grid_loss(torch.rand(1, 3, 8, 8), torch.rand(1, 3, 8, 8), 4).isfinite()

@@ -83,7 +83,7 @@ class StageConfig:
     """One call of the training loop: how long, how fast, by which losses; without ``adversarial`` there is no discriminator.
 
     ``schedule``: "constant"; "cosine" to zero at ``images``; "step", times ``gamma`` at each of ``milestones_images``.
-    ``gradient_clip``: largest norm of the generator's gradient, 0 for no limit.
+    ``gradient_clip``: largest norm of the generator's gradient, 0 for no limit. ``grid_weight``: of `losses.grid`.
     """
 
     images: int
@@ -96,6 +96,7 @@ class StageConfig:
     ema_decay: float = 0.999
     gradient_clip: float = 0.0
     pixel: PixelConfig | None = None
+    grid_weight: float = 0.0
     perceptual: PerceptualConfig | None = None
     adversarial: AdversarialConfig | None = None
 

@@ -111,7 +111,7 @@ def open_pack(recipe: Recipe, run_dir: Path) -> Pack:
 
 def build_criteria(stage: StageConfig, device: torch.device) -> Criteria:
     """The losses a stage names. Raises ModelError when the weights of its perceptual network are absent."""
-    criteria = Criteria()
+    criteria = Criteria(grid_weight=stage.grid_weight)
     if stage.pixel is not None:
         criteria = replace(criteria, pixel=PIXEL_LOSSES[stage.pixel.loss], pixel_weight=stage.pixel.weight)
     if (config := stage.perceptual) is not None:
@@ -214,7 +214,7 @@ class _Run:
                 seconds = (time.monotonic() - began) / since
                 self.log.report(name, images, stage.images, learning_rate(stage, images), seconds)
                 began = time.monotonic()
-            if images and (done or _crossed(images, data.batch, recipe.validation.every_images)):
+            if images != saved_at and (done or _crossed(images, data.batch, recipe.validation.every_images)):
                 self._validate(name, state, before)
 
             # save

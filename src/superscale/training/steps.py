@@ -17,6 +17,7 @@ from torch.nn.utils import parametrize
 
 from superscale.data.loader import Batch
 from superscale.losses.adversarial import Adversarial
+from superscale.losses.grid import grid_loss
 from superscale.losses.perceptual import PerceptualLoss
 
 Numbers = dict[str, Tensor]
@@ -29,6 +30,7 @@ class Criteria:
 
     pixel: Callable[[Tensor, Tensor], Tensor] | None = None
     pixel_weight: float = 1.0
+    grid_weight: float = 0.0
     perceptual: PerceptualLoss | None = None
     perceptual_weight: float = 1.0
     shift_px: int = 0
@@ -53,13 +55,17 @@ def autocast(device: torch.device, precision: Precision) -> Iterator[None]:
 
 
 def content_loss(criteria: Criteria, super_res: Tensor, batch: Batch, precision: Precision) -> tuple[Tensor, Numbers]:
-    """The pixel and perceptual terms, weighted and summed, and each as a number."""
+    """The pixel, grid and perceptual terms, weighted and summed, and each as a number."""
     numbers: Numbers = {}
     loss = super_res.new_zeros(())
     if criteria.pixel is not None:
         term = criteria.pixel(super_res, batch.high_res)
         numbers["pixel"] = term.detach()
         loss = loss + criteria.pixel_weight * term
+    if criteria.grid_weight:
+        term = grid_loss(super_res, batch.high_res, batch.high_res.shape[-1] // batch.low_res.shape[-1])
+        numbers["grid"] = term.detach()
+        loss = loss + criteria.grid_weight * term
     if criteria.perceptual is not None:
         top, left = shift(batch.numbers[0], criteria.shift_px)
         with autocast(super_res.device, precision):
