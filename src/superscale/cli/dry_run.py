@@ -61,6 +61,6 @@ def _line(taken: Estimate | None, job: Job) -> str:
         return "size unknown until it is read"
     exists = ", exists" if job.output is not None and job.output.exists() else ""
     return (
-        f"{taken.width}x{taken.height} -> {taken.output_width}x{taken.output_height}, {taken.tiles} tiles, "
+        f"{taken.width}x{taken.height} to {taken.output_width}x{taken.output_height}, tiles: {taken.tiles}, "
         f"about {taken.memory_bytes / MEGABYTE:.0f} MB and {taken.seconds:.1f} s{exists}"
     )
