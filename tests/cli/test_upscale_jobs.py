@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -208,7 +209,7 @@ def test_a_signal_leaves_whole_files_only_and_the_same_command_does_the_rest(
     number: signal.Signals, code: int, command: Command, model_file: Path
 ) -> None:
     draw(*(f"in/{index:03}.png" for index in range(300)), side=96)
-    process = started(model_file, "in", "-o", "out", "--json")
+    process = started(model_file, "in", "-o", "out", "--json", "--failed-list", "left")
     deadline = time.monotonic() + 60
     while len(list(Path("out").glob("*.png"))) < 3 and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -224,7 +225,51 @@ def test_a_signal_leaves_whole_files_only_and_the_same_command_does_the_rest(
         with PillowImage.open(Path("out") / name) as picture:
             picture.load()
             assert picture.size == (384, 384)
-    assert 0 <= len(names) - json.loads(out)["done"] <= 1
+    done = json.loads(out)["done"]
+    assert 0 <= len(names) - done <= 1
+    # A list that is retried must not lose what was not begun.
+    assert len(Path("left").read_text().splitlines()) == 300 - done
+
+
+@pytest.mark.slow
+def test_the_command_killed_ten_times_and_begun_again_ends_with_the_same_bytes(command: Command, model_file: Path) -> None:
+    draw(*(f"in/{index:03}.png" for index in range(120)), side=48)
+    assert command("upscale", "in", "-o", "whole", "-q", "--model", model_file) == 0
+    whole = {path.name: path.read_bytes() for path in Path("whole").iterdir()}
+    chance = random.Random(0)
+    for _ in range(10):
+        wanted = len(list(Path("cut").glob("*.png"))) + chance.randint(0, 6)
+        process = started(model_file, "in", "-o", "cut", "--skip-existing")
+        deadline = time.monotonic() + 60
+        while len(list(Path("cut").glob("*.png"))) < wanted and time.monotonic() < deadline:
+            time.sleep(0.001)
+        time.sleep(chance.uniform(0, 0.02))
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        assert all(path.read_bytes() == whole[path.name] for path in Path("cut").glob("*.png"))
+    assert command("upscale", "in", "-o", "cut", "-q", "--skip-existing", "--model", model_file) == 0
+    assert {path.name: path.read_bytes() for path in Path("cut").iterdir()} == whole
+
+
+def test_standard_input_that_was_closed_is_no_hindrance(model_file: Path) -> None:
+    draw("a.png")
+    line = f"exec {sys.executable} -m superscale upscale a.png --model {model_file} <&-"
+    result = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("name", ["upscale", "blend", "doctor", "models"])
+def test_help_of_every_command_answers_without_importing_torch(name: str, command: Command) -> None:
+    code = (
+        "import sys\n"
+        f"sys.argv = ['superscale', {name!r}, '--help']\n"
+        "from superscale.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit as stop: assert not stop.code\n"
+        "assert not {'torch', 'numpy', 'PIL'} & set(sys.modules), 'heavy imports'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
 def test_without_a_home_or_a_temporary_folder_a_picture_is_still_enlarged(model_file: Path) -> None:

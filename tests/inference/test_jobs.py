@@ -92,6 +92,23 @@ def test_reading_and_writing_go_on_while_the_network_works_and_no_further_than_o
     assert places == {"superscale-reader_0", "superscale-writer_0"}
 
 
+def test_memory_stays_flat_however_many_pictures_there_are(tmp_path: Path) -> None:
+    import weakref
+
+    arrays: list[weakref.ref[Any]] = []
+    alive: list[int] = []
+
+    def noting(image: Image) -> Image:
+        enlarged = doubled(image)
+        arrays.append(weakref.ref(enlarged.pixels))
+        alive.append(sum(array() is not None for array in arrays))
+        return enlarged
+
+    done([drawn(tmp_path / "in", 20)], tmp_path / "out", noting)
+    # this one, and the one that is being written
+    assert max(alive) <= 2
+
+
 def test_one_bad_file_never_stops_the_rest_unless_asked(tmp_path: Path) -> None:
     folder = drawn(tmp_path / "in", 4)
     (folder / "001.png").write_bytes(b"no picture")

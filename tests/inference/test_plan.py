@@ -102,6 +102,21 @@ def test_loops_pipes_sockets_and_dead_links_are_skipped_with_a_reason_and_linked
     assert "itself" in str(skipped["self.png"])
 
 
+def test_a_folder_that_cannot_be_listed_is_a_failure_since_its_pictures_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    made("in/a.png", "in/locked/b.png")
+    listdir = os.listdir
+
+    def refusing(folder: Path) -> list[str]:
+        if str(folder).endswith("locked"):
+            raise PermissionError(13, "Permission denied")
+        return listdir(folder)
+
+    monkeypatch.setattr(os, "listdir", refusing)
+    jobs = planned("in")
+    assert [(job.input.name, job.verdict) for job in jobs] == [("a.png", None), ("locked", "failed")]
+    assert "Permission denied" in str(jobs[1].why)
+
+
 def test_a_pipe_or_device_that_was_named_fails() -> None:
     os.mkfifo("pipe.png")
     assert [(job.verdict, job.why) for job in planned("pipe.png", "/dev/null")] == [

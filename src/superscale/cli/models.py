@@ -25,7 +25,9 @@ def list_models(as_json: Json = False) -> None:
         return
     for entry in entries:
         card = entry["card"]
-        print(f"{entry['name']}  ×{entry['scale']}  {entry['parameters']:,} parameters  {card.get('recipe', '')}")
+        print(
+            f"{entry['name']}  ×{entry['scale']}  {entry['parameters']:,} parameters  {card.get('recipe', '')}  {card.get('licence', '')}".rstrip()
+        )
     if not entries:
         say("no model is bundled with this installation; any model file can be given by its path")
 

@@ -29,8 +29,9 @@ def shown(text: str | Path) -> str:
 class Report:
     """Collects outcomes: each is said as it comes, the counts, the JSON and the list of failures when all is over."""
 
-    def __init__(self, jobs: int, as_json: bool = False, quiet: bool = False, failed_list: Path | None = None) -> None:
-        self.jobs, self.as_json, self.quiet, self.failed_list = jobs, as_json, quiet, failed_list
+    def __init__(self, names: list[str], as_json: bool = False, quiet: bool = False, failed_list: Path | None = None) -> None:
+        """``names``: of all jobs in their order, as they go into a list of failures."""
+        self.names, self.jobs, self.as_json, self.quiet, self.failed_list = names, len(names), as_json, quiet, failed_list
         self.outcomes: list[Outcome] = []
 
     def add(self, outcome: Outcome) -> None:
@@ -55,7 +56,9 @@ class Report:
             from superscale.image.io import write_bytes
             from superscale.inference.inputs import STDIN, list_of
 
-            write_bytes(self.failed_list, list_of(one.again for one in failed if one.again != STDIN))
+            # What was not begun is left to do as well; without it, an interrupted retry of a list would shorten the list.
+            again = [one.again for one in failed] + self.names[len(self.outcomes) :]
+            write_bytes(self.failed_list, list_of(name for name in again if name != STDIN))
         if not self.quiet:
             self._summary(counts, failed)
         if code:

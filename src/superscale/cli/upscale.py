@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -49,6 +49,8 @@ def upscale(
     """Enlarge pictures; each goes beside its input as {stem}_x{scale}{ext} unless -o says where."""
     if overwrite and skip_existing:
         raise UsageError("--overwrite and --skip-existing exclude each other")
+    if failed_list is not None and failed_list.exists() and str(failed_list) in inputs:
+        raise UsageError(f"--failed-list {failed_list} is one of the inputs; name another file")
     chosen = {"scale": scale, "device": device, "precision": precision}
     sizes = {"tile": _number("--tile", tile), "overlap": _number("--overlap", overlap)}
     suffix = _suffix(form)
@@ -71,7 +73,7 @@ def upscale(
 
         describe(jobs, upscaler, settings, as_json)
     else:
-        _run(jobs, upscaler, settings, Report(len(jobs), as_json, quiet, failed_list))
+        _run(jobs, upscaler, settings, Report([job.again for job in jobs], as_json, quiet, failed_list))
 
 
 def _upscaler(model: str | None, fidelity: float | None, options: dict[str, Any], verbose: bool) -> Upscaler:
@@ -96,8 +98,9 @@ def _planned(inputs: list[str], output: str | None, upscaler: Upscaler, suffix: 
     from superscale.inference.inputs import expand
     from superscale.inference.plan import plan_jobs
 
-    found = expand(inputs, read_list=sys.stdin.buffer.read)
-    if any(one.from_stdin for one in found) and ("@-" in inputs or sys.stdin.isatty()):
+    stdin: IO[bytes] | None = getattr(sys.stdin, "buffer", None)  # None where it was closed
+    found = expand(inputs, read_list=stdin.read if stdin is not None else None)
+    if any(one.from_stdin for one in found) and ("@-" in inputs or stdin is None or sys.stdin.isatty()):
         raise UsageError("- expects a picture on standard input: superscale upscale - < photo.png > bigger.png")
     jobs = plan_jobs(found, output, scale=upscaler.scale, model=upscaler.model.name, suffix=suffix)
     if any(job.output is None and job.verdict is None for job in jobs):
@@ -112,11 +115,12 @@ def _run(jobs: list[Job], upscaler: Upscaler, settings: Settings, report: Report
     from superscale.inference.jobs import run_jobs
 
     code = 0
+    streams = getattr(sys.stdin, "buffer", None), getattr(sys.stdout, "buffer", None)
     with bar(len(jobs), report.quiet) as shown_bar:
         if shown_bar is not None:
             upscaler.progress = shown_bar.tile
         try:
-            with closing(run_jobs(jobs, upscaler.enlarge, settings, sys.stdin.buffer, sys.stdout.buffer)) as outcomes:
+            with closing(run_jobs(jobs, upscaler.enlarge, settings, *streams)) as outcomes:
                 for outcome in outcomes:
                     report.add(outcome)
                     if shown_bar is not None:

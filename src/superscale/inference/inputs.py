@@ -20,6 +20,8 @@ STDIN = "-"
 # As in rsync: what comes behind this is the tree that is kept below the output folder.
 TREE_MARK = f"{os.sep}.{os.sep}"
 WILD = frozenset("*?[")
+# What begins so is a failure wherever it is met: pictures may be missing because of it.
+UNREADABLE, UNLISTED = "cannot be read", "this folder cannot be listed"
 KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a pipe"),
@@ -41,6 +43,11 @@ class Found:
     named: bool = True
     unfit: str | None = None
     from_stdin: bool = False
+
+    @property
+    def is_failure(self) -> bool:
+        """Unfit, and not merely something else that lies among pictures."""
+        return self.unfit is not None and (self.named or self.unfit.startswith((UNREADABLE, UNLISTED)))
 
 
 def expand(inputs: Iterable[str], read_list: Callable[[], bytes] | None = None) -> list[Found]:
@@ -68,7 +75,7 @@ def _given(given: str, read_list: Callable[[], bytes] | None) -> Iterator[Found]
 def _lines(given: str, read_list: Callable[[], bytes] | None) -> list[str]:
     """The paths of a list: one a line, or ended by NUL bytes where one holds a line end (``find -print0``)."""
     try:
-        data = read_list() if given == "@-" and read_list is not None else Path(given[1:]).read_bytes()
+        data = read_list() if given == "@-" and read_list else Path(given[1:]).read_bytes()
     except OSError as error:
         raise UsageError(
             f"{given}: no list can be read ({error.strerror}); a picture of that name is given as .{os.sep}{given}"
@@ -115,7 +122,7 @@ def unfit(path: Path) -> str | None:
             return "a link that leads nowhere" if path.is_symlink() else "no such file"
         if getattr(error, "errno", None) == errno.ELOOP:
             return "a link that leads back to itself"
-        return f"cannot be read ({getattr(error, 'strerror', None) or error})"
+        return f"{UNREADABLE} ({getattr(error, 'strerror', None) or error})"
     return next((f"{kind}, not a picture" for is_kind, kind in KINDS if is_kind(mode)), None)
 
 
@@ -139,7 +146,7 @@ def _below(folder: Path) -> Iterator[tuple[Path, str | None]]:
         try:
             names = sorted(os.listdir(current))
         except OSError as error:
-            yield current, f"this folder cannot be listed ({error.strerror})"
+            yield current, f"{UNLISTED} ({error.strerror})"
             continue
         for path in (current / name for name in names):
             if not os.path.isdir(path):

@@ -95,8 +95,7 @@ def plan_jobs(
     jobs: list[Job] = []
     for one in found:
         if one.unfit is not None:
-            verdict: Literal["skipped", "failed"] = "failed" if one.named or "listed" in one.unfit else "skipped"
-            jobs.append(Job(one.path, root=one.root, verdict=verdict, why=one.unfit))
+            jobs.append(_unfit(one))
         elif one in outputs:
             target = outputs[one]
             identity = _identity(target)
@@ -149,9 +148,13 @@ def _fields(template: str) -> list[str]:
     return fields
 
 
+def _unfit(one: Found) -> Job:
+    return Job(one.path, root=one.root, verdict="failed" if one.is_failure else "skipped", why=one.unfit)
+
+
 def _to_stdout(one: Found, place: Place) -> Job:
     if one.unfit is not None:
-        return Job(one.path, verdict="failed" if one.named else "skipped", why=one.unfit)
+        return _unfit(one)
     own = None if one.from_stdin else _extension(one, place)
     return Job(one.path, suffix=place.suffix or own, from_stdin=one.from_stdin)
 
