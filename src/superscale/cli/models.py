@@ -24,10 +24,8 @@ def list_models(as_json: Json = False) -> None:
         print(json.dumps({"version": 1, "models": entries}, ensure_ascii=True))
         return
     for entry in entries:
-        card = entry["card"]
-        print(
-            f"{entry['name']}  ×{entry['scale']}  {entry['parameters']:,} parameters  {card.get('recipe', '')}  {card.get('licence', '')}".rstrip()
-        )
+        more = [str(entry["card"][key]) for key in ("recipe", "licence") if key in entry["card"]]
+        print("  ".join([entry["name"], f"×{entry['scale']}", f"{entry['parameters']:,} parameters", *more]))
     if not entries:
         say("no model is bundled with this installation; any model file can be given by its path")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-import numpy as np
+import torch
 
 from superscale.image.io import Image
 from superscale.inference.jobs import output_size
@@ -35,15 +35,16 @@ class Estimate:
 
 
 def seconds_per_pixel(upscaler: Upscaler) -> float:
-    """Time of the network for one input pixel, measured on a small picture after a warm-up."""
-    probe = np.zeros((PROBE_PX, PROBE_PX, 3), np.uint8)
-    upscaler.pixels(probe)
+    """Time of the network for one input pixel, measured on a small tile after a warm-up."""
+    side = -(-PROBE_PX // upscaler.contract.multiple_of) * upscaler.contract.multiple_of
+    probe = torch.zeros(1, upscaler.contract.channels, side, side)
+    upscaler.backend(probe)
     taken: list[float] = []
     for _ in range(PROBES):
         began = time.monotonic()
-        upscaler.pixels(probe)
+        upscaler.backend(probe)
         taken.append(time.monotonic() - began)
-    return min(taken) / probe[..., 0].size
+    return min(taken) / side**2
 
 
 def estimate(image: Image, upscaler: Upscaler, pixel_seconds: float) -> Estimate:
