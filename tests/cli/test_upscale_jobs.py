@@ -131,6 +131,8 @@ def test_fail_fast_says_how_much_was_not_begun(command: Command, model_file: Pat
 def test_any_name_that_a_file_can_have_works_in_a_folder_and_in_json(
     name: str, command: Command, model_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    if "\udcff" in name and sys.platform != "linux":
+        pytest.skip("only Linux has names that are no text")
     Path("in").mkdir()
     with open(os.path.join("in", name), "wb") as stream:
         PillowImage.fromarray(synthetic_picture(1, 16)).save(stream, "PNG")

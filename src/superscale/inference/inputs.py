@@ -87,7 +87,7 @@ def _lines(given: str, read_list: Callable[[], bytes] | None) -> list[str]:
 
 def list_of(names: Iterable[str]) -> bytes:
     """The bytes of a list that ``@list`` reads as these names."""
-    names = [f"{name}" for name in names]
+    names = list(names)
     end = b"\0" if any("\n" in name or name.endswith("\r") for name in names) else b"\n"
     return b"".join(os.fsencode(name) + end for name in names)
 
