@@ -23,8 +23,8 @@ def main() -> None:
     output = FOLDER / "chelsea_x4.png"
     enlarged.save(output)
     small = Image.open(photo)
-    print(f"{photo} ({small.width}x{small.height}) -> {output} ({enlarged.width}x{enlarged.height})")  # noqa: T201
-    print(f"model {upscaler.model.name}, {time.monotonic() - began:.1f} s. Open it: {output.resolve()}")  # noqa: T201
+    print(f"{photo} ({small.width}x{small.height}) -> {output} ({enlarged.width}x{enlarged.height})")
+    print(f"model {upscaler.model.name}, {time.monotonic() - began:.1f} s. Open it: {output.resolve()}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 # outside module -> the places that may import it
 OWNERS = {
-    "PIL": ("image/io.py",),
+    "PIL": ("image/",),
     "safetensors": ("weights/",),
     "torch.distributed": ("training/distributed.py",),
     "onnx": ("weights/onnx.py",),
@@ -76,4 +76,4 @@ def test_files_and_functions_stay_small() -> None:
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef) and node.end_lineno is not None:
                 is_loop = place(path) == "training/loop.py" and node.name == "_stage"
-                assert is_loop or node.end_lineno - node.lineno < 80, f"{place(path)}: {node.name}"
+                assert is_loop or node.end_lineno - node.body[0].lineno < 60, f"{place(path)}: {node.name}"

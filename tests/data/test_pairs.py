@@ -86,7 +86,7 @@ def test_missing_partners_and_other_sizes_are_named(tmp_path: Path) -> None:
         PairFolder(tmp_path, 4)
     write_image(tmp_path / "LR_x4" / "b.png", Image(synthetic_picture(1, 12)))
     with pytest.raises(DataError, match=r"13x13 times 4 is not 48x48"):
-        list(PairFolder(tmp_path, 4))
+        PairFolder(tmp_path, 4)
 
 
 def test_empty_and_missing_folders_are_errors(tmp_path: Path) -> None:

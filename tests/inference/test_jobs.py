@@ -66,20 +66,20 @@ def test_reading_and_writing_go_on_while_the_network_works_and_no_further_than_o
 ) -> None:
     folder = drawn(tmp_path / "in", 6)
     read, written, places = [], [], set()
-    read_image, encode = jobs_module.read_image, jobs_module.encode
+    read_image, encode = jobs_module.read_image, jobs_module.encode_with_notices
 
     def noting_read(path: Any, limit: Any) -> Image:
         read.append(path)
         places.add(threading.current_thread().name)
         return read_image(path, limit)
 
-    def noting_encode(*given: Any) -> bytes:
+    def noting_encode(*given: Any) -> Any:
         written.append(given)
         places.add(threading.current_thread().name)
         return encode(*given)
 
     monkeypatch.setattr(jobs_module, "read_image", noting_read)
-    monkeypatch.setattr(jobs_module, "encode", noting_encode)
+    monkeypatch.setattr(jobs_module, "encode_with_notices", noting_encode)
     seen: list[tuple[int, int]] = []
 
     def slow(image: Image) -> Image:
@@ -154,7 +154,7 @@ def test_every_limit_names_the_option_that_raises_it(options: dict[str, int], fl
     folder = drawn(tmp_path / "in", 1)
     outcome = done([folder], **options)[0]
     assert outcome.status == "failed"
-    assert f"raise {flag} " in str(outcome.error)
+    assert flag in str(outcome.error)
     # 24 x 24 pixels, 48 x 48 afterwards: one more is allowed
     bigger = {key: max(value + 1, 5000) if key == "max_bytes" else value + 1 for key, value in options.items()}
     assert done([folder], **bigger)[0].status == "done"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -15,7 +17,7 @@ def parameters(module: nn.Module) -> int:
 def test_srgans_discriminator_has_the_parameters_of_its_figure() -> None:
     """Fig. 4: k3n64s1, then s2 and s1 in turn up to 512 with BN (no bias needed before it), 96 / 16 = 6, dense 1024, dense 1."""
     widths = [64, 64, 128, 128, 256, 256, 512, 512]
-    convolutions = 9 * 3 * 64 + 64 + sum(9 * a * b + 2 * b for a, b in zip(widths, widths[1:], strict=False))
+    convolutions = 9 * 3 * 64 + 64 + sum(9 * a * b + 2 * b for a, b in pairwise(widths))
     dense = 512 * 6 * 6 * 1024 + 1024 + 1024 + 1
     discriminator = build_discriminator("vgg", {"patch_px": 96, "batch_norm": True, "spectral_norm": False})
     assert parameters(discriminator) == convolutions + dense

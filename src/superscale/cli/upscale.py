@@ -34,6 +34,7 @@ def upscale(
     precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or bf16.")] = "auto",
     form: Annotated[str | None, typer.Option("--format", help="png, jpg, webp or tiff; default: as the input.")] = None,
     quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG and WebP.")] = 95,
+    metadata: Annotated[str, typer.Option(help="keep or strip EXIF, XMP and text; the colour profile stays.")] = "keep",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
     skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Leave outputs that exist.")] = False,
     max_pixels: Annotated[int, typer.Option(min=1, help="Refuse inputs of more pixels.")] = 64_000_000,
@@ -49,6 +50,8 @@ def upscale(
     """Enlarge pictures; each goes beside its input as {stem}_x{scale}{ext} unless -o says where."""
     if overwrite and skip_existing:
         raise UsageError("--overwrite and --skip-existing exclude each other")
+    if metadata not in ("keep", "strip"):
+        raise UsageError(f"--metadata must be keep or strip, got {metadata!r}")
     if failed_list is not None and failed_list.exists() and str(failed_list) in inputs:
         raise UsageError(f"--failed-list {failed_list} is one of the inputs; name another file")
     chosen = {"scale": scale, "device": device, "precision": precision}
@@ -63,6 +66,7 @@ def upscale(
         scale=upscaler.scale,
         existing="overwrite" if overwrite else "skip" if skip_existing else "refuse",
         quality=quality,
+        metadata=metadata,  # type: ignore[arg-type]
         max_pixels=max_pixels,
         max_output_pixels=max_output_pixels,
         max_bytes=max_bytes,

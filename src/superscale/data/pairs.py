@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from superscale.data.degrade import context_px
 from superscale.data.pack import Pack
 from superscale.errors import DataError
-from superscale.image.io import list_images, over_white, read_image
+from superscale.image.io import as_rgb8, list_images, read_image
 from superscale.image.region import Region, crop_to_multiple, mirrored_patch
 from superscale.image.resize import Rounding, imresize
 
@@ -109,6 +109,9 @@ class PairFolder:
             raise DataError(f"{high_folder}: no pictures (.png, .jpg, .webp, .tiff)")
         low_folder = self.folder / f"LR_x{scale}"
         self.low_res = self._match(list_images(low_folder), low_folder) if low_folder.is_dir() else None
+        if self.low_res is not None:
+            for _ in self:  # sizes that disagree are found before anything is measured or trained
+                pass
 
     def _match(self, low_res: list[Path], low_folder: Path) -> list[Path]:
         by_stem = {path.stem: path for path in low_res}
@@ -155,5 +158,4 @@ class PairFolder:
 
 
 def _read_rgb(path: Path) -> Array:
-    pixels = over_white(read_image(path)).pixels
-    return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
+    return as_rgb8(read_image(path, max_pixels=None), str(path))

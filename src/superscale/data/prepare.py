@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from superscale.data.pack import HIGH_RES, LOW_RES, MANIFEST, Manifest, Tile
 from superscale.data.synthetic import synthetic_picture
 from superscale.errors import DataError, ImageError
-from superscale.image.io import list_images, over_white, read_image, write_bytes
+from superscale.image.io import as_rgb8, list_images, read_image, write_bytes
 from superscale.image.region import Region
 from superscale.image.resize import imresize
 
@@ -64,11 +64,11 @@ def _read_all(paths: list[Path], source: Path, skipped: list[tuple[str, str]], p
         name = path.relative_to(source).as_posix()
         try:
             data = path.read_bytes()
-            pixels = over_white(read_image(data)).pixels
+            pixels = as_rgb8(read_image(data), name)
         except (ImageError, OSError) as error:
-            skipped.append((name, str(error).removeprefix("<bytes>: ")))
+            skipped.append((name, str(error).removeprefix("<bytes>: ").removeprefix(f"{name}: ")))
         else:
-            yield name, _sha256(data), np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+            yield name, _sha256(data), pixels
         if progress is not None:
             progress(number, len(paths))
 

@@ -1,32 +1,39 @@
-"""Files <-> pictures: PNG, JPEG, WebP and TIFF at 8 bits, recognised by content; the only owner of image codecs."""
+"""Files <-> pictures, told apart by content; samples, alpha, profile and metadata as the file has them. Written whole or not at all."""
 
 from __future__ import annotations
 
 import io
 import os
+import stat
 import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import ExifTags, ImageOps, UnidentifiedImageError
-from PIL import Image as PillowImage
-from PIL.Image import DecompressionBombError
 from PIL.Image import Image as PillowPicture
 
 from superscale.errors import ImageError
-from superscale.image.pixels import peak, round_half_up
+from superscale.image.codecs import avif_bits, decode, decode_png, encode_jpeg, encode_png, encode_webp, open_picture
+from superscale.image.formats import HEADER_BYTES, READ_SUFFIXES, SUFFIXES, recognised
+from superscale.image.metadata import stripped
+from superscale.image.picture import GREY, RGB, Image, Metadata, as_rgb8, at_depth, over_white, to_pillow
+from superscale.image.tiff import encode_tiff, read_tiff
 
 __all__ = [
+    "MAX_PIXELS",
+    "QUALITY",
+    "SUFFIXES",
     "Image",
+    "Metadata",
     "PillowPicture",
+    "as_rgb8",
     "decode",
     "encode",
+    "encode_with_notices",
     "list_images",
     "over_white",
     "read_image",
@@ -35,180 +42,131 @@ __all__ = [
     "write_image",
 ]
 
-Array = NDArray[np.uint8]
-
-# file suffix -> Pillow's name of the format
-SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
-READABLE = tuple(sorted(set(SUFFIXES.values())))
 QUALITY = 95
-# Modes that 8-bit grey or colour with or without alpha hold without loss; anything deeper is refused, never squeezed.
-DECODED_AS = {
-    "1": "L",
-    "L": "L",
-    "LA": "LA",
-    "P": "RGB",
-    "PA": "RGBA",
-    "RGB": "RGB",
-    "RGBA": "RGBA",
-}
+# More than any full-frame camera takes (61 million); enlarged four times it is already 3 GB.
+MAX_PIXELS = 64_000_000
 
 
-@dataclass(frozen=True)
-class Image:
-    """A decoded picture: ``pixels`` uint8 (H, W, C), C = 1 grey or 3 RGB, upright; ``alpha`` (H, W) or None.
+def read_image(source: Path | str | bytes, max_pixels: int | None = MAX_PIXELS) -> Image:
+    """Decode one still picture from a file or from bytes: type and number of samples as its header says.
 
-    ``metadata`` is what `write_image` puts back: ICC profile, EXIF (orientation removed, since it has been applied), dpi.
-    """
-
-    pixels: Array
-    alpha: Array | None = None
-    metadata: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def height(self) -> int:
-        return int(self.pixels.shape[0])
-
-    @property
-    def width(self) -> int:
-        return int(self.pixels.shape[1])
-
-    def with_pixels(self, pixels: Array, alpha: Array | None) -> Image:
-        return replace(self, pixels=pixels, alpha=alpha)
-
-
-def read_image(source: Path | str | bytes, max_pixels: int | None = None) -> Image:
-    """Decode one still picture from a file or from bytes.
-
-    Raises ImageError when it is no picture, is damaged or cut short, has more than ``max_pixels`` pixels, is animated, or
-    holds samples of more than 8 bits (which are not squeezed silently).
+    CMYK and Lab become sRGB, by their profile. Raises ImageError when it is no picture, is damaged or cut short, is animated
+    or of several pages, or has more than ``max_pixels`` pixels (None: any number), which its header tells.
     """
     name = "<bytes>" if isinstance(source, bytes) else str(source)
     try:
-        with _opened(source) as picture:
-            return decode(picture, name, max_pixels)
+        with _opened(source, name) as stream, warnings.catch_warnings():
+            # What Pillow warns of is either an error here or of no consequence.
+            warnings.simplefilter("ignore")
+            return _decoded(stream, name, max_pixels)
     except ImageError:
         raise
-    except FileNotFoundError as error:
-        raise ImageError(f"{name}: no such file") from error
-    except IsADirectoryError as error:
-        raise ImageError(f"{name}: expected a picture, got a folder") from error
-    except DecompressionBombError as error:
-        raise ImageError(f"{name}: too large to decode safely ({error})") from error
-    except UnidentifiedImageError as error:
-        raise ImageError(f"{name}: not a picture in any of {', '.join(READABLE)}") from error
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
-        raise ImageError(f"{name}: damaged picture ({error})") from error
+    except MemoryError as error:
+        raise ImageError(f"{name}: too large to decode in the memory there is") from error
+    except Exception as error:  # a decoder given damaged bytes raises whatever it stumbles over
+        why = " ".join(str(error).split())[:300] or type(error).__name__
+        raise ImageError(f"{name}: damaged picture ({why})") from error
 
 
 @contextmanager
-def _opened(source: Path | str | bytes) -> Iterator[PillowPicture]:
-    with warnings.catch_warnings():
-        # Damage is an error here, and the limit on pixels is ours to check from the header before anything is decoded.
-        warnings.simplefilter("ignore")
-        stream = io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")  # noqa: SIM115
-        with stream, PillowImage.open(stream, formats=READABLE) as picture:
-            yield picture
+def _opened(source: Path | str | bytes, name: str) -> Iterator[IO[bytes]]:
+    if isinstance(source, bytes):
+        yield io.BytesIO(source)
+        return
+    try:
+        mode = os.stat(source).st_mode
+        if stat.S_ISDIR(mode):
+            raise ImageError(f"{name}: expected a picture, got a folder")
+        if not stat.S_ISREG(mode):
+            # Opening a pipe would wait for somebody to write into it.
+            raise ImageError(f"{name}: expected a picture, got something that is not a regular file")
+        stream = open(source, "rb")  # noqa: SIM115
+    except FileNotFoundError as error:
+        raise ImageError(f"{name}: no such file") from error
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{name}: cannot be opened ({getattr(error, 'strerror', None) or error})") from error
+    with stream:
+        yield stream
 
 
-def decode(picture: PillowPicture, name: str = "<picture>", max_pixels: int | None = None) -> Image:
-    """A Pillow picture -> Image, turned upright. Raises ImageError as `read_image` does."""
-    width, height = picture.size
-    if width < 1 or height < 1:
-        raise ImageError(f"{name}: the header says {width}x{height} pixels")
-    if max_pixels is not None and width * height > max_pixels:
-        raise ImageError(f"{name}: {width}x{height} is more than {max_pixels} pixels; raise --max-pixels to allow it")
-    frames = getattr(picture, "n_frames", 1)
-    if frames > 1:
-        raise ImageError(f"{name}: {frames} frames; expected one still picture")
-    mode = _eight_bit_mode(picture, name)
-    picture.load()
-    upright = ImageOps.exif_transpose(picture)
-    # After turning: reading the metadata takes the orientation out of Pillow's own copy.
-    metadata = _metadata(picture)
-    samples = np.asarray(upright.convert(mode))
-    if mode in ("LA", "RGBA"):
-        return Image(np.ascontiguousarray(samples[..., :-1]), np.ascontiguousarray(samples[..., -1]), metadata)
-    return Image(samples if samples.ndim == 3 else samples[..., None], None, metadata)
+def _decoded(stream: IO[bytes], name: str, max_pixels: int | None) -> Image:
+    header = stream.read(HEADER_BYTES)
+    form = recognised(header, name)
+    stream.seek(0)
+    if form == "TIFF":
+        return read_tiff(stream, name, max_pixels)
+    with open_picture(stream, form, name) as picture:
+        if form == "PNG":
+            place = stream.tell()
+            stream.seek(0)
+            data = stream.read()
+            stream.seek(place)
+            return decode_png(picture, data, name, max_pixels)
+        if form == "AVIF":
+            picture.info["avif_bits"] = avif_bits(header)
+        return decode(picture, name, max_pixels)
 
 
-def _eight_bit_mode(picture: PillowPicture, name: str) -> str:
-    # Pillow opens 16-bit RGB PNG and TIFF as 8 bits; the header says what the file holds.
-    tile: Any = getattr(picture, "tile", None)
-    rawmode = str(tile[0].args) if tile else ""
-    deep = "16" in rawmode if picture.format == "PNG" else max(_tiff_bits(picture), default=8) > 8
-    if picture.mode not in DECODED_AS or deep:
-        raise ImageError(
-            f"{name}: expected 8 bits a sample in grey, RGB or palette, with or without alpha; got "
-            f"{picture.mode}{' with more than 8 bits' if deep else ''}. Convert it to 8-bit RGB first"
-        )
-    if picture.mode == "P" and "transparency" in picture.info:
-        return "RGBA"
-    if "transparency" in picture.info and picture.mode in ("1", "L", "RGB"):
-        return "RGBA" if picture.mode == "RGB" else "LA"
-    return DECODED_AS[picture.mode]
-
-
-def _tiff_bits(picture: PillowPicture) -> tuple[int, ...]:
-    tags = getattr(picture, "tag_v2", None)
-    return tuple(tags.get(258, (8,))) if tags is not None else (8,)
-
-
-def _metadata(picture: PillowPicture) -> dict[str, Any]:
-    kept = {key: picture.info[key] for key in ("icc_profile", "dpi") if picture.info.get(key)}
-    # A TIFF's own tags (sizes, strips, compression) describe the old file; only real EXIF is carried over.
-    if picture.format != "TIFF":
-        exif = picture.getexif()
-        exif.pop(ExifTags.Base.Orientation, None)
-        if len(exif):
-            kept["exif"] = exif.tobytes()
-    return kept
-
-
-def to_pillow(image: Image) -> PillowPicture:
-    """Image -> Pillow picture in mode L, LA, RGB or RGBA, metadata in ``info``."""
-    samples = image.pixels if image.alpha is None else np.concatenate((image.pixels, image.alpha[..., None]), axis=-1)
-    picture = PillowImage.fromarray(samples[..., 0] if samples.shape[-1] == 1 else np.ascontiguousarray(samples))
-    picture.info.update(image.metadata)
-    return picture
-
-
-def encode(image: Image, suffix: str, quality: int = QUALITY) -> bytes:
+def encode(image: Image, suffix: str, quality: int = QUALITY, metadata: Metadata = "keep") -> bytes:
     """The bytes of a file of the format that ``suffix`` names (".png", ".jpg", ".webp", ".tiff").
 
-    JPEG is written 4:4:4 and holds no alpha: what is transparent is laid over white. Raises ImageError for any other suffix.
+    PNG holds up to 16 bits a sample, TIFF anything, JPEG (written 4:4:4) and WebP 8 bits; JPEG holds no alpha, and what is
+    transparent is laid over white. ``metadata="strip"`` leaves out everything but the colour profile, which the colours need.
+    Raises ImageError for any other suffix, and for bands outside a TIFF.
     """
+    return encode_with_notices(image, suffix, quality, metadata)[0]
+
+
+def encode_with_notices(
+    image: Image, suffix: str, quality: int = QUALITY, metadata: Metadata = "keep"
+) -> tuple[bytes, tuple[str, ...]]:
+    """`encode`, and the image's notices with those of what this format could not hold."""
     if suffix.lower() not in SUFFIXES:
         raise ImageError(f"cannot write {suffix or 'a file without suffix'!r}; expected one of {', '.join(SUFFIXES)}")
     form = SUFFIXES[suffix.lower()]
-    options: dict[str, Any] = dict(image.metadata)
-    picture = to_pillow(over_white(image) if form == "JPEG" else image)
-    picture.info.clear()
-    if form == "JPEG":
-        options |= {"quality": quality, "subsampling": 0}
-    elif form == "WEBP":
-        options |= {"quality": quality}
-        options.pop("dpi", None)
-    elif form == "TIFF":
-        options |= {"compression": "tiff_deflate"}
-    buffer = io.BytesIO()
-    picture.save(buffer, form, **options)
-    return buffer.getvalue()
+    if metadata == "strip":
+        image = replace(image, metadata=stripped(image.metadata))
+    image = _fitted(image, form)
+    data, notices = _encoded(image, form, quality)
+    return data, image.noted(*notices).notices
 
 
-def over_white(image: Image) -> Image:
-    """The picture laid over white, without alpha."""
-    if image.alpha is None:
+def _fitted(image: Image, form: str) -> Image:
+    """The picture reduced to what the format holds, with a notice for each loss."""
+    if form == "TIFF":
         return image
-    white = peak(np.uint8)
-    alpha = image.alpha[..., None].astype(np.float32) / white
-    blended = round_half_up(np.uint8)(image.pixels * alpha + white * (1 - alpha))
-    return replace(image, pixels=blended.astype(np.uint8), alpha=None)
+    if image.channels not in (GREY, RGB):
+        raise ImageError(f"a picture of {image.channels} bands can only be written as TIFF")
+    if form == "JPEG" and image.alpha is not None:
+        image = over_white(image).noted("JPEG holds no transparency: the picture was laid over white")
+    dtype: Any = image.pixels.dtype
+    if form == "PNG" and dtype.kind == "f":
+        return at_depth(image, np.uint16).noted("PNG holds no floats: samples were clipped to 0..1 and written at 16 bits")
+    if form != "PNG" and dtype != np.uint8:
+        return at_depth(image, np.uint8).noted(f"{form} holds 8 bits a sample: {dtype} was reduced")
+    return image
 
 
-def write_image(path: Path | str, image: Image, quality: int = QUALITY) -> None:
-    """Encode by the suffix of ``path`` and replace it in one step: another reader sees the old file or the new one."""
+def _encoded(image: Image, form: str, quality: int) -> tuple[bytes, tuple[str, ...]]:
+    match form:
+        case "PNG":
+            return encode_png(image), ()
+        case "JPEG":
+            return encode_jpeg(image, quality)
+        case "WEBP":
+            return encode_webp(image, quality)
+    return encode_tiff(image), ()
+
+
+def write_image(path: Path | str, image: Image, quality: int = QUALITY, metadata: Metadata = "keep") -> tuple[str, ...]:
+    """Encode by the suffix of ``path`` and replace it in one step: another reader sees the old file or the new one.
+
+    Returns the notices of reading and writing: what had to be changed.
+    """
     path = Path(path)
-    write_bytes(path, encode(image, path.suffix, quality))
+    data, notices = encode_with_notices(image, path.suffix, quality, metadata)
+    write_bytes(path, data)
+    return notices
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:
@@ -235,7 +193,7 @@ def _umask() -> int:
 
 
 def list_images(folder: Path | str) -> list[Path]:
-    """The files below a folder whose suffix is one we write, in the order of their relative paths."""
+    """The files below a folder whose suffix is one of a format we read, in the order of their relative paths."""
     folder = Path(folder)
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in READ_SUFFIXES and path.is_file())
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())

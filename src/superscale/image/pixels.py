@@ -63,3 +63,32 @@ def to_pixels(planes: Tensor, dtype: Any = np.uint8) -> NDArray[Any]:
     if not np.issubdtype(dtype, np.floating):
         samples = round_half_up(dtype)(samples * peak(dtype))
     return np.ascontiguousarray(np.moveaxis(samples.numpy(), 0, -1)).astype(dtype)
+
+
+def change_depth(samples: NDArray[Any], dtype: Any) -> NDArray[Any]:
+    """Samples uint8, uint16 or float -> another of these: white stays white, nearest value; floats are clipped to [0, 1]."""
+    if samples.dtype == np.dtype(dtype):
+        return samples
+    largest = 1.0 if np.issubdtype(dtype, np.floating) else float(peak(dtype))
+    # float32 holds 24 bits: exact enough to round 16-bit samples right.
+    scaled = samples.astype(np.float32)
+    if np.issubdtype(samples.dtype, np.floating):
+        scaled = np.clip(scaled, 0, 1) * np.float32(largest)
+    else:
+        scaled *= np.float32(largest / peak(samples.dtype))
+    whole: NDArray[Any] = scaled if largest == 1.0 else round_half_up(dtype)(scaled)
+    return whole.astype(dtype)
+
+
+def stretch_bits(samples: NDArray[Any], bits: int) -> NDArray[Any]:
+    """Whole samples of ``bits`` bits -> the whole range of their type, uint8 or uint16; 12-bit white 4095 becomes 16-bit white."""
+    largest = peak(samples.dtype)
+    if 2**bits - 1 == largest:
+        return samples
+    stretched: NDArray[Any] = round_half_up(samples.dtype)(samples * np.float64(largest / (2**bits - 1)))
+    return stretched.astype(samples.dtype)
+
+
+def white(dtype: Any) -> int:
+    """What means white in samples of a type: 255, 65535, or 1 for floats."""
+    return 1 if np.issubdtype(dtype, np.floating) else peak(dtype)

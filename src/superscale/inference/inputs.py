@@ -12,10 +12,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from superscale.errors import UsageError
-from superscale.image import io
+from superscale.image.formats import READ_SUFFIXES
 
-# A folder is searched for every format that is read, where more of them are read than written.
-READ_SUFFIXES: frozenset[str] = frozenset(getattr(io, "READ_SUFFIXES", io.SUFFIXES))
 STDIN = "-"
 # As in rsync: what comes behind this is the tree that is kept below the output folder.
 TREE_MARK = f"{os.sep}.{os.sep}"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from superscale.errors import Cancelled, ImageError, SuperscaleError
-from superscale.image.io import QUALITY, Image, encode, read_image, write_bytes
+from superscale.image.io import QUALITY, Image, Metadata, encode_with_notices, read_image, write_bytes
 from superscale.inference.inputs import unfit
 from superscale.inference.leftovers import sweep
 from superscale.inference.plan import FALLBACK_SUFFIX, STDOUT, Job
@@ -37,6 +37,7 @@ class Settings:
     scale: float
     existing: Existing = "refuse"
     quality: int = QUALITY
+    metadata: Metadata = "keep"
     max_pixels: int | None = None
     max_output_pixels: int | None = None
     max_bytes: int | None = None
@@ -176,7 +177,8 @@ def _loaded(step: _Step, settings: Settings, stdin: IO[bytes] | None) -> _Step:
     else:
         image, own = read_input(job.input, settings), job.input.suffix
     _check_output_size(image, settings)
-    return replace(step, image=image, suffix=job.suffix or own)
+    named = None if job.output is None else job.output.suffix
+    return replace(step, image=image, suffix=named or job.suffix or own)
 
 
 def read_input(path: Path, settings: Settings) -> Image:
@@ -253,14 +255,13 @@ def _stored(step: _Step, settings: Settings, stdout: IO[bytes] | None) -> _Step:
     # Again: another process may have written it while we computed.
     if (already := _already(job, settings)) is not None:
         return replace(step, image=None, outcome=already)
-    data = encode(image, step.suffix, settings.quality)
+    data, notices = encode_with_notices(image, step.suffix, settings.quality, settings.metadata)
     if job.output is not None:
         _put(job.output, data)
     elif stdout is not None:
         stdout.write(data)
         stdout.flush()
     target = STDOUT if job.output is None else str(job.output)
-    notices = tuple(getattr(image, "notices", ()))
     done = Outcome(job.name, target, "done", image.width, image.height, notices=notices)
     return replace(step, image=None, outcome=done)
 

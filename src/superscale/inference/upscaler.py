@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from superscale.errors import Cancelled, OutOfMemoryError, UsageError
+from superscale.image.fringe import spread_colours
 from superscale.image.io import Image, PillowPicture, decode, read_image, to_pillow
 from superscale.image.pixels import to_float, to_pixels
 from superscale.image.resize import resize_to
@@ -92,6 +93,7 @@ class Upscaler:
         """Path -> PIL picture; PIL -> PIL; array (H, W[, C]) -> array; tensor (B, C, H, W) -> tensor: same kind, type and device.
 
         Integer samples are uint8 or uint16; floats lie in [0, 1]. C is 1 (grey) or 3 (RGB), for paths and PIL also with alpha.
+        Raises ImageError for a path whose picture PIL could not hold: deeper than 8 bits with colour or alpha, and bands.
         """
         if isinstance(picture, str | Path):
             return to_pillow(self.enlarge(read_image(picture)))
@@ -106,19 +108,43 @@ class Upscaler:
         raise UsageError(f"expected a path, a PIL picture, an array or a tensor, got {type(picture).__name__}")
 
     def enlarge(self, image: Image) -> Image:
-        """Image -> Image: grey stays grey; alpha is enlarged bicubically; metadata is kept."""
-        pixels = self.pixels(image.pixels)
+        """Image -> Image: grey stays grey, type and metadata are kept; alpha is enlarged bicubically, and colours under it are
+        those of the nearest visible pixels; bands go through the network three at a time."""
+        visible = image.pixels if image.alpha is None else spread_colours(image.pixels, image.alpha)
+        pixels = self._bands(visible)
         height, width = pixels.shape[:2]
-        alpha = None if image.alpha is None else resize_to(image.alpha, height, width)
-        return image.with_pixels(pixels, alpha)
+        if image.alpha is None:
+            return image.with_pixels(pixels, None)
+        alpha = resize_to(image.alpha, height, width)
+        return image.with_pixels(pixels, alpha if alpha.dtype.kind == "u" else alpha.clip(0, 1))
+
+    def _bands(self, pixels: Array) -> Array:
+        count = pixels.shape[2]
+        if count in (1, RGB):
+            return self.pixels(pixels)
+        groups: list[Array] = []
+        for start in range(0, count, RGB):
+            # The last group is filled up by repeating its last band.
+            chosen = np.minimum(np.arange(start, start + RGB), count - 1)
+            groups.append(self.pixels(pixels[..., chosen])[..., : count - start])
+        return np.concatenate(groups, axis=-1)
 
     def pixels(self, pixels: Array) -> Array:
         """(H, W, C), C = 1 or 3, uint8, uint16 or float -> the same, larger."""
         if pixels.ndim != 3 or pixels.shape[2] not in (1, RGB) or 0 in pixels.shape:
             raise UsageError(f"expected a picture (H, W, 1) or (H, W, 3), got {pixels.shape}")
         height, width = (max(1, int(side * self.scale + 0.5)) for side in pixels.shape[:2])
-        enlarged = self._tiled(pixels)
+        enlarged = self._in_range(pixels)
         return enlarged if enlarged.shape[:2] == (height, width) else resize_to(enlarged, height, width)
+
+    def _in_range(self, pixels: Array) -> Array:
+        """Floats beyond [0, 1] (radiance, reflectance, heights) are brought into it for the network, and back afterwards."""
+        if pixels.dtype.kind != "f":
+            return self._tiled(pixels)
+        low, high = min(0.0, float(pixels.min())), max(1.0, float(pixels.max()))
+        if (low, high) == (0.0, 1.0):
+            return self._tiled(pixels)
+        return (self._tiled(((pixels - low) / (high - low)).astype(pixels.dtype)) * (high - low) + low).astype(pixels.dtype)
 
     def _tiled(self, pixels: Array) -> Array:
         tile_px = self.tile_px

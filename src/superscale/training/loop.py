@@ -241,7 +241,8 @@ class _Run:
                     group["lr"] = adversarial.learning_rate * rate / stage.learning_rate
                 generator_moves = images >= adversarial.alone_images
                 with frozen_norms(state.discriminator):
-                    super_res = enlarge(state.generator, batch, precision)
+                    with torch.set_grad_enabled(generator_moves):
+                        super_res = enlarge(state.generator, batch, precision)
                     judgement = judge(state.discriminator, super_res, batch.high_res, precision)
                     numbers = {}
                     if generator_moves:

@@ -75,10 +75,14 @@ def _moments(optimizer: torch.optim.Adam) -> Tensors:
 
 
 def _restore_moments(optimizer: torch.optim.Adam, tensors: Tensors) -> None:
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         index, key = name.split(".")
-        state.setdefault(int(index), {})[key] = tensor
+        # The fused kernel walks memory: a moment must lie as its parameter does (channels last), not as it was saved.
+        like = parameters[int(index)]
+        laid_out = tensor if tensor.ndim == 0 else torch.empty_like(like, requires_grad=False).copy_(tensor)
+        state.setdefault(int(index), {})[key] = laid_out
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 

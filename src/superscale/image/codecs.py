@@ -1,0 +1,273 @@
+"""Pictures that Pillow decodes and encodes, and 16-bit PNG, which it would squeeze to 8 bits; TIFF has its own file."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from contextlib import suppress
+from dataclasses import replace
+from importlib import import_module
+from typing import IO, Any
+
+import imagecodecs
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+from PIL import PngImagePlugin
+from PIL.Image import Image as PillowPicture
+
+from superscale.errors import ImageError
+from superscale.image import profile
+from superscale.image.metadata import XMP_TEXT, read_metadata, upright
+from superscale.image.picture import RGB, Image, checked_size, separated, to_pillow, with_alpha
+from superscale.image.pixels import peak, stretch_bits
+
+Array = NDArray[Any]
+
+# Pillow's mode -> the one its samples are taken in; what holds transparency beside its samples gains an alpha channel.
+TAKEN_AS = {
+    "1": "L",
+    "L": "L",
+    "LA": "LA",
+    "La": "LA",
+    "P": "RGB",
+    "PA": "RGBA",
+    "RGB": "RGB",
+    "RGBX": "RGB",
+    "RGBA": "RGBA",
+    "RGBa": "RGBA",
+    "YCbCr": "RGB",
+    "HSV": "RGB",
+}
+# EXIF and XMP must each fit one segment of 64 KiB, with a heading.
+JPEG_SEGMENT_BYTES = 65_000
+DEEP = {"I;16": np.uint16, "I;16L": np.uint16, "I;16B": np.uint16, "I;16N": np.uint16, "F": np.float32}
+
+
+def open_picture(stream: IO[bytes], form: str, name: str) -> PillowPicture:
+    """A Pillow picture with its header read, by the one decoder of that format. Raises ImageError when its extra is missing."""
+    if form == "HEIC":
+        _register_heic(name)
+    PillowImage.init()
+    # Not Image.open: it would try other formats, and hold the size against a limit that is ours to set.
+    plugin = "HEIF" if form == "HEIC" else form
+    if form == "JPEG":
+        from PIL.JpegImagePlugin import JpegImageFile
+
+        # The first picture of a multi-picture file: the others are depth and gain maps, or previews.
+        return JpegImageFile(stream)
+    opened: PillowPicture = PillowImage.OPEN[plugin][0](stream, "")
+    return opened
+
+
+def _register_heic(name: str) -> None:
+    try:
+        import_module("pillow_heif").register_heif_opener()
+    except ImportError as error:
+        raise ImageError(f"{name}: reading HEIC needs an extra: pip install 'superscale[heic]'") from error
+
+
+def decode(picture: PillowPicture, name: str = "<picture>", max_pixels: int | None = None) -> Image:
+    """A Pillow picture -> Image, turned upright. Raises ImageError as `read_image` does, and for 16-bit colour PIL has squeezed."""
+    check_header(picture, name, max_pixels)
+    if _squeezed(picture):
+        raise ImageError(
+            f"{name}: PIL reads its 16-bit samples as 8 bits; give the path instead of the PIL picture to keep them"
+        )
+    return _decoded(picture, name, None)
+
+
+def decode_png(picture: PillowPicture, data: bytes, name: str, max_pixels: int | None) -> Image:
+    """A PNG of any depth: the 16-bit ones that Pillow squeezes are read from ``data``, the whole file."""
+    check_header(picture, name, max_pixels)
+    _check_chunks(data, name)
+    deep = _squeezed(picture)
+    # Pillow reads the file in any case: for the chunks behind the samples, and for their checksums.
+    return _decoded(picture, name, data if deep else None)
+
+
+def _check_chunks(data: bytes, name: str) -> None:
+    """Raise ImageError unless every chunk is whole, with the right checksum, up to the last: Pillow forgives a lost end."""
+    start = 8
+    while start + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, start)
+        end = start + 12 + length
+        if end > len(data):
+            break
+        if zlib.crc32(data[start + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
+            raise ImageError(f"{name}: damaged picture (wrong checksum of its {kind.decode('latin-1')!r} chunk)")
+        if kind == b"IEND":
+            return
+        start = end
+    raise ImageError(f"{name}: damaged picture (cut short: no end)")
+
+
+def check_header(picture: PillowPicture, name: str, max_pixels: int | None) -> None:
+    """Raise ImageError for a picture that is empty, larger than allowed or animated, before a sample is decoded."""
+    checked_size(*picture.size, 1, max_pixels, name)
+    # Several pictures in a HEIC file are a burst or previews; the one that opens is the one meant to be seen.
+    if picture.format != "HEIF" and getattr(picture, "is_animated", False):
+        raise ImageError(f"{name}: an animation; expected one still picture (take its frames apart first)")
+
+
+def _squeezed(picture: PillowPicture) -> bool:
+    tile: Any = getattr(picture, "tile", None)
+    if picture.format == "PNG":
+        return bool(tile) and "16" in str(tile[0].args) and picture.mode not in DEEP
+    tags = getattr(picture, "tag_v2", None)
+    return tags is not None and max(tags.get(258, (8,))) > 8 and picture.mode not in DEEP
+
+
+def _decoded(picture: PillowPicture, name: str, deep_png: bytes | None) -> Image:
+    key_bits = _grey_bits(picture)
+    picture.load()
+    metadata, orientation, notices = read_metadata(picture)
+    if deep_png is None:
+        samples, has_alpha, icc, changed = _samples(picture, name)
+        notices += changed + _shallow(picture)
+    else:
+        # libpng turns a transparent key colour into alpha itself, at full depth.
+        samples = imagecodecs.png_decode(deep_png)
+        has_alpha, icc = samples.shape[-1] in (2, 4), picture.info.get("icc_profile")
+    if not has_alpha and picture.mode != "P" and "transparency" in picture.info:
+        samples, has_alpha = _keyed(samples, picture.info["transparency"], key_bits), True
+    pixels, alpha = separated(upright(samples, orientation), name, has_alpha)
+    icc, unfit = profile.fitting(icc, pixels.shape[2])
+    return Image(pixels, alpha, metadata | ({"icc_profile": icc} if icc else {}), notices + unfit)
+
+
+def _samples(picture: PillowPicture, name: str) -> tuple[Array, bool, bytes | None, tuple[str, ...]]:
+    """(samples, whether the last channel is alpha, ICC profile, notices)."""
+    icc = picture.info.get("icc_profile")
+    if picture.mode in ("CMYK", "LAB"):
+        converted, notices = profile.to_srgb(picture, icc)
+        return np.asarray(converted), False, profile.srgb(), notices
+    if picture.mode in DEEP:
+        return np.asarray(picture).astype(DEEP[picture.mode]), False, icc, ()
+    if picture.mode not in TAKEN_AS:
+        raise ImageError(f"{name}: cannot read PIL's mode {picture.mode!r}; convert it to L, RGB, RGBA, I;16 or F first")
+    mode = TAKEN_AS[picture.mode]
+    if picture.mode == "P" and (picture.has_transparency_data or (picture.palette and picture.palette.mode == "RGBA")):
+        mode = "RGBA"
+    return np.asarray(_without_key(picture).convert(mode)), mode in ("LA", "RGBA"), icc, ()
+
+
+def _without_key(picture: PillowPicture) -> PillowPicture:
+    # Pillow's own conversion would look at a key that we turn into alpha ourselves, at full depth.
+    if picture.mode == "P" or "transparency" not in picture.info:
+        return picture
+    plain = picture.copy()
+    del plain.info["transparency"]
+    return plain
+
+
+def _grey_bits(picture: PillowPicture) -> int:
+    """Bits a sample in the file, where Pillow unpacks fewer than 8 to a grey byte."""
+    tile: Any = getattr(picture, "tile", None)
+    raw = str(tile[0].args) if tile else ""
+    return 1 if picture.mode == "1" else next((bits for bits in (2, 4) if f"L;{bits}" in raw), 8)
+
+
+def _keyed(samples: Array, key: Any, bits: int) -> Array:
+    """Samples with an alpha channel behind them: nothing where the sample is the key, everything elsewhere."""
+    samples = samples if samples.ndim == 3 else samples[..., None]
+    wanted = np.atleast_1d(np.asarray(key)).astype(samples.dtype)
+    if bits < 8:
+        wanted = stretch_bits(wanted, bits)
+    opaque = peak(samples.dtype)
+    alpha = np.where((samples == wanted).all(axis=-1, keepdims=True), 0, opaque).astype(samples.dtype)
+    return np.concatenate((samples, alpha), axis=-1)
+
+
+def _shallow(picture: PillowPicture) -> tuple[str, ...]:
+    """A notice where the decoder hands out 8 bits of a deeper file."""
+    bits = picture.info.get("bit_depth", 8)
+    if picture.format == "AVIF":
+        bits = picture.info.get("avif_bits", 8)
+    return (f"its {bits}-bit samples were read at 8 bits",) if isinstance(bits, int) and bits > 8 else ()
+
+
+def avif_bits(header: bytes) -> int:
+    """Bits a sample of an AVIF file, from its AV1 configuration box; 8 when there is none in ``header``."""
+    start = header.find(b"av1C")
+    if start < 0 or len(header) < start + 7:
+        return 8
+    flags = header[start + 6]
+    return (12 if flags & 0x20 else 10) if flags & 0x40 else 8
+
+
+def encode_png(image: Image) -> bytes:
+    """uint8 or uint16, grey or RGB, with or without alpha."""
+    if image.pixels.dtype == np.uint8:
+        return _saved_png(to_pillow(image), image.metadata)
+    # Pillow cannot write 16-bit colour: it writes everything but the samples, around a picture of one pixel.
+    samples = with_alpha(image)
+    mode = "L" if image.channels == 1 else "RGB"
+    frame = _saved_png(PillowImage.new(mode, (1, 1)), image.metadata)
+    deep = imagecodecs.png_encode(samples[..., 0] if samples.shape[-1] == 1 else np.ascontiguousarray(samples))
+    # What may stand before or after the samples stands before them in Pillow's files.
+    around = [chunk for kind, chunk in _chunks(frame) if kind not in (b"IHDR", b"IDAT", b"IEND")]
+    body = dict.fromkeys((b"IHDR", b"IDAT", b"IEND"), b"")
+    for kind, chunk in _chunks(bytes(deep)):
+        if kind in body:
+            body[kind] += chunk
+    return frame[:8] + body[b"IHDR"] + b"".join(around) + body[b"IDAT"] + body[b"IEND"]
+
+
+def _chunks(data: bytes) -> list[tuple[bytes, bytes]]:
+    """(kind, whole chunk) of a PNG that we have written ourselves."""
+    chunks, start = [], 8
+    while start < len(data):
+        length = struct.unpack(">I", data[start : start + 4])[0]
+        chunks.append((data[start + 4 : start + 8], data[start : start + 12 + length]))
+        start += 12 + length
+    return chunks
+
+
+def _saved_png(picture: PillowPicture, metadata: dict[str, Any]) -> bytes:
+    text = PngImagePlugin.PngInfo()
+    for kind, body in metadata.get("png_colours", {}).items():
+        text.add(kind, body)
+    if "xmp" in metadata:
+        text.add_itxt(XMP_TEXT, metadata["xmp"].decode("utf-8", "replace"))
+    for key, value in metadata.get("text", {}).items():
+        with suppress(UnicodeError, ValueError):  # a keyword that no longer fits the standard
+            text.add_text(key, value)
+    options = {key: metadata[key] for key in ("icc_profile", "exif", "dpi") if key in metadata}
+    return _saved(picture, "PNG", options | {"pnginfo": text})
+
+
+def encode_jpeg(image: Image, quality: int) -> tuple[bytes, tuple[str, ...]]:
+    """uint8 without alpha, 4:4:4."""
+    options: dict[str, Any] = {"quality": quality, "subsampling": 0}
+    options |= {key: image.metadata[key] for key in ("icc_profile", "exif", "dpi", "xmp") if key in image.metadata}
+    too_long = [key for key in ("exif", "xmp") if len(options.get(key, b"")) > JPEG_SEGMENT_BYTES]
+    for key in too_long:
+        del options[key]
+    notices = tuple(f"its {key.upper()} is too long for JPEG and was left out" for key in too_long)
+    return _saved(to_pillow(image), "JPEG", options), notices
+
+
+def encode_webp(image: Image, quality: int) -> tuple[bytes, tuple[str, ...]]:
+    """uint8; WebP knows no grey, so that a grey profile is applied."""
+    notices: tuple[str, ...] = ()
+    metadata = dict(image.metadata)
+    if image.channels == 1 and "icc_profile" in metadata:
+        grey = to_pillow(replace(image, alpha=None, metadata={}))
+        converted, notices = profile.to_srgb(grey, metadata["icc_profile"])
+        image, metadata["icc_profile"] = replace(image, pixels=np.asarray(converted)), profile.srgb()
+    if image.channels == 1:
+        image = replace(image, pixels=np.ascontiguousarray(np.broadcast_to(image.pixels, (image.height, image.width, RGB))))
+    options = {key: metadata[key] for key in ("icc_profile", "exif", "xmp") if key in metadata}
+    return _saved(to_pillow(image), "WEBP", options | {"quality": quality}), notices
+
+
+def _saved(picture: PillowPicture, form: str, options: dict[str, Any]) -> bytes:
+    picture.info.clear()
+    buffer = io.BytesIO()
+    try:
+        picture.save(buffer, form, **options)
+    except (OSError, ValueError, struct.error) as error:
+        raise ImageError(f"cannot write {picture.width}x{picture.height} pixels as {form} ({error})") from error
+    return buffer.getvalue()

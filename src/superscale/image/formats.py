@@ -1,0 +1,59 @@
+"""Which format a file is: told by its first bytes, never by its name; and which ones we read and write."""
+
+from __future__ import annotations
+
+from superscale.errors import ImageError
+
+# file suffix -> the format it is written in, as Pillow calls it
+SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
+READABLE = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "HEIC")
+READ_SUFFIXES = frozenset({*SUFFIXES, ".gif", ".bmp", ".avif", ".heic", ".heif"})
+
+HEADER_BYTES = 1024
+# (how a file starts, its format); a RIFF and an ISO media file say further in which one they are
+SIGNATURES = (
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"II+\0", "TIFF"),
+    (b"MM\0+", "TIFF"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"BM", "BMP"),
+    (b"\xff\x0a", "JPEG XL"),
+    (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+    (b"%!PS", "EPS"),
+    (b"\xc5\xd0\xd3\xc6", "EPS"),
+    (b"%PDF", "PDF"),
+    (b"8BPS", "Photoshop (PSD)"),
+    (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+    (b"\x76\x2f\x31\x01", "OpenEXR"),
+)
+HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
+
+def recognised(header: bytes, name: str) -> str:
+    """The format of a file that starts with ``header``. Raises ImageError, in one line, for what we do not read."""
+    form = _form(header)
+    if form in READABLE:
+        return form
+    expected = f"expected {', '.join(READABLE)}"
+    if not header:
+        raise ImageError(f"{name}: an empty file; {expected}")
+    # JPEG XL: the one Pillow plugin decodes everything before it tells the size, and reads an animation as a still.
+    raise ImageError(f"{name}: {f'{form} files are not read; convert it first' if form else 'not a picture'}; {expected}")
+
+
+def _form(header: bytes) -> str | None:
+    for start, form in SIGNATURES:
+        if header.startswith(start):
+            return form
+    if header[:4] == b"RIFF" and header[8:12] == b"WEBP":
+        return "WEBP"
+    if header[4:8] == b"ftyp":
+        brands = header[8 : int.from_bytes(header[:4], "big")]
+        if b"avif" in brands or b"avis" in brands:
+            return "AVIF"
+        return "HEIC" if any(brand in brands for brand in HEIC_BRANDS) else None
+    return "SVG" if b"<svg" in header or b"<!DOCTYPE svg" in header else None

@@ -1,0 +1,274 @@
+"""TIFF: any depth, any number of bands, a GeoTIFF's place on the ground; 8-bit colour spaces other than RGB go to Pillow."""
+
+from __future__ import annotations
+
+import io
+import logging
+import struct
+from dataclasses import dataclass
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+from PIL import TiffImagePlugin
+from tifffile import TiffFile, TiffPage, imwrite
+
+from superscale.errors import ImageError
+from superscale.image import geo, metadata, profile
+from superscale.image.codecs import decode, open_picture
+from superscale.image.picture import GREY, RGB, Image, checked_size, separated, with_alpha
+from superscale.image.pixels import change_depth, stretch_bits, white
+
+Array = NDArray[Any]
+
+# tifffile reports what is odd about a file to the log; what matters is raised.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
+
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB_COLOURS, CMYK = 0, 1, 2, 5
+UNSIGNED, FLOAT = 1, 3
+# ExtraSamples: colours multiplied by alpha, or not
+PREMULTIPLIED, STRAIGHT = 1, 2
+ICC_PROFILE, XMP, SUB_IFDS = 34675, 700, (metadata.EXIF_IFD, metadata.GPS_IFD)
+CLASSIC_HEADER, LONG = b"II*\0\x08\0\0\0", 4
+# tifffile writes no pointers to directories; the entry after each, which nobody uses, is held for it until its place is known.
+HELD = 1
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a page's header says: colour channels (or bands), alpha (0, PREMULTIPLIED or STRAIGHT), bits a sample."""
+
+    channels: int
+    alpha: int
+    bits: int
+    for_pillow: bool
+
+
+def read_tiff(stream: IO[bytes], name: str, max_pixels: int | None) -> Image:
+    """One still picture of a TIFF stream. Raises ImageError for several pages, missing parts and sample types we do not know."""
+    with TiffFile(stream) as file:
+        page = _only_page(file, name)
+        checked_size(page.imagewidth, page.imagelength, page.samplesperpixel, max_pixels, name)
+        layout = _layout(page, name)
+        extras = _metadata(page, stream)
+        tags = page.tags
+        icc = bytes(tags[ICC_PROFILE].value) if ICC_PROFILE in tags else None
+        if layout.for_pillow:
+            stream.seek(0)
+            image = decode(open_picture(stream, "TIFF", name), name, max_pixels)
+            icc = image.metadata.get("icc_profile")
+        else:
+            _check_parts(page, name)
+            image = _image(page, layout, name)
+    if image.channels in (GREY, RGB):
+        icc, unfit = profile.fitting(icc, image.channels)
+    else:
+        icc, unfit = None, ()
+    return Image(
+        image.pixels, image.alpha, image.metadata | extras | ({"icc_profile": icc} if icc else {}), image.notices + unfit
+    )
+
+
+def _only_page(file: TiffFile, name: str) -> TiffPage:
+    """The page at full size; previews and masks beside it are not pictures of their own."""
+    found: TiffPage | None = None
+    for number, page in enumerate(file.pages):
+        if number > 64:
+            raise ImageError(f"{name}: more than 64 pages; expected one still picture")
+        if not isinstance(page, TiffPage) or (number and (page.is_reduced or page.is_mask)):
+            continue
+        if found is not None:
+            raise ImageError(f"{name}: several pages; expected one still picture (take them apart first)")
+        found = page
+    if found is None or found.imagedepth != 1:
+        raise ImageError(f"{name}: no flat picture in this TIFF")
+    return found
+
+
+def _layout(page: TiffPage, name: str) -> Layout:
+    bits, kind, samples = int(page.bitspersample), int(page.sampleformat), int(page.samplesperpixel)
+    photometric, extra = int(page.photometric), tuple(int(sample) for sample in page.extrasamples)
+    numbers = (kind == UNSIGNED and bits <= 16) or (kind == FLOAT and bits in (16, 32, 64))
+    if not numbers:
+        raise ImageError(
+            f"{name}: cannot read TIFF samples of {bits} bits in format {kind}; expected unsigned up to 16, or float"
+        )
+    colours = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB_COLOURS: 3, CMYK: 4}.get(photometric)
+    if colours is None or (bits < 8 and samples == 1) or (colours == 4 and bits == 8):
+        if bits > 8:
+            raise ImageError(f"{name}: cannot read {bits}-bit TIFF in colour space {photometric}; convert it to RGB first")
+        return Layout(samples, 0, bits, for_pillow=True)
+    alpha = extra[0] if samples == colours + 1 and extra and extra[0] in (PREMULTIPLIED, STRAIGHT) else 0
+    if samples < colours:
+        raise ImageError(f"{name}: {samples} samples a pixel cannot hold its colours")
+    return Layout(samples - bool(alpha), alpha, bits, for_pillow=False)
+
+
+def _check_parts(page: TiffPage, name: str) -> None:
+    """Every strip or tile must lie in the file: a missing one would be read as black."""
+    size = page.parent.filehandle.size
+    offsets, counts = page.dataoffsets, page.databytecounts
+    across, down = page.chunks[1] if page.is_tiled else page.imagewidth, page.chunks[0]
+    planes = page.samplesperpixel if int(page.planarconfig) == 2 else 1
+    expected = -(-page.imagelength // max(down, 1)) * -(-page.imagewidth // max(across, 1)) * planes
+    if len(offsets) < expected or len(counts) < expected:
+        raise ImageError(f"{name}: damaged picture ({len(offsets)} of {expected} parts)")
+    for offset, count in zip(offsets, counts, strict=False):
+        if offset < 8 or count < 1 or offset + count > size:
+            raise ImageError(f"{name}: damaged picture (cut short: a part lies beyond its end)")
+    if (
+        int(page.compression) == 1
+        and sum(counts) * 8 < page.imagewidth * page.imagelength * page.samplesperpixel * page.bitspersample
+    ):
+        raise ImageError(f"{name}: damaged picture (cut short: {sum(counts)} bytes of samples)")
+
+
+def _image(page: TiffPage, layout: Layout, name: str) -> Image:
+    samples = np.asarray(page.asarray(maxworkers=1))
+    if int(page.planarconfig) == 2 and samples.ndim == 3:
+        samples = np.moveaxis(samples, 0, -1)
+    samples = samples.reshape(page.imagelength, page.imagewidth, page.samplesperpixel)
+    notices: tuple[str, ...] = ()
+    if samples.dtype.kind == "f":
+        notices = ("its 64-bit floats were read at 32 bits",) if samples.dtype.itemsize == 8 else ()
+        with np.errstate(over="ignore"):
+            samples = samples.astype(np.float32)
+    else:
+        samples = stretch_bits(samples.astype(np.uint8 if layout.bits <= 8 else np.uint16), layout.bits)
+    if int(page.photometric) == WHITE_IS_ZERO:
+        colours = samples[..., : layout.channels]
+        samples = np.concatenate((white(samples.dtype) - colours, samples[..., layout.channels :]), axis=-1).astype(
+            samples.dtype
+        )
+    orientation = int(page.tags[metadata.ORIENTATION].value) if metadata.ORIENTATION in page.tags else 1
+    samples = metadata.upright(samples, orientation)
+    if int(page.photometric) == CMYK:
+        return _from_cmyk(samples, page, notices)
+    pixels, alpha = separated(samples, name, bool(layout.alpha))
+    extra = {"leading_rgb": True} if int(page.photometric) == RGB_COLOURS and pixels.shape[2] > RGB else {}
+    if layout.alpha == PREMULTIPLIED and alpha is not None:
+        pixels = _divided(pixels, alpha)
+    return Image(pixels, alpha, extra, notices)
+
+
+def _from_cmyk(samples: Array, page: TiffPage, notices: tuple[str, ...]) -> Image:
+    # Inks are converted by 8-bit tables: the one place where depth is lost on reading.
+    inks = PillowImage.fromarray(np.ascontiguousarray(change_depth(samples[..., :4], np.uint8)), "CMYK")
+    converted, changed = profile.to_srgb(inks, bytes(page.tags[ICC_PROFILE].value) if ICC_PROFILE in page.tags else None)
+    pixels = np.ascontiguousarray(np.asarray(converted))
+    return Image(pixels, None, {}, (*notices, *changed, f"its {page.bitspersample}-bit CMYK was read at 8 bits"))
+
+
+def _divided(pixels: Array, alpha: Array) -> Array:
+    """Colours as they were before they were multiplied by alpha; black where nothing is left of them."""
+    largest = white(pixels.dtype)
+    share = np.maximum(alpha[..., None].astype(np.float32) / largest, 1e-6)
+    colours = np.where(alpha[..., None] > 0, pixels.astype(np.float32) / largest / share, 0)
+    return change_depth(colours, pixels.dtype) if pixels.dtype.kind == "u" else colours.astype(np.float32)
+
+
+def _metadata(page: TiffPage, stream: IO[bytes]) -> dict[str, Any]:
+    tags = page.tags
+    kept: dict[str, Any] = {}
+    place = {code: tags[code].value for code in geo.TAGS if code in tags}
+    if place:
+        kept["geo"] = {
+            code: value if isinstance(value, str | bytes) else tuple(np.atleast_1d(value)) for code, value in place.items()
+        }
+    if XMP in tags:
+        kept["xmp"] = metadata.XMP_ORIENTATION.sub(b"", bytes(tags[XMP].value))
+    if 282 in tags and 283 in tags:
+        per_inch = {2: 1.0, 3: 2.54}.get(int(tags[296].value) if 296 in tags else 2)
+        if per_inch:
+            ratios = [tags[code].value for code in (282, 283)]
+            kept |= metadata.dpi_entry([above / below * per_inch if below else 0 for above, below in ratios])
+    return kept | _exif(stream)
+
+
+def _exif(stream: IO[bytes]) -> dict[str, Any]:
+    """The photograph's EXIF: what the first directory says of it, its EXIF and its GPS directory."""
+    kept = PillowImage.Exif()
+    try:
+        stream.seek(0)
+        found = PillowImage.Exif()
+        found.load_from_fp(stream)
+        for tag in metadata.DESCRIPTIVE:
+            if tag in found:
+                kept[tag] = found[tag]
+        for tag in SUB_IFDS:
+            if tag in found:
+                kept.get_ifd(tag).update(found.get_ifd(tag))
+                kept[tag] = dict(kept.get_ifd(tag))
+        return metadata.exif_entry(kept)
+    except Exception:  # a damaged directory can raise anything, and is no reason to refuse the picture
+        return {}
+
+
+def encode_tiff(image: Image) -> bytes:
+    """uint8, uint16 or float32, any number of bands, deflated; profile, EXIF, XMP, dpi and geographic tags in their tags."""
+    samples = with_alpha(image)
+    kept = image.metadata
+    colours = RGB if image.channels == RGB or kept.get("leading_rgb") else GREY
+    extra = ["unspecified"] * (image.channels - colours) + ["unassalpha"] * (image.alpha is not None)
+    tags, directories = _written_tags(kept)
+    whole = samples.dtype.kind == "u"
+    stream = io.BytesIO()
+    imwrite(
+        stream,
+        samples[..., 0] if samples.shape[-1] == 1 else np.ascontiguousarray(samples),
+        photometric="rgb" if colours == RGB else "minisblack",
+        planarconfig="contig" if samples.shape[-1] > 1 else None,
+        extrasamples=extra or None,
+        compression="zlib",
+        predictor=2 if whole else None,
+        iccprofile=kept.get("icc_profile"),
+        resolution=kept.get("dpi"),
+        resolutionunit="INCH" if "dpi" in kept else None,
+        software=False,
+        byteorder="<",
+        metadata=None,
+        extratags=tags,
+        maxworkers=1,
+    )
+    _append_directories(stream, directories)
+    return stream.getvalue()
+
+
+def _written_tags(kept: dict[str, Any]) -> tuple[list[tuple[Any, ...]], dict[int, dict[int, Any]]]:
+    """(tags of the picture's directory as tifffile takes them, directories that are to be hung below it)."""
+    tags: list[tuple[Any, ...]] = []
+    for code, value in kept.get("geo", {}).items():
+        kind = geo.TAGS[code]
+        tags.append((code, kind, 0 if kind == "s" else len(value), value, True))
+    if "xmp" in kept:
+        tags.append((XMP, "B", len(kept["xmp"]), kept["xmp"], True))
+    directories: dict[int, dict[int, Any]] = {}
+    if "exif" in kept:
+        exif = PillowImage.Exif()
+        exif.load(kept["exif"])
+        for tag in metadata.DESCRIPTIVE:
+            if isinstance(exif.get(tag), str):
+                tags.append((tag, "s", 0, exif[tag].encode(), True))
+        directories = {tag: dict(exif.get_ifd(tag)) for tag in SUB_IFDS if exif.get_ifd(tag)}
+        tags += [(tag + HELD, "I", 1, 0, True) for tag in directories]
+    return tags, directories
+
+
+def _append_directories(stream: io.BytesIO, directories: dict[int, dict[int, Any]]) -> None:
+    """Write each directory behind the file and point to it from the entry that was held for it."""
+    if not directories:
+        return
+    stream.seek(0)
+    with TiffFile(stream) as file:
+        # A file beyond 4 GB has another layout, and does without.
+        entries = {} if file.is_bigtiff else {tag: file.pages.first.tags[tag + HELD].offset for tag in directories}
+    for tag, entry in entries.items():
+        place = stream.seek(0, io.SEEK_END)
+        place += stream.write(b"\0" * (place % 2))
+        directory = TiffImagePlugin.ImageFileDirectory_v2(CLASSIC_HEADER, group=tag)
+        for code, value in directories[tag].items():
+            directory[code] = value
+        stream.write(directory.tobytes(place))
+        stream.seek(entry)
+        stream.write(struct.pack("<HHII", tag, LONG, 1, place))

@@ -1,0 +1,82 @@
+"""For maintainers: measure a trained model, write its card, and put it in half precision among the bundled ones.
+
+    python tools/bundle_model.py runs/srresnet/model.safetensors srresnet-x4 --benchmarks ../shared/data/benchmarks \
+        --hardware "2 cores of an AMD EPYC (Zen 5)" --hours 1.2
+
+Prints the line for ``BUNDLED`` in weights/store.py. The table is measured on the half-precision file, as users will have it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from pathlib import Path
+
+from superscale.data.pairs import PairFolder
+from superscale.evaluation.benchmark import Convention, benchmark
+from superscale.inference.upscaler import Upscaler
+from superscale.training.config import load_recipe, to_toml
+from superscale.weights.checkpoint import load_model, save_model
+
+BUNDLED = Path(__file__).parents[1] / "src" / "superscale" / "weights" / "bundled"
+SETS = ("Set5", "Set14", "BSD100")
+DATA = (
+    "1082 tiles of 512x512 cut from 272 open-licence photographs, first reduced 2-3 times "
+    "(CC0, CC-BY, CC-BY-SA, Unlicense, Unsplash, BSD-2-Clause); sources: budgie, elementary, deepin, Pop!_OS, Solus and Ubuntu MATE "
+    "wallpapers, OpenDroneMap aerial surveys"
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("model", type=Path)
+    parser.add_argument("name")
+    parser.add_argument("--benchmarks", type=Path, required=True)
+    parser.add_argument("--hardware", required=True)
+    parser.add_argument("--hours", type=float, required=True)
+    parser.add_argument("--note", default="")
+    options = parser.parse_args()
+    trained = load_model(options.model)
+    recipe = to_toml(load_recipe(trained.card["recipe"]))
+    card = {
+        "licence": "Apache-2.0",
+        "recipe": trained.card["recipe"],
+        "recipe_sha256": hashlib.sha256(recipe.encode()).hexdigest(),
+        "data": DATA,
+        "images_seen": trained.card["images_seen"],
+        "hardware": options.hardware,
+        "hours": options.hours,
+        "limits": "Trained on bicubic reductions of clean photographs: JPEG blocks and noise are enlarged with the picture. "
+        "Text and faces smaller than it saw in training are guessed.",
+    }
+    if options.note:
+        card["note"] = options.note
+    path = BUNDLED / f"{options.name}.safetensors"
+    save_model(path, trained.generator, card, half=True)
+    card["measured"] = measured(path, options.benchmarks)
+    save_model(path, trained.generator, card, half=True)
+    print(f'    "{options.name}": "{hashlib.sha256(path.read_bytes()).hexdigest()}",')
+    print(card["measured"])
+
+
+def measured(path: Path, benchmarks: Path) -> dict[str, object]:
+    """PSNR-Y and SSIM-Y on the standard sets, with their convention."""
+    upscaler = Upscaler(path, device="cpu")
+    table: dict[str, object] = {}
+    for name in SETS:
+        rows = benchmark(
+            upscaler,
+            PairFolder(benchmarks / name / "HR", 4),
+            model=path.stem,
+            data=name,
+            metrics=("psnr", "ssim"),
+            border=4,
+            color="y",
+        )
+        table[name] = {row.metric: round(row.mean, 4) for row in rows}
+    table["convention"] = str(Convention(scale=4, color="y", border=4, low_res="bicubic, double"))
+    return table
+
+
+if __name__ == "__main__":
+    main()
