@@ -39,7 +39,7 @@ class UnknownNameError(UsageError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = list(known)
-        super().__init__(f"unknown {kind} {name!r}{did_you_mean(name, names)}; there is: {', '.join(names)}")
+        super().__init__(f"unknown {kind} {name!r}{did_you_mean(name, names)}; there is: {', '.join(names) or 'none'}")
 
 
 class ImageError(SuperscaleError):

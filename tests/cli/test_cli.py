@@ -109,11 +109,16 @@ def test_a_folder_keeps_its_tree_and_its_own_outputs_are_not_enlarged_again(
 def test_two_inputs_never_share_an_output(
     model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("a.jpg", "a.png"):
+    for name in ("a.jpg", "a.png", "sub/a.png"):
         write_image(tmp_path / name, Image(synthetic_picture(1, 16)))
     pair = (tmp_path / "a.jpg", tmp_path / "a.png")
-    assert run(monkeypatch, "upscale", *pair, "--model", model_file, "--format", "png") == 2
+    assert run(monkeypatch, "upscale", *pair, "--model", model_file, "--format", "png") == 0
+    assert sorted(path.name for path in tmp_path.glob("*_x4*")) == ["a_jpg_x4.png", "a_x4.png"]
+    pair = (tmp_path / "sub" / "a.png", tmp_path / "a.png")
+    capsys.readouterr()
+    assert run(monkeypatch, "upscale", *pair, "--model", model_file, "-o", tmp_path / "out") == 2
     assert "both be written" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_dry_run_writes_nothing(

@@ -17,7 +17,9 @@ from PIL import Image as Pillow
 from superscale.errors import ImageError, UsageError
 from superscale.image.io import Image, encode, read_image
 from superscale.image.resize import resize_to
-from superscale.inference.jobs import Job, plan_jobs, run_jobs
+from superscale.inference.inputs import expand
+from superscale.inference.jobs import Settings, run_jobs
+from superscale.inference.plan import Job, plan_jobs
 from superscale.inference.upscaler import Upscaler
 from superscale.networks.catalog import build_generator
 from superscale.weights.checkpoint import Model
@@ -127,7 +129,7 @@ def test_arrays_of_other_channels_are_refused(model: Model) -> None:
 
 
 def run_one(model: Model, source: Path, target: Path, **options: Any) -> Any:
-    (outcome,) = run_jobs([Job(source, target)], Upscaler(model).enlarge, **options)
+    (outcome,) = run_jobs([Job(source, target)], Upscaler(model).enlarge, Settings(scale=4, **options))
     assert outcome.error is None
     return outcome
 
@@ -185,5 +187,5 @@ def test_metadata_is_stripped_when_asked(model: Model, tmp_path: Path) -> None:
 def test_formats_that_are_only_read_are_written_as_png(tmp_path: Path) -> None:
     for name in ("a.bmp", "b.gif", "c.avif", "d.tif"):
         (tmp_path / name).write_bytes(b"")
-    jobs = plan_jobs([tmp_path], None, 4)
-    assert [job.output.name for job in jobs] == ["a_x4.png", "b_x4.png", "c_x4.png", "d_x4.tif"]
+    jobs = plan_jobs(expand([str(tmp_path)]), None, scale=4)
+    assert [job.output.name for job in jobs if job.output] == ["a_x4.png", "b_x4.png", "c_x4.png", "d_x4.tif"]

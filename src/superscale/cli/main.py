@@ -10,6 +10,8 @@ from typing import NoReturn
 import typer
 
 from superscale import __version__
+from superscale.cli.blend import blend
+from superscale.cli.doctor import doctor
 from superscale.cli.evaluate import evaluate
 from superscale.cli.models import models
 from superscale.cli.prepare import prepare
@@ -31,6 +33,8 @@ app.command()(upscale)
 app.command()(prepare)
 app.command()(train)
 app.command()(evaluate)
+app.command()(blend)
+app.command()(doctor)
 app.add_typer(models, name="models")
 
 
@@ -66,6 +70,9 @@ def main() -> None:
         # The reader of our output went away (``| head``).
         sys.stderr.close()
         raise SystemExit(FAILED) from None
+    except OSError as error:
+        # A full disk, a folder without permission: what the caller can change, said in a line.
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), FAILED)
 
 
 def _fail(text: str, code: int) -> NoReturn:

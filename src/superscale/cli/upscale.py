@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from contextlib import nullcontext
+from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from superscale.errors import UsageError
+from superscale.cli.progress import Report, bar, say
+from superscale.errors import Cancelled, UsageError
+
+if TYPE_CHECKING:
+    from superscale.inference.jobs import Settings
+    from superscale.inference.plan import Job
+    from superscale.inference.upscaler import Upscaler
+
+INPUTS = "Pictures, folders, quoted globs ('**' too), @list.txt (a path a line), or - for standard input."
+OUTPUT = "A file, a folder, - for standard output, or a template with {stem} {name} {ext} {scale} {model} {parent}."
+FIDELITY = "0: most detail (the GAN) to 1: most faithful (its PSNR-oriented partner)."
 
 
 def upscale(
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Pictures, or folders of pictures.")],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="A file, or a folder.")] = None,
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help=INPUTS)],
+    output: Annotated[str | None, typer.Option("-o", "--output", help=OUTPUT)] = None,
     model: Annotated[str | None, typer.Option(help="A bundled model's name or a model file.")] = None,
+    fidelity: Annotated[float | None, typer.Option(metavar="0..1", help=FIDELITY)] = None,
     scale: Annotated[float | None, typer.Option(help="Any factor; default: the model's own.")] = None,
     tile: Annotated[str, typer.Option(help="Tile side in input pixels, 'auto', or 0 for the whole picture.")] = "auto",
     overlap: Annotated[str, typer.Option(help="Pixels a tile sees around itself, or 'auto'.")] = "auto",
@@ -27,9 +37,12 @@ def upscale(
     metadata: Annotated[str, typer.Option(help="keep or strip EXIF, XMP and text; the colour profile stays.")] = "keep",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
     skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Leave outputs that exist.")] = False,
-    max_pixels: Annotated[int, typer.Option(help="Refuse inputs of more pixels.")] = 64_000_000,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Refuse inputs of more pixels.")] = 64_000_000,
+    max_output_pixels: Annotated[int, typer.Option(min=1, help="Refuse outputs of more pixels.")] = 1_100_000_000,
+    max_bytes: Annotated[int, typer.Option(min=1, help="Refuse input files of more bytes.")] = 1_000_000_000,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written, and write nothing.")] = False,
+    failed_list: Annotated[Path | None, typer.Option(metavar="FILE", help="Write what failed here, for @FILE.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say sizes, tiles, memory and time; write nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say which model, device and tiles are used.")] = False,
@@ -39,66 +52,90 @@ def upscale(
         raise UsageError("--overwrite and --skip-existing exclude each other")
     if metadata not in ("keep", "strip"):
         raise UsageError(f"--metadata must be keep or strip, got {metadata!r}")
+    if failed_list is not None and failed_list.exists() and str(failed_list) in inputs:
+        raise UsageError(f"--failed-list {failed_list} is one of the inputs; name another file")
+    chosen = {"scale": scale, "device": device, "precision": precision}
+    sizes = {"tile": _number("--tile", tile), "overlap": _number("--overlap", overlap)}
     suffix = _suffix(form)
 
-    from superscale.inference.jobs import Outcome, plan_jobs, run_jobs
-    from superscale.inference.upscaler import Upscaler
+    from superscale.inference.jobs import Settings
 
-    upscaler = Upscaler(
-        model,
-        scale=scale,
-        device=device,
-        precision=precision,  # type: ignore[arg-type]
-        tile=_number("--tile", tile),
-        overlap=_number("--overlap", overlap),
+    upscaler = _upscaler(model, fidelity, {**chosen, **sizes}, verbose)
+    jobs = _planned(inputs, output, upscaler, suffix, as_json and not dry_run)
+    settings = Settings(
+        scale=upscaler.scale,
+        existing="overwrite" if overwrite else "skip" if skip_existing else "refuse",
+        quality=quality,
+        metadata=metadata,  # type: ignore[arg-type]
+        max_pixels=max_pixels,
+        max_output_pixels=max_output_pixels,
+        max_bytes=max_bytes,
+        fail_fast=fail_fast,
     )
+    if dry_run:
+        from superscale.cli.dry_run import dry_run as describe
+
+        describe(jobs, upscaler, settings, as_json)
+    else:
+        _run(jobs, upscaler, settings, Report([job.again for job in jobs], as_json, quiet, failed_list))
+
+
+def _upscaler(model: str | None, fidelity: float | None, options: dict[str, Any], verbose: bool) -> Upscaler:
+    from superscale.inference.upscaler import Upscaler
+    from superscale.weights.store import default_model
+
+    if fidelity is None:
+        upscaler = Upscaler(model, **options)
+    else:
+        from superscale.weights.blend import with_fidelity
+
+        upscaler = Upscaler(with_fidelity(model or default_model(), fidelity), **options)
     if verbose:
-        _say(
+        say(
             f"model {upscaler.model.name}, device {upscaler.backend.device}, scale {upscaler.scale:g}, "
             f"tile {upscaler.tile_px} px, overlap {upscaler.overlap_px} px"
         )
-    jobs = plan_jobs(inputs, output, upscaler.scale, suffix)
-    if not jobs:
-        raise UsageError(f"no pictures in {', '.join(map(str, inputs))}")
-    if dry_run:
-        for job in jobs:
-            print(f"{job.input} -> {job.output}")
-        return
-    existing = "overwrite" if overwrite else "skip" if skip_existing else "refuse"
-    outcomes: list[Outcome] = []
-    with _bar(len(jobs), quiet) as bar:
-        if bar is not None:
-            upscaler.progress = bar.tile
-        for outcome in run_jobs(
-            jobs,
-            upscaler.enlarge,
-            existing=existing,  # type: ignore[arg-type]
-            quality=quality,
-            max_pixels=max_pixels,
-            fail_fast=fail_fast,
-            metadata=metadata,  # type: ignore[arg-type]
-        ):
-            outcomes.append(outcome)
-            if bar is not None:
-                bar.next()
-            if outcome.status == "failed":
-                _say(f"failed: {outcome.input}: {_without_name(outcome.error, outcome.input)}")
-            elif not quiet and not as_json:
-                _say(f"{outcome.status}: {outcome.output}")
-            if not quiet:
-                for notice in outcome.notices:
-                    _say(f"note: {outcome.input}: {notice}")
-    counts = {status: sum(one.status == status for one in outcomes) for status in ("done", "skipped", "failed")}
-    if as_json:
-        print(json.dumps({"version": 1, "results": [one.to_dict() for one in outcomes], **counts}))
-    if len(jobs) > 1 and not quiet:
-        _say(f"{counts['done']} done, {counts['skipped']} skipped, {counts['failed']} failed of {len(jobs)}")
-    if counts["failed"]:
-        raise SystemExit(1)
+    return upscaler
 
 
-def _without_name(error: str | None, name: str) -> str:
-    return (error or "").removeprefix(f"{name}: ")
+def _planned(inputs: list[str], output: str | None, upscaler: Upscaler, suffix: str | None, as_json: bool) -> list[Job]:
+    from superscale.inference.inputs import expand
+    from superscale.inference.plan import plan_jobs
+
+    stdin: IO[bytes] | None = getattr(sys.stdin, "buffer", None)  # None where it was closed
+    found = expand(inputs, read_list=stdin.read if stdin is not None else None)
+    if any(one.from_stdin for one in found) and ("@-" in inputs or stdin is None or sys.stdin.isatty()):
+        raise UsageError("- expects a picture on standard input: superscale upscale - < photo.png > bigger.png")
+    jobs = plan_jobs(found, output, scale=upscaler.scale, model=upscaler.model.name, suffix=suffix)
+    if any(job.output is None and job.verdict is None for job in jobs):
+        if as_json:
+            raise UsageError("the picture and --json cannot both go to standard output; name a file with -o")
+        if sys.stdout.isatty():
+            raise UsageError("standard output is a terminal; send it to a file or a program, or name a file with -o")
+    return jobs
+
+
+def _run(jobs: list[Job], upscaler: Upscaler, settings: Settings, report: Report) -> None:
+    from superscale.inference.jobs import run_jobs
+
+    code = 0
+    streams = getattr(sys.stdin, "buffer", None), getattr(sys.stdout, "buffer", None)
+    with bar(len(jobs), report.quiet) as shown_bar:
+        if shown_bar is not None:
+            upscaler.progress = shown_bar.tile
+        try:
+            with closing(run_jobs(jobs, upscaler.enlarge, settings, *streams)) as outcomes:
+                for outcome in outcomes:
+                    report.add(outcome)
+                    if shown_bar is not None:
+                        shown_bar.next()
+        except (KeyboardInterrupt, Cancelled):
+            code = 130
+        except SystemExit as stop:  # SIGTERM
+            code = int(stop.code or 0)
+    code = report.end(code)
+    if code:
+        raise SystemExit(code)
 
 
 def _suffix(form: str | None) -> str | None:
@@ -116,37 +153,3 @@ def _number(option: str, text: str) -> Any:
     if not text.isdecimal():
         raise UsageError(f"{option} must be 'auto' or a number of pixels, got {text!r}")
     return int(text)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
-
-
-class _Bar:
-    """A progress bar on stderr: pictures, and within one its tiles."""
-
-    def __init__(self, pictures: int) -> None:
-        from rich.console import Console
-        from rich.progress import Progress
-
-        self.progress = Progress(console=Console(stderr=True), transient=True)
-        self.task = self.progress.add_task("upscaling", total=pictures)
-        self.done = 0
-
-    def __enter__(self) -> _Bar:
-        self.progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.progress.stop()
-
-    def tile(self, done: int, total: int) -> None:
-        self.progress.update(self.task, completed=self.done + done / total)
-
-    def next(self) -> None:
-        self.done += 1
-        self.progress.update(self.task, completed=self.done)
-
-
-def _bar(pictures: int, quiet: bool) -> Any:
-    return _Bar(pictures) if sys.stderr.isatty() and not quiet else nullcontext()

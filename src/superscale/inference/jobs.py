@@ -1,29 +1,55 @@
-"""Many pictures: each is done, skipped or failed on its own, and none stops the rest unless asked."""
+"""Many pictures: each is done, skipped or failed on its own, and none stops the rest unless asked.
+
+While the network works on one picture, the next is read and the last is written; no more than these three are in memory.
+"""
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
-from superscale.errors import Cancelled, SuperscaleError, UsageError
-from superscale.image.io import MAX_PIXELS, QUALITY, SUFFIXES, Image, Metadata, list_images, read_image, write_image
+from superscale.errors import Cancelled, ImageError, SuperscaleError
+from superscale.image.io import QUALITY, Image, Metadata, encode_with_notices, read_image, write_bytes
+from superscale.inference.inputs import unfit
+from superscale.inference.leftovers import sweep
+from superscale.inference.plan import FALLBACK_SUFFIX, STDOUT, Job
 
 Existing = Literal["refuse", "overwrite", "skip"]
 Status = Literal["done", "skipped", "failed"]
+Enlarge = Callable[[Image], Image]
+
+# How a file of each format starts, to write to standard output what came from standard input.
+SIGNATURES = ((b"\x89PNG", ".png"), (b"\xff\xd8\xff", ".jpg"), (b"RIFF", ".webp"), (b"II", ".tiff"), (b"MM", ".tiff"))
 
 
-@dataclass(frozen=True)
-class Job:
-    input: Path
-    output: Path
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How jobs are done. Limits: None for none; each error names the option that raises it.
+
+    ``scale``: what ``enlarge`` multiplies both sides by, to refuse an output of too many pixels before it is computed.
+    """
+
+    scale: float
+    existing: Existing = "refuse"
+    quality: int = QUALITY
+    metadata: Metadata = "keep"
+    max_pixels: int | None = None
+    max_output_pixels: int | None = None
+    max_bytes: int | None = None
+    fail_fast: bool = False
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one job; ``width`` and ``height`` of the output, None if there is none; ``notices``: what had to be changed."""
+    """What became of one job; ``width`` and ``height`` of the output, None if there is none.
+
+    ``notices``: what had to be changed in the picture; ``again``: its name in a list of pictures to try again.
+    """
 
     input: str
     output: str | None
@@ -33,110 +59,219 @@ class Outcome:
     seconds: float | None = None
     error: str | None = None
     notices: tuple[str, ...] = ()
+    again: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """The keys that `upscale --json` promises."""
-        return {key: value for key, value in asdict(self).items() if key != "notices"}
+        """The keys that ``upscale --json`` promises."""
+        return {key: value for key, value in asdict(self).items() if key not in ("notices", "again")}
 
 
-def scale_label(scale: float) -> str:
-    """4 -> "x4", 2.5 -> "x2.5"."""
-    return f"x{scale:g}"
+@dataclass(frozen=True)
+class _Step:
+    """A job on its way: the picture as far as it has come, or its outcome."""
 
-
-def plan_jobs(inputs: Iterable[Path], output: Path | None, scale: float, suffix: str | None = None) -> list[Job]:
-    """Where every input goes: ``{stem}_x{scale}{ext}`` beside it, into the folder ``output`` (a folder's tree kept), or to that file.
-
-    ``ext`` is ``suffix``, or the input's own, or .png for a format that is only read.
-
-    Raises UsageError when one output file is named for several inputs, or two inputs would share an output.
-    """
-    inputs = list(inputs)
-    label = scale_label(scale)
-    many = len(inputs) > 1 or any(path.is_dir() for path in inputs)
-    into_folder = output is not None and (many or output.is_dir() or str(output).endswith("/"))
-    if into_folder and output is not None and output.is_file():
-        raise UsageError(f"{output} is a file; several pictures need a folder")
-    if output is not None and output.suffix.lower() not in SUFFIXES and not into_folder:
-        into_folder = True
-    jobs: list[Job] = []
-    for given in inputs:
-        for path in _pictures(given, label):
-            own = path.suffix if path.suffix.lower() in SUFFIXES else ".png"
-            named = path.with_name(f"{path.stem}_{label}{suffix or own}")
-            if output is None:
-                target = named
-            elif into_folder:
-                target = output / (named.relative_to(given) if given.is_dir() else named.name)
-            else:
-                target = output
-            jobs.append(Job(path, target))
-    _refuse_collisions(jobs)
-    return jobs
-
-
-def _pictures(given: Path, label: str) -> Iterator[Path]:
-    if not given.is_dir():
-        yield given
-        return
-    found = list_images(given)
-    stems = {path.with_suffix("") for path in found}
-    for path in found:
-        # Running on the same folder again must not enlarge what the last run wrote.
-        own = path.stem.removesuffix(f"_{label}")
-        if own == path.stem or path.with_name(own) not in stems:
-            yield path
-
-
-def _refuse_collisions(jobs: list[Job]) -> None:
-    seen: dict[Path, Path] = {}
-    for job in jobs:
-        if job.output in seen:
-            raise UsageError(f"{seen[job.output]} and {job.input} would both be written to {job.output}; use another -o")
-        seen[job.output] = job.input
+    job: Job
+    image: Image | None = None
+    suffix: str = ""
+    seconds: float = 0.0
+    outcome: Outcome | None = None
 
 
 def run_jobs(
-    jobs: Iterable[Job],
-    enlarge: Callable[[Image], Image],
-    *,
-    existing: Existing = "refuse",
-    quality: int = QUALITY,
-    max_pixels: int | None = MAX_PIXELS,
-    fail_fast: bool = False,
-    metadata: Metadata = "keep",
+    jobs: Sequence[Job], enlarge: Enlarge, settings: Settings, stdin: IO[bytes] | None = None, stdout: IO[bytes] | None = None
+) -> Generator[Outcome, None, None]:
+    """Do the jobs and say, in their order, what became of each. An output is written whole or not at all."""
+    sweep(job.output.parent for job in jobs if job.output is not None)
+    with ThreadPoolExecutor(1, "superscale-reader") as reader, ThreadPoolExecutor(1, "superscale-writer") as writer:
+        try:
+            for outcome in _overlapped(jobs, enlarge, settings, reader, writer, (stdin, stdout)):
+                yield outcome
+                if settings.fail_fast and outcome.status == "failed":
+                    return
+        finally:
+            reader.shutdown(wait=False, cancel_futures=True)
+
+
+def _overlapped(
+    jobs: Sequence[Job],
+    enlarge: Enlarge,
+    settings: Settings,
+    reader: ThreadPoolExecutor,
+    writer: ThreadPoolExecutor,
+    streams: tuple[IO[bytes] | None, IO[bytes] | None],
 ) -> Iterator[Outcome]:
-    """Do the jobs one after another and say what became of each. An output is written whole or not at all."""
-    for job in jobs:
-        outcome = _run(job, enlarge, existing, quality, max_pixels, metadata)
-        yield outcome
-        if fail_fast and outcome.status == "failed":
-            return
+    stdin, stdout = streams
+    before: Future[_Step] | None = None
+    ahead = iter(jobs)
+    loading = _submitted(reader, ahead, settings, stdin)
+    while loading is not None:
+        loaded, loading = loading.result(), _submitted(reader, ahead, settings, stdin)
+        enlarged = _timed(loaded, lambda step: _enlarged(step, enlarge))
+        if before is not None:
+            yield _outcome(before.result())
+        before = writer.submit(_timed, enlarged, lambda step: _stored(step, settings, stdout))
+        # Without this the picture would stay in memory until the next one is read.
+        del loaded, enlarged
+    if before is not None:
+        yield _outcome(before.result())
 
 
-def _run(
-    job: Job,
-    enlarge: Callable[[Image], Image],
-    existing: Existing,
-    quality: int,
-    max_pixels: int | None,
-    metadata: Metadata,
-) -> Outcome:
+def _submitted(
+    reader: ThreadPoolExecutor, ahead: Iterator[Job], settings: Settings, stdin: IO[bytes] | None
+) -> Future[_Step] | None:
+    job = next(ahead, None)
+    return None if job is None else reader.submit(_timed, _Step(job), lambda step: _loaded(step, settings, stdin))
+
+
+def _timed(step: _Step, work: Callable[[_Step], _Step]) -> _Step:
+    """The step taken further, its time added; or with the outcome that it failed."""
+    if step.outcome is not None:
+        return step
     began = time.monotonic()
-    name, target = str(job.input), str(job.output)
-    if job.output.exists() and existing == "skip":
-        return Outcome(name, target, "skipped")
-    if job.output.exists() and existing == "refuse":
-        why = f"{job.output} exists; use --overwrite or --skip-existing"
-        return Outcome(name, target, "failed", error=why)
     try:
-        if job.output.suffix.lower() not in SUFFIXES:
-            raise UsageError(f"{job.output}: cannot write this format; expected one of {', '.join(SUFFIXES)}")
-        enlarged = enlarge(read_image(job.input, max_pixels))
-        notices = write_image(job.output, enlarged, quality, metadata)
-    except Cancelled:
+        after = work(step)
+    except (Cancelled, BrokenPipeError):
         raise
-    except (SuperscaleError, OSError, MemoryError) as error:
-        return Outcome(name, target, "failed", error=str(error))
-    seconds = round(time.monotonic() - began, 3)
-    return Outcome(name, target, "done", enlarged.width, enlarged.height, seconds, notices=notices)
+    # Anything: a decoder given damaged bytes raises whatever it stumbles over, and must not stop the rest.
+    except Exception as error:
+        return replace(step, image=None, outcome=_failed(step.job, _why(error)))
+    return replace(after, seconds=step.seconds + time.monotonic() - began)
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, SuperscaleError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "too large for the memory there is; a smaller --tile or --max-pixels may help"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+def _failed(job: Job, why: str) -> Outcome:
+    target = None if job.output is None else str(job.output)
+    return Outcome(job.name, target, "failed", error=why.removeprefix(f"{job.name}: "), again=job.again)
+
+
+def _outcome(step: _Step) -> Outcome:
+    if step.outcome is None:
+        raise RuntimeError(f"{step.job.name}: no outcome")
+    if step.outcome.status != "done":
+        return step.outcome
+    return replace(step.outcome, seconds=round(step.seconds, 3))
+
+
+def _loaded(step: _Step, settings: Settings, stdin: IO[bytes] | None) -> _Step:
+    job = step.job
+    if job.verdict is not None:
+        skipped = Outcome(job.name, None, "skipped", error=job.why)
+        return replace(step, outcome=skipped if job.verdict == "skipped" else _failed(job, job.why or ""))
+    if (already := _already(job, settings)) is not None:
+        return replace(step, outcome=already)
+    if (folder := _unwritable(job)) is not None:
+        return replace(step, outcome=_failed(job, f"{job.output} cannot be written: no permission to write into {folder}"))
+    if job.from_stdin:
+        data = _read_stream(stdin, settings.max_bytes)
+        image = _named(data, settings.max_pixels)
+        own = next((suffix for start, suffix in SIGNATURES if data.startswith(start)), FALLBACK_SUFFIX)
+    else:
+        image, own = read_input(job.input, settings), job.input.suffix
+    _check_output_size(image, settings)
+    named = None if job.output is None else job.output.suffix
+    return replace(step, image=image, suffix=named or job.suffix or own)
+
+
+def read_input(path: Path, settings: Settings) -> Image:
+    """Decode a file within the limits. Raises ImageError."""
+    if (why := unfit(path)) is not None:
+        raise ImageError(why)
+    size = os.stat(path).st_size
+    if settings.max_bytes is not None and size > settings.max_bytes:
+        raise ImageError(f"{size} bytes, more than {settings.max_bytes}; raise --max-bytes to allow it")
+    return read_image(path, settings.max_pixels)
+
+
+def _named(data: bytes, max_pixels: int | None) -> Image:
+    try:
+        return read_image(data, max_pixels)
+    except ImageError as error:
+        raise ImageError(str(error).replace("<bytes>", "standard input", 1)) from error
+
+
+def _read_stream(stdin: IO[bytes] | None, max_bytes: int | None) -> bytes:
+    if stdin is None:
+        raise ImageError("there is no standard input")
+    data = stdin.read() if max_bytes is None else stdin.read(max_bytes + 1)
+    if max_bytes is not None and len(data) > max_bytes:
+        raise ImageError(f"standard input brings more than {max_bytes} bytes; raise --max-bytes to allow it")
+    return data
+
+
+def _check_output_size(image: Image, settings: Settings) -> None:
+    width, height = output_size(image, settings.scale)
+    if settings.max_output_pixels is not None and width * height > settings.max_output_pixels:
+        raise ImageError(
+            f"the output would be {width}x{height}, more than {settings.max_output_pixels} pixels; "
+            "raise --max-output-pixels to allow it"
+        )
+
+
+def output_size(image: Image, scale: float) -> tuple[int, int]:
+    """(width, height) of a picture enlarged."""
+    return max(1, int(image.width * scale + 0.5)), max(1, int(image.height * scale + 0.5))
+
+
+def _already(job: Job, settings: Settings) -> Outcome | None:
+    """The outcome of a job whose output is there, if it is not to be replaced. Never is an input replaced."""
+    if job.output is None or not os.path.lexists(job.output):
+        return None
+    if settings.existing == "skip":
+        return Outcome(job.name, str(job.output), "skipped")
+    if job.overwrites is not None:
+        return _failed(job, f"{job.output} is the input {job.overwrites}, and no input is overwritten; use another -o")
+    if job.output.is_dir():
+        return _failed(job, f"{job.output} is a folder, and should be the output; use another -o")
+    if settings.existing == "refuse":
+        return _failed(job, f"{job.output} exists; use --overwrite or --skip-existing")
+    return None
+
+
+def _unwritable(job: Job) -> Path | None:
+    """The folder that the output should go into and may not, asked before anything is computed."""
+    if job.output is None:
+        return None
+    folder = next((parent for parent in job.output.absolute().parents if parent.exists()), None)
+    return None if folder is None or not folder.is_dir() or os.access(folder, os.W_OK | os.X_OK) else folder
+
+
+def _enlarged(step: _Step, enlarge: Enlarge) -> _Step:
+    return step if step.image is None else replace(step, image=enlarge(step.image))
+
+
+def _stored(step: _Step, settings: Settings, stdout: IO[bytes] | None) -> _Step:
+    job, image = step.job, step.image
+    if image is None:
+        return step
+    # Again: another process may have written it while we computed.
+    if (already := _already(job, settings)) is not None:
+        return replace(step, image=None, outcome=already)
+    data, notices = encode_with_notices(image, step.suffix, settings.quality, settings.metadata)
+    if job.output is not None:
+        _put(job.output, data)
+    elif stdout is not None:
+        stdout.write(data)
+        stdout.flush()
+    target = STDOUT if job.output is None else str(job.output)
+    done = Outcome(job.name, target, "done", image.width, image.height, notices=notices)
+    return replace(step, image=None, outcome=done)
+
+
+def _put(path: Path, data: bytes) -> None:
+    try:
+        try:
+            write_bytes(path, data)
+        except FileNotFoundError:
+            # Another run swept our temporary away: it sees no process of another container or machine.
+            write_bytes(path, data)
+    except OSError as error:
+        raise ImageError(f"{path} cannot be written: {error.strerror or error}") from error

@@ -16,6 +16,8 @@ from superscale.weights.foreign import is_safetensors, load_foreign
 BUNDLED: dict[str, str] = {
     "srresnet-x4": "990058cd39dc973b82bc1b5bb72e0811ea68decdd61d1788e9898867d53132aa",
 }
+# an adversarially trained model -> the PSNR-oriented one that it began from; `upscale --fidelity` goes between the two
+PSNR_PARTNERS: dict[str, str] = {"srgan-x4": "srresnet-x4", "esrgan-x4": "rrdb-x4"}
 
 
 def cache_folder() -> Path:
@@ -27,21 +29,44 @@ def cache_folder() -> Path:
 
 
 def default_model() -> str:
-    """The model that `upscale` uses when none is named."""
+    """The model that `upscale` uses when none is named. Raises ModelError when none is bundled."""
+    if not BUNDLED:
+        raise ModelError("no model is bundled with this installation; name a model file with --model FILE")
     return next(iter(BUNDLED))
+
+
+def bundled_folder() -> Path:
+    """Where the bundled models lie."""
+    return Path(str(files("superscale.weights") / "bundled"))
+
+
+def model_path(name_or_path: str | Path) -> Path:
+    """The file of a bundled model, or the given file itself. Raises UnknownNameError for a name that is neither."""
+    name = str(name_or_path)
+    if name in BUNDLED:
+        return bundled_folder() / f"{name}.safetensors"
+    if Path(name).exists() or Path(name).suffix or os.sep in name:
+        return Path(name)
+    raise UnknownNameError("model", name, BUNDLED)
+
+
+def verify_model(name: str) -> str:
+    """The sha256 of a bundled model's file. Raises ModelError when it is not the published one, UnknownNameError for other names."""
+    if name not in BUNDLED:
+        raise UnknownNameError("bundled model", name, BUNDLED)
+    path = model_path(name)
+    if (found := sha256_of(path)) != BUNDLED[name]:
+        raise ModelError(f"{path}: damaged (its sha256 is not the published one); reinstall superscale")
+    return found
 
 
 def find_model(name_or_path: str | Path) -> Model:
     """A bundled model by name, or any model file by path, ours or a published one. Raises UnknownNameError or ModelError."""
     name = str(name_or_path)
     if name in BUNDLED:
-        path = Path(str(files("superscale.weights") / "bundled" / f"{name}.safetensors"))
-        if sha256_of(path) != BUNDLED[name]:
-            raise ModelError(f"{path}: damaged (its sha256 is not the published one); reinstall superscale")
-        return load_model(path)
-    if Path(name).exists() or Path(name).suffix or os.sep in name:
-        return _load_file(Path(name))
-    raise UnknownNameError("model", name, BUNDLED)
+        verify_model(name)
+        return load_model(model_path(name))
+    return _load_file(model_path(name))
 
 
 def _load_file(path: Path) -> Model:

@@ -1,0 +1,66 @@
+"""`superscale upscale --dry-run`: what every job would take; nothing is written, yet every input is decoded, so damage shows."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from superscale.cli.progress import say, shown
+from superscale.errors import ImageError
+from superscale.inference.estimate import Estimate, estimate, seconds_per_pixel
+from superscale.inference.jobs import Settings, read_input
+from superscale.inference.plan import STDOUT, Job
+from superscale.inference.upscaler import Upscaler
+
+MEGABYTE = 1_000_000
+
+
+def dry_run(jobs: list[Job], upscaler: Upscaler, settings: Settings, as_json: bool) -> None:
+    """Print one line a job and their sum, or JSON. Exit code 1 when an input cannot be read."""
+    pixel_seconds = seconds_per_pixel(upscaler)
+    entries: list[dict[str, Any]] = []
+    seconds, memory_bytes = 0.0, 0
+    for job in jobs:
+        target = STDOUT if job.output is None else str(job.output)
+        try:
+            taken = _estimated(job, upscaler, settings, pixel_seconds)
+        except ImageError as error:
+            why = str(error).removeprefix(f"{job.name}: ")
+            say(f"{'skipped' if job.verdict == 'skipped' else 'would fail'}: {shown(job.name)}: {shown(why)}")
+            entries.append({"input": job.name, "output": None, "error": why, "failed": job.verdict != "skipped"})
+            continue
+        seconds, memory_bytes = seconds + (taken.seconds if taken else 0), max(memory_bytes, taken.memory_bytes if taken else 0)
+        entries.append(
+            {"input": job.name, "output": target, **(_rounded(taken) if taken else {}), "error": None, "failed": False}
+        )
+        if not as_json:
+            print(f"{shown(job.name)} -> {shown(target)}  {_line(taken, job)}")
+    failed = sum(entry.pop("failed") for entry in entries)
+    if as_json:
+        print(json.dumps({"version": 1, "jobs": entries, "seconds": round(seconds, 1), "memory_bytes": memory_bytes}))
+    else:
+        say(f"{len(jobs)} jobs, about {seconds:.0f} s and {memory_bytes / MEGABYTE:.0f} MB; {failed} would fail")
+    if failed:
+        raise SystemExit(1)
+
+
+def _estimated(job: Job, upscaler: Upscaler, settings: Settings, pixel_seconds: float) -> Estimate | None:
+    if job.verdict is not None:
+        raise ImageError(job.why or "")
+    # Standard input can be read only once, and is left for the real run.
+    return None if job.from_stdin else estimate(read_input(job.input, settings), upscaler, pixel_seconds)
+
+
+def _rounded(taken: Estimate) -> dict[str, Any]:
+    return {**asdict(taken), "seconds": round(taken.seconds, 3)}
+
+
+def _line(taken: Estimate | None, job: Job) -> str:
+    if taken is None:
+        return "size unknown until it is read"
+    exists = ", exists" if job.output is not None and job.output.exists() else ""
+    return (
+        f"{taken.width}x{taken.height} to {taken.output_width}x{taken.output_height}, tiles: {taken.tiles}, "
+        f"about {taken.memory_bytes / MEGABYTE:.0f} MB and {taken.seconds:.1f} s{exists}"
+    )

@@ -1,0 +1,70 @@
+"""What a job would take, before it is done."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from superscale.image.io import Image
+from superscale.inference.jobs import output_size
+from superscale.inference.tiling import tiles
+from superscale.inference.upscaler import Upscaler
+
+# A probe's side: large enough that a GPU's start of a kernel is not all that is measured.
+PROBE_PX = 48
+PROBES = 3
+FLOAT_BYTES = 4
+# Of the widest layer, at the output's size, two are alive at once: what goes in and what comes out.
+LAYERS = 2
+FEATURES = 64
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Sizes in pixels are exact; ``memory_bytes`` and ``seconds`` are rough."""
+
+    width: int
+    height: int
+    output_width: int
+    output_height: int
+    tiles: int
+    memory_bytes: int
+    seconds: float
+
+
+def seconds_per_pixel(upscaler: Upscaler) -> float:
+    """Time of the network for one input pixel, measured on a small tile after a warm-up."""
+    side = -(-PROBE_PX // upscaler.contract.multiple_of) * upscaler.contract.multiple_of
+    probe = torch.zeros(1, upscaler.contract.channels, side, side)
+    upscaler.backend(probe)
+    taken: list[float] = []
+    for _ in range(PROBES):
+        began = time.monotonic()
+        upscaler.backend(probe)
+        taken.append(time.monotonic() - began)
+    return min(taken) / side**2
+
+
+def estimate(image: Image, upscaler: Upscaler, pixel_seconds: float) -> Estimate:
+    """What enlarging a picture would take."""
+    contract, overlap = upscaler.contract, upscaler.overlap_px
+    plan = tiles(image.height, image.width, upscaler.tile_px, contract.multiple_of)
+    seen = [region.grown(overlap, image.height, image.width) for region in plan]
+    areas = [region.height * region.width for region in seen]
+    width, height = output_size(image, upscaler.scale)
+    sample_bytes = image.pixels.itemsize * (image.pixels.shape[2] + (image.alpha is not None))
+    enlarged_bytes = max(width * height, image.height * image.width * contract.scale**2) * sample_bytes
+    features = int(getattr(getattr(upscaler.model.generator, "config", None), "features", FEATURES))
+    network_bytes = max(areas) * contract.scale**2 * features * FLOAT_BYTES * LAYERS
+    return Estimate(
+        width=image.width,
+        height=image.height,
+        output_width=width,
+        output_height=height,
+        tiles=len(plan),
+        # Three pictures are under way at once: read, enlarged, written.
+        memory_bytes=image.pixels.nbytes * 2 + enlarged_bytes * 2 + network_bytes,
+        seconds=sum(areas) * pixel_seconds,
+    )

@@ -1,0 +1,257 @@
+"""Where every input goes: beside itself, into a folder, to a file, after a template or to standard output; no two to one place."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import string
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from superscale.errors import UnknownNameError, UsageError
+from superscale.image.io import SUFFIXES
+from superscale.inference.inputs import STDIN, Found
+
+STDOUT = "-"
+# Where the input's own format is not written, and nothing else is asked for.
+FALLBACK_SUFFIX = ".png"
+# Picture formats that we do not write: as the end of -o they are meant as a file, not as a folder.
+UNWRITTEN = (".bmp", ".gif", ".avif", ".heic", ".heif", ".jp2", ".jxl", ".psd", ".exr", ".ppm", ".tga", ".svg", ".pdf")
+FIELDS = ("stem", "name", "ext", "scale", "model", "parent")
+# Every file system in use allows so many bytes a name.
+LONGEST_NAME_BYTES = 250
+DIGEST_DIGITS = 8
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture's way. ``output`` None: standard output, or nowhere when ``verdict`` is there before it is begun.
+
+    ``suffix``: of the format for standard output, None for the input's own. ``overwrites``: the input that lies where the
+    output should go.
+    """
+
+    input: Path
+    output: Path | None = None
+    root: Path | None = None
+    suffix: str | None = None
+    from_stdin: bool = False
+    verdict: Literal["skipped", "failed"] | None = None
+    why: str | None = None
+    overwrites: Path | None = None
+
+    @property
+    def name(self) -> str:
+        return STDIN if self.from_stdin else str(self.input)
+
+    @property
+    def again(self) -> str:
+        """The name that leads the input to the same output when it is read from a list."""
+        if self.root is None or not self.input.is_relative_to(self.root) or self.input == self.root:
+            return self.name
+        return f"{self.root}{os.sep}.{os.sep}{self.input.relative_to(self.root)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """What ``-o`` means. ``suffix``: of the format that is asked for, None for each input's own."""
+
+    kind: Literal["beside", "folder", "file", "template", "stdout"]
+    where: str = ""
+    suffix: str | None = None
+    scale: float
+    model: str
+
+    @property
+    def end(self) -> str:
+        return f"_{scale_label(self.scale)}"
+
+
+def scale_label(scale: float) -> str:
+    """4 -> "x4", 2.5 -> "x2.5"."""
+    return f"x{scale:g}"
+
+
+def plan_jobs(
+    found: Iterable[Found], output: str | None, *, scale: float, model: str = "model", suffix: str | None = None
+) -> list[Job]:
+    """Inputs -> jobs, in the same order. ``output``: None (beside each input, ``{stem}_x{scale}{ext}``), a file, a folder
+    (a looked-through folder's tree is kept), a template or "-".
+
+    Where only the old extension tells two outputs apart, it goes into the name: ``a_jpg_x4.png``. What an earlier run of the same
+    plan wrote is left out. Raises UsageError when one output is named for several inputs.
+    """
+    found = list(found)
+    fit = [one for one in found if one.unfit is None]
+    place = _place(output, fit, scale, model, suffix)
+    if place.kind == "stdout":
+        return [_to_stdout(one, place) for one in found]
+    if place.kind in ("beside", "folder", "template"):
+        fit = _without_own_outputs(fit, place)
+    outputs = _outputs(fit, place)
+    inputs = {identity: one.path for one in fit if not one.from_stdin and (identity := _identity(one.path))}
+    jobs: list[Job] = []
+    for one in found:
+        if one.unfit is not None:
+            jobs.append(_unfit(one))
+        elif one in outputs:
+            target = outputs[one]
+            identity = _identity(target)
+            overwrites = inputs.get(identity) if identity else None
+            jobs.append(Job(one.path, target, one.root, target.suffix, one.from_stdin, overwrites=overwrites))
+    return jobs
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _place(output: str | None, fit: list[Found], scale: float, model: str, suffix: str | None) -> Place:
+    place = Place(kind="beside", where=output or "", suffix=suffix, scale=scale, model=model)
+    streamed = any(one.from_stdin for one in fit)
+    if output == STDOUT or (output is None and streamed):
+        if len(fit) > 1:
+            raise UsageError(f"standard output takes one picture, got {len(fit)}; give a folder with -o")
+        return replace(place, kind="stdout")
+    if output is None:
+        return place
+    if not os.path.isdir(output) and _fields(output):
+        default = "{stem}_x{scale}{ext}" if output.endswith(("/", os.sep)) else ""
+        return replace(place, kind="template", where=output + default)
+    ending = Path(output).suffix.lower()
+    if os.path.isdir(output) or output.endswith(("/", os.sep)) or not (ending in SUFFIXES or os.path.isfile(output)):
+        if ending in UNWRITTEN and not os.path.isdir(output):
+            raise UsageError(f"{output}: cannot write this format; expected one of {', '.join(SUFFIXES)}")
+        return replace(place, kind="folder")
+    if ending not in SUFFIXES:
+        raise UsageError(f"{output} is a file, and not one of {', '.join(SUFFIXES)}; give a folder or another name")
+    if len(fit) > 1:
+        raise UsageError(f"{output} is one file, and there are {len(fit)} pictures; give a folder ({output}/) or a template")
+    return replace(place, kind="file")
+
+
+def _fields(template: str) -> list[str]:
+    try:
+        parts = list(string.Formatter().parse(template))
+    except ValueError as error:
+        raise UsageError(f"-o {template}: {error}; write {{{{ and }}}} for braces that are meant as such") from error
+    fields = [name for _, name, _, _ in parts if name is not None]
+    for _, name, form, conversion in parts:
+        if name is not None and (name not in FIELDS or form or conversion):
+            raise UnknownNameError("field of -o", name + (f":{form}" if form else ""), FIELDS)
+    return fields
+
+
+def _unfit(one: Found) -> Job:
+    return Job(one.path, root=one.root, verdict="failed" if one.is_failure else "skipped", why=one.unfit)
+
+
+def _to_stdout(one: Found, place: Place) -> Job:
+    if one.unfit is not None:
+        return _unfit(one)
+    own = None if one.from_stdin else _extension(one, place)
+    return Job(one.path, suffix=place.suffix or own, from_stdin=one.from_stdin)
+
+
+def _without_own_outputs(fit: list[Found], place: Place) -> list[Found]:
+    """Running on the same folder again must not enlarge what the last run wrote, in whatever format."""
+    written = {os.path.abspath(path.with_suffix("")) for path in _outputs(fit, place, refuse=False).values()}
+    return [one for one in fit if one.named or os.path.abspath(one.path.with_suffix("")) not in written]
+
+
+def _outputs(fit: list[Found], place: Place, refuse: bool = True) -> dict[Found, Path]:
+    groups: dict[str, list[Found]] = {}
+    for one in fit:
+        groups.setdefault(os.path.abspath(_target(one, place, one.path.stem)), []).append(one)
+    outputs: dict[Found, Path] = {}
+    later: list[tuple[Found, Found]] = []
+    for target, group in groups.items():
+        # The one that keeps its extension keeps the plain name: adding another picture to a folder then renames no old output.
+        first = next((one for one in group if one.path.suffix.lower() == Path(target).suffix.lower()), group[0])
+        outputs[first] = _target(first, place, first.path.stem)
+        later += [(one, first) for one in group if one is not first]
+    taken = {os.path.abspath(path) for path in outputs.values()}
+    for one, first in later:
+        another = _renamed(one, place, taken)
+        if another is None or one.path.suffix.lower() == first.path.suffix.lower():
+            if refuse:
+                raise UsageError(
+                    f"{first.path} and {one.path} would both be written to {outputs[first]}; "
+                    "name a folder that holds both as input, or a template with {parent}"
+                )
+            continue
+        outputs[one] = another
+        taken.add(os.path.abspath(another))
+    return outputs
+
+
+def _renamed(one: Found, place: Place, taken: set[str]) -> Path | None:
+    stem = f"{one.path.stem}_{one.path.suffix[1:]}"
+    for candidate in (stem, f"{stem}~{_digest(one.path.name)}"):
+        target = _target(one, place, candidate)
+        if os.path.abspath(target) not in taken:
+            return target
+    return None
+
+
+def _extension(one: Found, place: Place) -> str:
+    own = one.path.suffix
+    return place.suffix or (own if own.lower() in SUFFIXES else FALLBACK_SUFFIX)
+
+
+def _target(one: Found, place: Place, stem: str) -> Path:
+    if place.kind == "file":
+        return _agreeing(Path(place.where), place)
+    if place.kind == "template":
+        return _agreeing(_filled(one, place, stem), place)
+    name = _fitting(stem, f"{place.end}{_extension(one, place)}", one.path.name)
+    if place.kind == "beside":
+        return one.path.with_name(name)
+    below = one.path.parent.relative_to(one.root) if one.root and one.path.is_relative_to(one.root) else Path()
+    return Path(place.where) / below / name
+
+
+def _filled(one: Found, place: Place, stem: str) -> Path:
+    """The template with its fields; {parent} at its start is the input's whole folder, elsewhere only that folder's name."""
+    extension = _extension(one, place)
+    name = one.path.name if stem == one.path.stem else f"{stem}{one.path.suffix}"
+    values = {"stem": stem, "name": name, "ext": extension, "scale": f"{place.scale:g}", "model": place.model}
+    text = ""
+    for literal, field, _, _ in string.Formatter().parse(place.where):
+        text += literal
+        if field == "parent":
+            text += str(one.path.parent) if not text else one.path.absolute().parent.name
+        elif field is not None:
+            text += values[field].replace(os.sep, "_")
+    path = Path(text)
+    if path.suffix.lower() in UNWRITTEN and place.where.lower().endswith(path.suffix.lower()):
+        raise UsageError(f"-o {place.where}: cannot write this format; expected one of {', '.join(SUFFIXES)}")
+    start, end = (path.stem, path.suffix) if path.suffix.lower() in SUFFIXES else (path.name, extension)
+    return path.with_name(_fitting(start, end, one.path.name))
+
+
+def _agreeing(path: Path, place: Place) -> Path:
+    if place.suffix and SUFFIXES[path.suffix.lower()] != SUFFIXES[place.suffix]:
+        raise UsageError(f"-o says {path.suffix} and --format says {place.suffix[1:]}; leave one of them out")
+    return path
+
+
+def _fitting(start: str, end: str, source: str) -> str:
+    """``start + end``, cut where a file system would refuse it; a digest of the input's name then keeps it unique."""
+    if len(os.fsencode(start + end)) <= LONGEST_NAME_BYTES:
+        return start + end
+    tail = f"~{_digest(source)}{end}"
+    room = max(LONGEST_NAME_BYTES - len(os.fsencode(tail)), 1)
+    while len(os.fsencode(start)) > room:
+        start = start[:-1]
+    return start + tail
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(os.fsencode(text)).hexdigest()[:DIGEST_DIGITS]
