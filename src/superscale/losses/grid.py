@@ -21,6 +21,7 @@ def grid_loss(super_res: Tensor, high_res: Tensor, scale: int) -> Tensor:
     """
     phases = F.pixel_unshuffle(super_res - high_res, scale)  # (B, C*scale², h, w)
     window = min(WINDOW, *phases.shape[-2:])
-    persistent = F.avg_pool2d(phases, window, stride=max(window // 2, 1)).unflatten(1, (-1, scale**2))
+    averaged = F.avg_pool2d(phases, window, stride=max(window // 2, 1))
+    persistent = averaged.reshape(averaged.shape[0], -1, scale**2, *averaged.shape[-2:])
     pattern: Tensor = persistent - persistent.mean(dim=2, keepdim=True)
     return pattern.abs().mean()
