@@ -65,13 +65,14 @@ def _halved(planes: Tensor) -> Tensor:
 
 def _means(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     """Planes (B, C, H, W) in 8-bit units -> the means over all windows of SSIM and of its structure part alone, (B, C) float64."""
-    whole, structure, windows = 0.0, 0.0, 0
+    whole = torch.zeros(first.shape[:2], dtype=torch.float64, device=first.device)
+    structure, windows = torch.zeros_like(whole), 0
     for one, other in _strips(first, second):
         luminance, contrast_structure = _terms(one, other)
-        whole = whole + (luminance * contrast_structure).sum(dim=(-2, -1), dtype=torch.float64)
-        structure = structure + contrast_structure.sum(dim=(-2, -1), dtype=torch.float64)
+        whole += (luminance * contrast_structure).sum(dim=(-2, -1), dtype=torch.float64)
+        structure += contrast_structure.sum(dim=(-2, -1), dtype=torch.float64)
         windows += contrast_structure.shape[-2] * contrast_structure.shape[-1]
-    return torch.as_tensor(whole) / windows, torch.as_tensor(structure) / windows
+    return whole / windows, structure / windows
 
 
 def _strips(first: Tensor, second: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
