@@ -85,11 +85,15 @@ def _random(seed: int, stream: int) -> np.random.Generator:
 
 @dataclass(frozen=True)
 class Pair:
-    """A picture at both sizes, uint8 RGB: ``low_res`` (h, w, 3), ``high_res`` (h*scale, w*scale, 3)."""
+    """A picture at both sizes, uint8 RGB: ``low_res`` (h, w, 3), ``high_res`` (h*scale, w*scale, 3).
+
+    ``one_channel``: the high-res file holds grey only, which MATLAB scripts measure as it is.
+    """
 
     name: str
     low_res: Array
     high_res: Array
+    one_channel: bool = False
 
 
 class PairFolder:
@@ -134,7 +138,8 @@ class PairFolder:
 
     def __getitem__(self, index: int) -> Pair:
         path = self.high_res[index]
-        high_res = _read_rgb(path)
+        stored = over_white(read_image(path)).pixels
+        high_res = _as_rgb(stored)
         try:
             high_res = crop_to_multiple(high_res, self.scale)
         except ValueError as error:
@@ -142,18 +147,17 @@ class PairFolder:
         if self.low_res is None:
             low_res: Any = imresize(high_res, 1 / self.scale, rounding=self.rounding)
         else:
-            low_res = _read_rgb(self.low_res[index])
+            low_res = _as_rgb(over_white(read_image(self.low_res[index])).pixels)
             if tuple(side * self.scale for side in low_res.shape[:2]) != high_res.shape[:2]:
                 raise DataError(
                     f"{self.low_res[index]}: {low_res.shape[1]}x{low_res.shape[0]} times {self.scale} is not "
                     f"{high_res.shape[1]}x{high_res.shape[0]} of {path}"
                 )
-        return Pair(path.stem, low_res, high_res)
+        return Pair(path.stem, low_res, high_res, stored.shape[2] == 1)
 
     def __iter__(self) -> Iterator[Pair]:
         return (self[index] for index in range(len(self)))
 
 
-def _read_rgb(path: Path) -> Array:
-    pixels = over_white(read_image(path)).pixels
+def _as_rgb(pixels: Array) -> Array:
     return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
