@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 from importlib.resources import files
 from math import inf, isnan
+from pathlib import PurePath
 
 from superscale.evaluation.benchmark import Convention, Row
 from superscale.evaluation.cost import Cost
@@ -126,7 +127,7 @@ def _plane(data: str, perceptual: str, points: list[tuple[str, float, float]]) -
     down = _axis([point[2] for point in points], height - margin, margin)
     marks = "".join(
         f'<circle cx="{across(x):.1f}" cy="{down(y):.1f}" r="6"/><text class="point" x="{across(x):.1f}" '
-        f'y="{down(y) - 11:.1f}" text-anchor="middle">{escape(model)} ({number("psnr", x)}, {number(perceptual, y)})</text>'
+        f'y="{down(y) - 11:.1f}" text-anchor="{_anchor(across(x), width)}">{escape(PurePath(model).name)} ({number("psnr", x)}, {number(perceptual, y)})</text>'
         for model, x, y in points
     )
     title = escape(f"{data}: perception against distortion")
@@ -137,6 +138,11 @@ def _plane(data: str, perceptual: str, points: list[tuple[str, float, float]]) -
         f'<text transform="translate(22 {height / 2}) rotate(-90)" text-anchor="middle">{heading(perceptual)}</text></svg>'
         f"<figcaption>{title}; better is right and down</figcaption></figure>"
     )
+
+
+def _anchor(x: float, width: float) -> str:
+    """Which end of a label stands at its point, so that it stays inside."""
+    return "start" if x < width / 3 else "end" if x > 2 * width / 3 else "middle"
 
 
 def _axis(values: list[float], start: float, stop: float) -> Callable[[float], float]:
