@@ -38,6 +38,7 @@ def test_each_trap_costs_what_is_published(benchmarks: Path) -> None:
     assert values[0] - values[place("Y", low_res="bicubic, not antialiased")] > 0.5
 
 
+@pytest.mark.slow
 def test_set14s_grey_bridge_makes_26_09_or_26_00(benchmarks: Path) -> None:
     values = [entry.psnr for entry in explain(bicubic, PairFolder(benchmarks / "Set14" / "HR", 4), 4)]
     assert values[0] == pytest.approx(26.09, abs=0.01)

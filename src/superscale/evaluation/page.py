@@ -127,7 +127,7 @@ def _plane(data: str, perceptual: str, points: list[tuple[str, float, float]]) -
     down = _axis([point[2] for point in points], height - margin, margin)
     marks = "".join(
         f'<circle cx="{across(x):.1f}" cy="{down(y):.1f}" r="6"/><text class="point" x="{across(x):.1f}" '
-        f'y="{down(y) - 11:.1f}" text-anchor="{_anchor(across(x), width)}">{escape(PurePath(model).name)} ({number("psnr", x)}, {number(perceptual, y)})</text>'
+        f'y="{down(y) - 11:.1f}" text-anchor="{_anchor(across(x), width)}">{_point(model, perceptual, x, y)}</text>'
         for model, x, y in points
     )
     title = escape(f"{data}: perception against distortion")
@@ -138,6 +138,10 @@ def _plane(data: str, perceptual: str, points: list[tuple[str, float, float]]) -
         f'<text transform="translate(22 {height / 2}) rotate(-90)" text-anchor="middle">{heading(perceptual)}</text></svg>'
         f"<figcaption>{title}; better is right and down</figcaption></figure>"
     )
+
+
+def _point(model: str, perceptual: str, x: float, y: float) -> str:
+    return escape(f"{PurePath(model).name} ({number('psnr', x)}, {number(perceptual, y)})")
 
 
 def _anchor(x: float, width: float) -> str:
