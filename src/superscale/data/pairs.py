@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from superscale.data.degrade import context_px
 from superscale.data.pack import Pack
-from superscale.errors import DataError
+from superscale.errors import DataError, UsageError
 from superscale.image.io import as_rgb8, list_images, read_image
 from superscale.image.region import Region, crop_to_multiple, mirrored_patch
 from superscale.image.resize import Rounding, imresize
@@ -85,11 +85,15 @@ def _random(seed: int, stream: int) -> np.random.Generator:
 
 @dataclass(frozen=True)
 class Pair:
-    """A picture at both sizes, uint8 RGB: ``low_res`` (h, w, 3), ``high_res`` (h*scale, w*scale, 3)."""
+    """A picture at both sizes, uint8 RGB: ``low_res`` (h, w, 3), ``high_res`` (h*scale, w*scale, 3).
+
+    ``one_channel``: the high-res file holds grey only, which MATLAB scripts measure as it is.
+    """
 
     name: str
     low_res: Array
     high_res: Array
+    one_channel: bool = False
 
 
 class PairFolder:
@@ -137,25 +141,27 @@ class PairFolder:
 
     def __getitem__(self, index: int) -> Pair:
         path = self.high_res[index]
-        high_res = _read_rgb(path)
+        high_res, one_channel = _read(path)
         try:
             high_res = crop_to_multiple(high_res, self.scale)
-        except ValueError as error:
+        except UsageError as error:
             raise DataError(f"{path}: {error}") from error
         if self.low_res is None:
             low_res: Any = imresize(high_res, 1 / self.scale, rounding=self.rounding)
         else:
-            low_res = _read_rgb(self.low_res[index])
+            low_res, _ = _read(self.low_res[index])
             if tuple(side * self.scale for side in low_res.shape[:2]) != high_res.shape[:2]:
                 raise DataError(
                     f"{self.low_res[index]}: {low_res.shape[1]}x{low_res.shape[0]} times {self.scale} is not "
                     f"{high_res.shape[1]}x{high_res.shape[0]} of {path}"
                 )
-        return Pair(path.stem, low_res, high_res)
+        return Pair(path.stem, low_res, high_res, one_channel)
 
     def __iter__(self) -> Iterator[Pair]:
         return (self[index] for index in range(len(self)))
 
 
-def _read_rgb(path: Path) -> Array:
-    return as_rgb8(read_image(path, max_pixels=None), str(path))
+def _read(path: Path) -> tuple[Array, bool]:
+    """A file as uint8 RGB, and whether it holds grey only."""
+    image = read_image(path, max_pixels=None)
+    return as_rgb8(image, str(path)), image.channels == 1

@@ -2,39 +2,29 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from math import sqrt
+from math import isfinite, nan, sqrt
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import nn
 
 from superscale.data.pairs import Pair
 from superscale.errors import DataError, UnknownNameError
+from superscale.evaluation.metrics import METRICS, Sample
 from superscale.evaluation.planes import Color
-from superscale.evaluation.psnr import psnr
-from superscale.evaluation.ssim import ssim
 from superscale.image.pixels import to_float
 
 Array = NDArray[np.uint8]
 # uint8 RGB (h, w, 3) -> uint8 RGB (h*scale, w*scale, 3)
 Upscale = Callable[[Array], Array]
 Progress = Callable[[int], None]
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A full-reference metric, its unit and which way is better."""
-
-    measure: Callable[..., Tensor]
-    unit: str
-    higher_is_better: bool
-
-
-METRICS: dict[str, Metric] = {"psnr": Metric(psnr, "dB", True), "ssim": Metric(ssim, "", True)}
+Networks = Mapping[str, nn.Module]
+NO_NETWORKS: Networks = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,21 +64,49 @@ class Row:
     def std(self) -> float:
         """Population standard deviation over the pictures."""
         mean = self.mean
+        if not isfinite(mean):
+            return nan
         return sqrt(sum((value - mean) ** 2 for value in self.images.values()) / len(self.images))
 
 
-def measure(super_res: Array, high_res: Array, metrics: Sequence[str], *, border: int, color: Color) -> dict[str, float]:
+@dataclass(frozen=True)
+class Seen:
+    """One picture just measured: what was made of it, by which values, in how many seconds."""
+
+    pair: Pair
+    super_res: Array
+    values: dict[str, float]
+    seconds: float
+
+
+Observe = Callable[[Seen], None]
+
+
+def measure(
+    super_res: Array,
+    high_res: Array,
+    metrics: Sequence[str],
+    *,
+    border: int,
+    color: Color,
+    low_res: Array | None = None,
+    networks: Networks = NO_NETWORKS,
+) -> dict[str, float]:
     """The named metrics of one 8-bit picture. Raises UnknownNameError for a metric that is not in the table."""
-    first, second = to_float(super_res)[None], to_float(high_res)[None]
-    values: dict[str, float] = {}
     for name in metrics:
         if name not in METRICS:
             raise UnknownNameError("metric", name, METRICS)
-        values[name] = float(METRICS[name].measure(first, second, data_range=1.0, border=border, color=color))
-    return values
+    sample = Sample(
+        super_res=to_float(super_res)[None],
+        high_res=to_float(high_res)[None],
+        low_res=None if low_res is None else to_float(low_res)[None],
+        border=border,
+        color=color,
+        networks=networks,
+    )
+    return {name: float(METRICS[name].measure(sample)) for name in metrics}
 
 
-@torch.inference_mode()
 def benchmark(
     upscale: Upscale,
     pairs: Iterable[Pair],
@@ -99,18 +117,58 @@ def benchmark(
     border: int,
     color: Color,
     progress: Progress | None = None,
+    observe: Observe | None = None,
+    networks: Networks = NO_NETWORKS,
 ) -> list[Row]:
     """One row a metric. Raises DataError when an output has another size than the truth."""
+    return measure_outputs(
+        lambda pair: upscale(pair.low_res),
+        pairs,
+        model=model,
+        data=data,
+        metrics=metrics,
+        border=border,
+        color=color,
+        progress=progress,
+        observe=observe,
+        networks=networks,
+    )
+
+
+@torch.inference_mode()
+def measure_outputs(
+    output_of: Callable[[Pair], Array],
+    pairs: Iterable[Pair],
+    *,
+    model: str,
+    data: str,
+    metrics: Sequence[str],
+    border: int,
+    color: Color,
+    progress: Progress | None = None,
+    observe: Observe | None = None,
+    networks: Networks = NO_NETWORKS,
+) -> list[Row]:
+    """`benchmark` for outputs that are found by the picture's name. Raises DataError also when two pictures share a name."""
     images: Mapping[str, dict[str, float]] = {name: {} for name in metrics}
+    names: set[str] = set()
     for number, pair in enumerate(pairs, start=1):
-        super_res = upscale(pair.low_res)
+        if pair.name in names:
+            raise DataError(f"{data}: two pictures are called {pair.name}; rename one, since values are kept by name")
+        names.add(pair.name)
+        start = time.perf_counter()
+        super_res = output_of(pair)
+        seconds = time.perf_counter() - start
         if super_res.shape != pair.high_res.shape:
             raise DataError(
                 f"{model} made {super_res.shape[1]}x{super_res.shape[0]} of {pair.name}, "
                 f"expected {pair.high_res.shape[1]}x{pair.high_res.shape[0]}"
             )
-        for name, value in measure(super_res, pair.high_res, metrics, border=border, color=color).items():
+        values = measure(super_res, pair.high_res, metrics, border=border, color=color, low_res=pair.low_res, networks=networks)
+        for name, value in values.items():
             images[name][pair.name] = value
+        if observe is not None:
+            observe(Seen(pair, super_res, values, seconds))
         if progress is not None:
             progress(number)
     return [Row(model, data, name, images[name]) for name in metrics]

@@ -1,0 +1,60 @@
+"""The piece of every picture that a report shows: where bicubic enlargement loses most, so that all models show the same place."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from superscale.data.pairs import Pair
+from superscale.evaluation.benchmark import Seen
+from superscale.image.io import Image, encode
+from superscale.image.region import Region
+from superscale.image.resize import imresize
+
+SIDE_PX = 128
+TRUTH, INPUT = "truth", "input"
+
+Array = NDArray[np.uint8]
+
+
+def telling_region(pair: Pair, side_px: int = SIDE_PX) -> Region:
+    """A square on the low-res grid whose bicubic enlargement has the largest squared error; the whole of a smaller picture."""
+    scale = pair.high_res.shape[0] // pair.low_res.shape[0]
+    error = np.square(imresize(pair.low_res.astype(np.float64), scale) - pair.high_res).mean(axis=2)
+    height, width = (min(side_px // scale * scale, side) for side in error.shape)
+    sums = np.pad(error, ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
+    boxes = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
+    on_grid = boxes[::scale, ::scale]
+    top, left = np.unravel_index(int(on_grid.argmax()), on_grid.shape)
+    return Region(int(top) * scale, int(left) * scale, height, width)
+
+
+class Crops:
+    """Collects, picture after picture, the same piece of input, truth and every model's output: an `Observe`."""
+
+    def __init__(self, side_px: int = SIDE_PX) -> None:
+        self.side_px = side_px
+        # (data, picture) -> what -> pixels
+        self.pieces: dict[tuple[str, str], dict[str, Array]] = {}
+        self._regions: dict[tuple[str, str], Region] = {}
+
+    def add(self, data: str, model: str, seen: Seen) -> None:
+        key = (data, seen.pair.name)
+        if key not in self.pieces:
+            region = self._regions[key] = telling_region(seen.pair, self.side_px)
+            scale = seen.pair.high_res.shape[0] // seen.pair.low_res.shape[0]
+            small = Region(region.top // scale, region.left // scale, region.height // scale, region.width // scale)
+            nearest = small.of_pixels(seen.pair.low_res).repeat(scale, axis=0).repeat(scale, axis=1)
+            self.pieces[key] = {TRUTH: region.of_pixels(seen.pair.high_res).copy(), INPUT: nearest}
+        self.pieces[key][f"model {model}"] = self._regions[key].of_pixels(seen.super_res).copy()
+
+    def keep(self, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], dict[str, str]]:
+        """The named pictures' pieces as PNG in data: URLs."""
+        return {key: {what: data_url(pixels) for what, pixels in self.pieces[key].items()} for key in keys}
+
+
+def data_url(pixels: Array) -> str:
+    return "data:image/png;base64," + base64.b64encode(encode(Image(np.ascontiguousarray(pixels)), ".png")).decode()

@@ -1,0 +1,140 @@
+"""Which number is right? One model under all usual conventions side by side, and who used which."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from superscale.data.pairs import Pair
+from superscale.evaluation.benchmark import Progress, Upscale
+from superscale.evaluation.psnr import psnr
+from superscale.evaluation.ssim import ssim
+from superscale.image.color import luma
+from superscale.image.pixels import PEAK_8BIT, to_float, to_pixels
+from superscale.image.resize import imresize
+
+Array = NDArray[np.uint8]
+# Full-swing luma, the Y of OpenCV's YCrCb (ITU-R BT.601).
+FULL_SWING = (0.299, 0.587, 0.114)
+
+
+def not_antialiased(high_res: Array, scale: int) -> Array:
+    """What OpenCV's INTER_CUBIC and torch's bicubic make by default: four taps (a = -0.75), however much is left out between."""
+    planes = to_float(high_res)[None]
+    size = (high_res.shape[0] // scale, high_res.shape[1] // scale)
+    reduced: Array = to_pixels(F.interpolate(planes, size=size, mode="bicubic", align_corners=False)[0])
+    return reduced
+
+
+LOW_RES: dict[str, Callable[[Array, int], Array]] = {
+    "bicubic, double": lambda high_res, scale: imresize(high_res, 1 / scale, rounding="double"),
+    "bicubic, uint8": lambda high_res, scale: imresize(high_res, 1 / scale, rounding="uint8"),
+    "bicubic, not antialiased": not_antialiased,
+}
+
+
+def _y(planes: Tensor) -> Tensor:
+    return luma(planes) / PEAK_8BIT
+
+
+def _y_rounded(planes: Tensor) -> Tensor:
+    return (luma(planes) + 0.5).floor() / PEAK_8BIT
+
+
+def _y_full_swing(planes: Tensor) -> Tensor:
+    weights = torch.tensor(FULL_SWING, dtype=planes.dtype).view(1, 3, 1, 1)
+    return (planes * weights).sum(dim=1, keepdim=True)
+
+
+# what is measured -> RGB (1, 3, H, W) in [0, 1] -> planes in [0, 1]
+COLORS: dict[str, Callable[[Tensor], Tensor]] = {
+    "Y": _y,
+    "Y, grey pictures as luma": _y,
+    "Y rounded to 8 bits": _y_rounded,
+    "Y of OpenCV's YCrCb": _y_full_swing,
+    "RGB": lambda planes: planes,
+}
+GREY_AS_LUMA = "Y, grey pictures as luma"
+
+
+@dataclass(frozen=True)
+class Usual:
+    """One convention people measure under; ``border``: pixels beyond ``borders`` times the scale."""
+
+    color: str
+    borders: int
+    more_px: int
+    low_res: str
+    used_by: str
+
+    def border(self, scale: int) -> int:
+        return self.borders * scale + self.more_px
+
+
+USUAL = (
+    Usual("Y", 1, 0, "bicubic, double", "RRDB, ESRGAN (BasicSR); the default here"),
+    Usual("Y", 1, 0, "bicubic, uint8", "EDSR on the benchmark sets, and the line built on its data"),
+    Usual("Y rounded to 8 bits", 1, 0, "bicubic, double", "SRCNN's MATLAB code (rgb2ycbcr of uint8)"),
+    Usual(GREY_AS_LUMA, 1, 0, "bicubic, double", "MATLAB scripts; differs where a set has grey pictures (Set14)"),
+    Usual("Y", 0, 0, "bicubic, double", "code that cuts no border"),
+    Usual("RGB", 1, 6, "bicubic, double", "EDSR on DIV2K, NTIRE 2017"),
+    Usual("RGB", 1, 0, "bicubic, double", "trap: RGB beside papers that measured Y"),
+    Usual("RGB", 0, 0, "bicubic, double", "trap: RGB, and no border cut"),
+    Usual("Y of OpenCV's YCrCb", 1, 0, "bicubic, double", "trap: cv2.COLOR_BGR2YCrCb is full swing (0 to 255)"),
+    Usual("Y", 1, 0, "bicubic, not antialiased", "trap: cv2.resize or F.interpolate to make the low-res pictures"),
+)
+
+
+@dataclass(frozen=True)
+class Explained:
+    """The means over a data set under one convention."""
+
+    usual: Usual
+    psnr: float
+    ssim: float
+
+
+@torch.inference_mode()
+def explain(upscale: Upscale, pairs: Iterable[Pair], scale: int, progress: Progress | None = None) -> list[Explained]:
+    """A model's means under every usual convention. Low-res pictures are made anew from the high-res ones; stored ones are not used."""
+    values: list[list[tuple[float, float]]] = [[] for _ in USUAL]
+    for done, pair in enumerate(pairs, start=1):
+        outputs = {name: upscale(reduce(pair.high_res, scale)) for name, reduce in LOW_RES.items()}
+        for usual, seen in zip(USUAL, values, strict=True):
+            seen.append(_measured(outputs[usual.low_res], pair, usual, scale))
+        if progress is not None:
+            progress(done)
+    means = [np.mean(seen, axis=0) for seen in values]
+    return [Explained(usual, float(mean[0]), float(mean[1])) for usual, mean in zip(USUAL, means, strict=True)]
+
+
+def _measured(super_res: Array, truth: Pair, usual: Usual, scale: int) -> tuple[float, float]:
+    pair = [to_float(pixels)[None].double() for pixels in (super_res, truth.high_res)]
+    if usual.color == GREY_AS_LUMA and truth.one_channel:
+        first, second = (planes[:, :1] for planes in pair)
+    else:
+        first, second = (COLORS[usual.color](planes) for planes in pair)
+    border = usual.border(scale)
+    values = [metric(first, second, data_range=1.0, border=border, color="rgb").item() for metric in (psnr, ssim)]
+    return values[0], values[1]
+
+
+def to_text(model: str, data: str, explained: Sequence[Explained], scale: int) -> str:
+    """One line a convention, with its distance from the first."""
+    first = explained[0]
+    lines = [["PSNR dB ↑", "differs", "SSIM ↑", "measured on", "border", "low-res", "used by"]]
+    for entry in explained:
+        apart = "" if entry is first else f"{entry.psnr - first.psnr:+.2f}"
+        usual = entry.usual
+        border = f"{usual.border(scale)} px"
+        lines.append([f"{entry.psnr:.2f}", apart, f"{entry.ssim:.4f}", usual.color, border, usual.low_res, usual.used_by])
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    title = f"{model} on {data}, ×{scale}, 8-bit pictures, high-res cropped to a multiple of {scale}"
+    return "\n".join([title, *table])

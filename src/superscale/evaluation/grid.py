@@ -1,0 +1,53 @@
+"""The grid meter: does a network leave a pattern of 4 or 2 pixels in its pictures, as strided upsampling and GANs do?"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from superscale.errors import UsageError
+from superscale.evaluation.planes import Color, measured_planes
+from superscale.image.pixels import PEAK_8BIT
+
+SEGMENT_PX = 64
+PERIODS = (4, 2)
+# Neighbours in the spectrum, in steps of 1/64 cycle a pixel; the nearest two belong to the line itself (Hann window).
+NEAREST, FARTHEST = 3, 9
+# Segments flatter than half an 8-bit step say nothing; this floor keeps their rounding noise from counting as a picture.
+FLOOR = 0.5**2
+
+
+def grid(super_res: Tensor, *, data_range: float, border: int, color: Color) -> Tensor:
+    """The strongest of `grid_lines`, (B,) float64, lower is better: about 1 in photographs, far above 1.5 with a visible grid."""
+    return grid_lines(super_res, data_range=data_range, border=border, color=color).flatten(1).amax(dim=1)
+
+
+def grid_lines(super_res: Tensor, *, data_range: float, border: int, color: Color) -> Tensor:
+    """Power at periods 4 and 2 pixels over the median of its neighbours in the spectrum, (B, 2, 2): (along x, y), (4, 2).
+
+    Differences along each row (which whiten a photograph's spectrum), in Hann-windowed segments of 64 samples, each weighed
+    by its own power so that a few hard edges do not drown the rest. ``super_res``: (B, 3 or 1, H, W). RGB: the mean
+    of the channels' spectra. Raises UsageError when less than 65x65 pixels are left inside the border.
+    """
+    planes, _ = measured_planes(super_res, super_res, data_range=data_range, border=border, color=color)
+    if min(planes.shape[-2:]) <= SEGMENT_PX:
+        side = SEGMENT_PX + 1
+        raise UsageError(f"the grid meter needs {side}x{side} pixels inside the border, got {tuple(planes.shape[-2:])}")
+    scaled = planes / data_range * PEAK_8BIT
+    return torch.stack([_lines(scaled), _lines(scaled.transpose(-1, -2))], dim=1)
+
+
+def _lines(planes: Tensor) -> Tensor:
+    """Planes (B, C, H, W) -> (B, 2): the ratio at each period, along the last axis."""
+    segments = planes.diff(dim=-1).unfold(-1, SEGMENT_PX, SEGMENT_PX // 2)
+    window = torch.hann_window(SEGMENT_PX, periodic=True, dtype=planes.dtype, device=planes.device)
+    power = torch.fft.rfft(segments * window).abs().square() / window.square().sum()
+    weighed = power / (power.mean(dim=-1, keepdim=True) + FLOOR)
+    spectrum = weighed.flatten(1, -2).mean(dim=1)
+    return torch.stack([_over_neighbours(spectrum, SEGMENT_PX // period) for period in PERIODS], dim=1)
+
+
+def _over_neighbours(spectrum: Tensor, place: int) -> Tensor:
+    below = spectrum[:, place - FARTHEST : place - NEAREST + 1]
+    above = spectrum[:, place + NEAREST : place + FARTHEST + 1]
+    return spectrum[:, place] / torch.cat((below, above), dim=1).quantile(0.5, dim=1)

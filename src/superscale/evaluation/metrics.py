@@ -1,0 +1,99 @@
+"""The table of metrics: what each needs, its unit, its digits and which way is better."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+from torch import Tensor, nn
+
+from superscale.errors import UsageError
+from superscale.evaluation.color_shift import delta_e
+from superscale.evaluation.grid import grid
+from superscale.evaluation.lpips import BACKBONES, lpips
+from superscale.evaluation.planes import Color
+from superscale.evaluation.psnr import psnr
+from superscale.evaluation.reduction import lr_psnr
+from superscale.evaluation.ssim import ms_ssim, ssim
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One output beside its truth, (1, 3, H, W) in [0, 1], its input if there is one, and the convention to measure under."""
+
+    super_res: Tensor
+    high_res: Tensor
+    low_res: Tensor | None
+    border: int
+    color: Color
+    networks: Mapping[str, nn.Module] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric of one sample; ``note`` says what the table's convention line does not."""
+
+    measure: Callable[[Sample], Tensor]
+    unit: str
+    higher_is_better: bool
+    digits: int = 4
+    note: str = ""
+
+
+def _full_reference(function: Callable[..., Tensor], sample: Sample) -> Tensor:
+    return function(sample.super_res, sample.high_res, data_range=1.0, border=sample.border, color=sample.color)
+
+
+def _lr_psnr(sample: Sample) -> Tensor:
+    if sample.low_res is None:
+        raise UsageError("lr-psnr compares with the low-resolution input, and none was given")
+    scale = sample.high_res.shape[-1] // sample.low_res.shape[-1]
+    # Rounded up: what the other metrics do not see is not seen here either.
+    border = -(-sample.border // scale)
+    return lr_psnr(sample.super_res, sample.low_res, scale=scale, data_range=1.0, border=border, color=sample.color)
+
+
+def _grid(sample: Sample) -> Tensor:
+    return grid(sample.super_res, data_range=1.0, border=sample.border, color=sample.color)
+
+
+def _delta_e(sample: Sample) -> Tensor:
+    return delta_e(sample.super_res, sample.high_res, data_range=1.0, border=sample.border)
+
+
+def _lpips(backbone: str, sample: Sample) -> Tensor:
+    name = f"lpips-{backbone}"
+    if name not in sample.networks:
+        raise UsageError(f"{name} needs its network with published weights: networks={{{name!r}: ...}}")
+    return lpips(sample.super_res, sample.high_res, sample.networks[name], data_range=1.0, border=sample.border)
+
+
+METRICS: dict[str, Metric] = {
+    "psnr": Metric(partial(_full_reference, psnr), "dB", True, 2),
+    "ssim": Metric(partial(_full_reference, ssim), "", True),
+    "ms-ssim": Metric(partial(_full_reference, ms_ssim), "", True, note="five scales, Wang 2003"),
+    "lr-psnr": Metric(_lr_psnr, "dB", True, 2, "output reduced by MATLAB's bicubic, unrounded, against the input"),
+    "delta-e": Metric(_delta_e, "ΔE00", False, 3, "CIEDE2000, always RGB (sRGB, D65), mean over pixels"),
+    "grid": Metric(_grid, "", False, 2, "no reference; about 1 in photographs, above 1.5 a grid of 2 or 4 pixels"),
+    **{f"lpips-{name}": Metric(partial(_lpips, name), "", False, 4, "v0.1, always RGB") for name in BACKBONES},
+}
+
+# Metrics of likeness to the eye: one axis of the perception-distortion plane.
+PERCEPTUAL = tuple(f"lpips-{name}" for name in BACKBONES)
+
+
+def number(metric: str, value: float) -> str:
+    """A value as every table prints it."""
+    return f"{value:.{METRICS[metric].digits}f}"
+
+
+def heading(metric: str) -> str:
+    """Name, unit and an arrow that points to better."""
+    entry = METRICS[metric]
+    unit = f" {entry.unit}" if entry.unit else ""
+    return f"{metric.upper()}{unit} {'↑' if entry.higher_is_better else '↓'}"
+
+
+def is_worse(metric: str, value: float, than: float) -> bool:
+    return value < than if METRICS[metric].higher_is_better else value > than

@@ -1,0 +1,50 @@
+"""Ready-made outputs of other tools: a folder of pictures, each found by the name of the picture it was made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from superscale.data.pairs import Pair
+from superscale.errors import DataError
+from superscale.image.io import list_images, over_white, read_image
+
+
+class OutputFolder:
+    """``baby.png`` is found as baby, baby_x4, babyx4, or as the only file that begins with ``baby_``.
+
+    ``folder/LABEL/`` is used where it exists, so that one folder can hold several data sets. Raises DataError, before the first
+    picture, naming every picture without an output or with several.
+    """
+
+    def __init__(self, folder: Path | str, label: str, names: Iterable[str], scale: int) -> None:
+        folder = Path(folder)
+        self.folder = folder / label if (folder / label).is_dir() else folder
+        if not self.folder.is_dir():
+            raise DataError(f"{self.folder}: expected a folder of outputs")
+        files = list_images(self.folder)
+        found = {name: _candidates(name, files, scale) for name in names}
+        missing = [name for name, paths in found.items() if not paths]
+        if missing:
+            raise DataError(f"{self.folder}: no output for {', '.join(missing)}")
+        for name, paths in found.items():
+            if len(paths) > 1:
+                raise DataError(f"{self.folder}: several outputs for {name}: {', '.join(path.name for path in paths)}")
+        self.paths = {name: paths[0] for name, paths in found.items()}
+
+    def __call__(self, pair: Pair) -> NDArray[np.uint8]:
+        """The output for a pair, uint8 RGB. Raises DataError, naming the file, when it has another size than the truth."""
+        path = self.paths[pair.name]
+        pixels = over_white(read_image(path)).pixels
+        height, width = pair.high_res.shape[:2]
+        if pixels.shape[:2] != (height, width):
+            raise DataError(f"{path}: {pixels.shape[1]}x{pixels.shape[0]}, expected {width}x{height} as the truth {pair.name}")
+        return np.ascontiguousarray(np.broadcast_to(pixels, pair.high_res.shape))
+
+
+def _candidates(name: str, files: list[Path], scale: int) -> list[Path]:
+    exact = [path for path in files if path.stem in (name, f"{name}_x{scale}", f"{name}x{scale}")]
+    return exact or [path for path in files if path.stem.startswith(f"{name}_")]

@@ -1,0 +1,160 @@
+"""The table as one self-contained HTML page: `report.html` filled with the printed numbers, a plot and crops."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from html import escape
+from importlib.resources import files
+from math import inf, isnan
+from pathlib import PurePath
+
+from superscale.evaluation.benchmark import Convention, Row
+from superscale.evaluation.cost import Cost
+from superscale.evaluation.crops import INPUT, TRUTH, Crops
+from superscale.evaluation.metrics import METRICS, PERCEPTUAL, heading, number
+from superscale.evaluation.report import notes, to_json
+from superscale.evaluation.tables import cost_lines, metrics_of, per_image, summary
+
+MOST_CROPS = 24
+
+
+def to_html(
+    rows: Sequence[Row],
+    convention: Convention,
+    costs: Sequence[Cost] = (),
+    crops: Crops | None = None,
+    most_crops: int = MOST_CROPS,
+) -> str:
+    """The whole page as text; it asks nothing of a network. The ``most_crops`` worst pictures are shown."""
+    body = {
+        "summary": _table(summary(rows), "summary"),
+        "convention": "<br>".join(map(escape, [str(convention), *notes(list(rows))])),
+        "costs": _table(cost_lines(costs), "costs") if costs else "",
+        "planes": "".join(_planes(rows)),
+        "images": "".join(f"<h3>{escape(data)}</h3>{_table(lines, 'images')}" for data, lines in per_image(rows)),
+        "crops": _crops(rows, crops, most_crops) if crops else "",
+        "results": _script_json(to_json(list(rows), convention, costs)),
+    }
+    page = files("superscale.evaluation").joinpath("report.html").read_text(encoding="utf-8")
+    # One pass over the template: what is filled in is never searched for marks again.
+    parts = page.split("{{")
+    return parts[0] + "".join(body[name] + rest for name, rest in (part.split("}}", 1) for part in parts[1:]))
+
+
+def _script_json(content: object) -> str:
+    # "<" would let a file name end the script element.
+    return json.dumps(content, ensure_ascii=False).replace("<", "\\u003c")
+
+
+def _table(lines: list[list[str]], kind: str) -> str:
+    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in lines[0])
+    body = "".join(f"<tr>{''.join(_cell(cell) for cell in line)}</tr>" for line in lines[1:])
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{kind}">'
+        f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
+
+
+def _cell(text: str) -> str:
+    return f"<td{' class=best' if text.endswith('*') else ''}>{escape(text)}</td>"
+
+
+def worst_first(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """(data, picture), by the first metric of the last model, the worst first."""
+    metric, model = rows[0].metric, rows[-1].model
+    sign = 1 if METRICS[metric].higher_is_better else -1
+    values = [
+        (sign * value if not isnan(value) else -inf, row.data, name)
+        for row in rows
+        if (row.metric, row.model) == (metric, model)
+        for name, value in row.images.items()
+    ]
+    return [(data, name) for _, data, name in sorted(values)]
+
+
+def _crops(rows: Sequence[Row], crops: Crops, most: int) -> str:
+    order = [key for key in worst_first(rows) if key in crops.pieces][:most]
+    kept = crops.keep(order)
+    return "".join(_viewer(data, name, kept[data, name], rows) for data, name in order)
+
+
+def _viewer(data: str, name: str, pieces: dict[str, str], rows: Sequence[Row]) -> str:
+    title = escape(f"{data} / {name}", quote=True)
+    models = [what for what in pieces if what not in (TRUTH, INPUT)]
+    figures = [_figure(INPUT, "input", "low-res, pixels enlarged", pieces[INPUT])]
+    for what in models:
+        model = what.removeprefix("model ")
+        own = [row for row in rows if (row.data, row.model) == (data, model)]
+        values = " · ".join(f"{heading(row.metric)} {number(row.metric, row.images[name])}" for row in own)
+        figures.append(_figure("model", model, values, pieces[what]))
+    figures.append(_figure(TRUTH, "truth", "high-res", pieces[TRUTH]))
+    return (
+        f'<section class="viewer" tabindex="0" aria-label="{title}" data-name="{title}">'
+        f'<h3>{title}</h3><div class="row">{"".join(figures)}</div></section>'
+    )
+
+
+def _figure(kind: str, title: str, values: str, url: str) -> str:
+    title = escape(title, quote=True)
+    return (
+        f'<figure class="{kind}"><div class="pane"><img src="{url}" alt="{title}"></div>'
+        f"<figcaption><b>{title}</b> {escape(values)}</figcaption></figure>"
+    )
+
+
+def _planes(rows: Sequence[Row]) -> list[str]:
+    """The perception-distortion plane (Blau, Michaeli 2018) of each data set, one point a model."""
+    metrics = metrics_of(rows)
+    perceptual = next((metric for metric in PERCEPTUAL if metric in metrics), None)
+    if "psnr" not in metrics or perceptual is None:
+        return []
+    plots = []
+    for data in dict.fromkeys(row.data for row in rows):
+        means = {(row.model, row.metric): row.mean for row in rows if row.data == data}
+        models = list(dict.fromkeys(row.model for row in rows if row.data == data))
+        points = [(model, means[model, "psnr"], means[model, perceptual]) for model in models]
+        finite = [point for point in points if point[1] < inf]
+        if finite:
+            plots.append(_plane(data, perceptual, finite))
+    return plots
+
+
+def _plane(data: str, perceptual: str, points: list[tuple[str, float, float]]) -> str:
+    width, height, margin = 640, 400, 60
+    across = _axis([point[1] for point in points], margin, width - margin)
+    # Lower is better: the best corner is at the right and below.
+    down = _axis([point[2] for point in points], height - margin, margin)
+    marks = "".join(
+        f'<circle cx="{across(x):.1f}" cy="{down(y):.1f}" r="6"/><text class="point" x="{across(x):.1f}" '
+        f'y="{down(y) - 11:.1f}" text-anchor="{_anchor(across(x), width)}">{_point(model, perceptual, x, y)}</text>'
+        for model, x, y in points
+    )
+    title = escape(f"{data}: perception against distortion")
+    return (
+        f'<figure class="plane"><svg viewBox="0 0 {width} {height}" role="img" aria-label="{title}">'
+        f'<path d="M{margin} {margin - 30}V{height - margin + 15}H{width - margin + 30}"/>{marks}'
+        f'<text x="{width / 2}" y="{height - 14}" text-anchor="middle">{heading("psnr")}</text>'
+        f'<text transform="translate(22 {height / 2}) rotate(-90)" text-anchor="middle">{heading(perceptual)}</text></svg>'
+        f"<figcaption>{title}; better is right and down</figcaption></figure>"
+    )
+
+
+def _point(model: str, perceptual: str, x: float, y: float) -> str:
+    return escape(f"{PurePath(model).name} ({number('psnr', x)}, {number(perceptual, y)})")
+
+
+def _anchor(x: float, width: float) -> str:
+    """Which end of a label stands at its point, so that it stays inside."""
+    return "start" if x < width / 3 else "end" if x > 2 * width / 3 else "middle"
+
+
+def _axis(values: list[float], start: float, stop: float) -> Callable[[float], float]:
+    """Values -> pixels, with room at both ends."""
+    low, high = min(values), max(values)
+    room = (high - low or 1) * 0.15
+
+    def place(value: float) -> float:
+        return start + (value - low + room) / (high - low + 2 * room) * (stop - start)
+
+    return place

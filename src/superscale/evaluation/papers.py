@@ -1,0 +1,112 @@
+"""Published rows beside ours: only for the same set, scale, colour, border and low-res pictures."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.resources import files
+
+import numpy as np
+
+from superscale.data.pairs import PairFolder
+from superscale.evaluation.benchmark import Convention, Row
+from superscale.evaluation.metrics import heading, number
+from superscale.evaluation.tables import metrics_of
+from superscale.image.resize import Rounding, imresize
+
+UNSTATED = "bicubic, rounding not stated"
+BICUBIC: dict[str, Rounding] = {"bicubic, double": "double", "bicubic, uint8": "uint8"}
+# Reductions in the two roundings differ in a tenth of all samples and more; rounding ties in far fewer than this.
+TIES = 0.01
+
+
+@dataclass(frozen=True)
+class Paper:
+    """One published model: ``results`` data set -> metric -> mean."""
+
+    model: str
+    source: str
+    convention: Convention
+    results: Mapping[str, Mapping[str, float]]
+
+
+def load_papers() -> tuple[list[Paper], dict[str, int]]:
+    """The shipped rows, and how many pictures each set has."""
+    content = tomllib.loads(files("superscale.evaluation").joinpath("papers.toml").read_text(encoding="utf-8"))
+    pictures: dict[str, int] = content["pictures"]
+    papers = [
+        Paper(
+            entry["model"],
+            entry["source"],
+            Convention(**entry["convention"]),
+            {name: entry[name] for name in pictures if name in entry},
+        )
+        for entry in content["paper"]
+    ]
+    return papers, pictures
+
+
+def differences(ours: Convention, theirs: Convention) -> list[str]:
+    """In what two conventions differ, in words; nothing when their numbers may stand beside each other."""
+    found = []
+    for name in ("scale", "color", "border"):
+        mine, published = getattr(ours, name), getattr(theirs, name)
+        if mine != published:
+            found.append(f"its {name} is {published}, ours {mine}")
+    same = ours.low_res == theirs.low_res or (theirs.low_res == UNSTATED and ours.low_res in BICUBIC)
+    if not same:
+        found.append(f"its low-res is {theirs.low_res}, ours {ours.low_res}")
+    return found
+
+
+def low_res_of(folder: PairFolder) -> str:
+    """How a folder's low-res pictures came about; those found in LR_x4/ are compared with both bicubic roundings."""
+    if folder.low_res is None:
+        return folder.low_res_source
+    for text, rounding in BICUBIC.items():
+        wrong = [
+            float(np.mean(pair.low_res != imresize(pair.high_res, 1 / folder.scale, rounding=rounding))) for pair in folder
+        ]
+        if max(wrong) <= TIES:
+            return text
+    return folder.low_res_source
+
+
+def beside_papers(rows: Sequence[Row], convention: Convention, low_res: Mapping[str, str]) -> str:
+    """Our means and the published ones of the same set and convention; then which were left out and why; then the sources.
+
+    ``low_res``: data set -> how its low-res pictures came about.
+    """
+    papers, pictures = load_papers()
+    lines = [["data", "model", *map(heading, metrics_of(rows))]]
+    left_out: list[str] = []
+    used: list[Paper] = []
+    for data in dict.fromkeys(row.data for row in rows):
+        own = [row for row in rows if row.data == data]
+        lines += _our_lines(own, rows)
+        count = len(own[0].images)
+        if data not in pictures or count != pictures[data]:
+            left_out.append(f"{data}: not a published set of {pictures.get(data, count)} pictures, nothing to compare with")
+            continue
+        ours = replace(convention, low_res=low_res[data])
+        for paper in (paper for paper in papers if data in paper.results):
+            means = {metric: paper.results[data][metric] for metric in metrics_of(rows) if metric in paper.results[data]}
+            if reasons := differences(ours, paper.convention):
+                left_out.append(f"{data}: {paper.model} is left out, {'; '.join(reasons)}")
+            elif means:
+                cells = [number(metric, means[metric]) if metric in means else "–" for metric in metrics_of(rows)]
+                lines.append([data, paper.model, *cells])
+                used.append(paper)
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    sources = [f"{paper.model}: {paper.source}; low-res: {paper.convention.low_res}" for paper in used]
+    return "\n".join([*table, *left_out, *dict.fromkeys(sources)])
+
+
+def _our_lines(own: Sequence[Row], rows: Sequence[Row]) -> list[list[str]]:
+    lines = []
+    for model in dict.fromkeys(row.model for row in own):
+        means = {row.metric: row.mean for row in own if row.model == model}
+        lines.append([own[0].data, f"{model} (ours)", *(number(metric, means[metric]) for metric in metrics_of(rows))])
+    return lines

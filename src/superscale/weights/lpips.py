@@ -1,0 +1,62 @@
+"""Published weights of LPIPS v0.1: torchvision's backbones and the channel weights, by folder or from the cache, sha256 checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from superscale.errors import ModelError, UnknownNameError
+from superscale.weights.checkpoint import load_strictly
+from superscale.weights.foreign import read_foreign
+from superscale.weights.store import cache_folder, sha256_of
+
+
+class Published(NamedTuple):
+    """A file's name, its sha256 or how that begins, and where it comes from."""
+
+    file: str
+    sha256: str
+    origin: str
+
+
+TORCHVISION = "https://download.pytorch.org/models/"
+LPIPS = "the `lpips` 0.1.4 wheel on PyPI (lpips/weights/v0.1/, BSD-2-Clause), renamed"
+# The publisher puts the first eight digits of a backbone's sha256 into the file's name.
+LPIPS_FILES: dict[str, tuple[Published, Published]] = {
+    "alex": (
+        Published("alexnet-owt-7be5be79.pth", "7be5be79", TORCHVISION),
+        Published("lpips-v0.1-alex.pth", "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0", LPIPS),
+    ),
+    "vgg": (
+        Published("vgg16-397923af.pth", "397923af", TORCHVISION),
+        Published("lpips-v0.1-vgg.pth", "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868", LPIPS),
+    ),
+    "squeeze": (
+        Published("squeezenet1_1-b8a52dc0.pth", "b8a52dc0", TORCHVISION),
+        Published("lpips-v0.1-squeeze.pth", "4a5350f23600cb79923ce65bb07cbf57dca461329894153e05a1346bd531cf76", LPIPS),
+    ),
+}
+
+
+def load_lpips(network: nn.Module, name: str, folder: str | Path | None = None) -> None:
+    """Fill an `Lpips` network of that name from ``folder``, by default the cache folder.
+
+    Raises ModelError, with what to fetch and where to put it, when a file is absent or its sha256 is another.
+    """
+    if name not in LPIPS_FILES:
+        raise UnknownNameError("LPIPS network", name, LPIPS_FILES)
+    wanted = network.state_dict().keys()
+    tensors: dict[str, Tensor] = {}
+    for published in LPIPS_FILES[name]:
+        path = (Path(folder) if folder else cache_folder()) / published.file
+        if not path.is_file():
+            raise ModelError(
+                f"lpips-{name} needs published weights, nothing is downloaded, and there is no {path}. Fetch {published.file} from "
+                f"{published.origin} and put it there, or name its folder: --lpips-weights DIR"
+            )
+        if not sha256_of(path).startswith(published.sha256):
+            raise ModelError(f"{path}: not the published {published.file} (its sha256 should begin with {published.sha256})")
+        tensors |= {key: tensor for key, tensor in read_foreign(path).items() if key in wanted}
+    load_strictly(network, tensors, f"lpips-{name}")

@@ -1,0 +1,118 @@
+"""`superscale evaluate`: files, limits, ready-made outputs, conventions; by the command line."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from superscale.cli.main import main
+from superscale.data.pairs import PairFolder
+from superscale.image.io import Image, write_image
+from superscale.image.resize import imresize
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["superscale", "evaluate", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    return int(stop.value.code or 0)
+
+
+def test_a_report_is_five_files_with_the_numbers_that_were_printed(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "report"
+    arguments = ("--model", "bilinear", "--model", "bicubic", "--metric", "psnr,ssim,delta-e,lr-psnr", "--data", photos)
+    assert run(monkeypatch, *arguments, "-o", out, "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert sorted(path.name for path in out.iterdir()) == [
+        "report.html", "results.csv", "results.json", "results.md", "results.tex",
+    ]  # fmt: skip
+    written = json.loads((out / "results.json").read_text())
+    assert written == printed
+    assert {"version", "convention", "rows"} <= printed.keys()
+    assert all(set(row) == {"model", "data", "metric", "mean", "std", "images"} for row in printed["rows"])
+    means = {(row["model"], row["metric"]): row["mean"] for row in printed["rows"]}
+    lines = list(csv.DictReader((out / "results.csv").read_text().splitlines()))
+    assert {(line["model"], line["metric"]): float(line["value"]) for line in lines if line["statistic"] == "mean"} == means
+    for name in ("results.md", "results.tex", "report.html"):
+        assert f"{means['bicubic', 'psnr']:.2f}" in (out / name).read_text()
+    assert {cost["model"] for cost in printed["costs"]} == {"bilinear", "bicubic"}
+    assert all(cost["seconds"] > 0 for cost in printed["costs"])
+
+
+def test_a_mean_that_is_worse_than_its_limit_is_named_and_exits_1(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("--model", "bicubic", "--metric", "psnr,delta-e", "--data", photos)
+    assert run(monkeypatch, *arguments, "--fail-below", "psnr=1", "--fail-below", "delta-e=99") == 0
+    capsys.readouterr()
+    assert run(monkeypatch, *arguments, "--fail-below", "psnr=99", "--fail-below", "delta-e=0.001") == 1
+    captured = capsys.readouterr()
+    assert "bicubic on photos: psnr" in captured.err
+    assert "is below 99" in captured.err
+    assert "is above 0.001" in captured.err
+    assert "PSNR" in captured.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (("--fail-below", "psnr"), "metric=number"),
+        (("--fail-below", "snr=3"), "not measured"),
+        (("--metric", ","), "names no metric"),
+        (("--explain", "--json"), "--explain"),
+        (("--metric", "lpips"), "lpips-alex"),
+    ],
+)
+def test_what_cannot_be_right_is_refused_before_measuring(
+    arguments: tuple[str, ...], match: str, photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "--data", photos, *arguments) == 2
+    assert match in capsys.readouterr().err
+
+
+def test_lpips_without_weights_says_what_to_fetch(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "--data", photos, "--metric", "lpips-alex", "--lpips-weights", tmp_path) == 1
+    error = capsys.readouterr().err
+    assert "alexnet-owt-7be5be79.pth" in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_outputs_of_another_tool_are_measured_like_a_model_and_a_missing_one_is_named(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for pair in PairFolder(photos, 4):
+        write_image(tmp_path / "tool" / f"{pair.name}_x4.png", Image(imresize(pair.low_res, 4)))
+    assert run(monkeypatch, "--data", photos, "--model", "bicubic", "--outputs", tmp_path / "tool", "--json") == 0
+    table = json.loads(capsys.readouterr().out)
+    means = {(row["model"], row["metric"]): row["mean"] for row in table["rows"]}
+    assert means["tool", "psnr"] == means["bicubic", "psnr"]
+    assert [cost["seconds"] for cost in table["costs"] if cost["model"] == "tool"] == [None]
+    (tmp_path / "tool" / "photo-2_x4.png").unlink()
+    assert run(monkeypatch, "--data", photos, "--outputs", tmp_path / "tool") == 1
+    assert "no output for photo-2" in capsys.readouterr().err
+
+
+def test_explain_prints_every_usual_convention(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "--data", photos, "--explain") == 0
+    text = capsys.readouterr().out
+    for part in ("bicubic on photos", "EDSR on DIV2K", "YCrCb", "not antialiased", "differs"):
+        assert part in text
+
+
+def test_papers_stand_beside_bicubic_on_set5(
+    benchmarks: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "--data", benchmarks / "Set5" / "HR", "--against-papers") == 0
+    text = capsys.readouterr().out
+    for part in ("SRGAN", "29.40", "RRDB", "32.73", "EDSR is left out", "28.43"):
+        assert part in text
