@@ -14,8 +14,8 @@ DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("page", ["tutorial.md"])
-def test_every_block_of_the_page_runs(page: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("page", "made"), [("tutorial.md", "big.png"), ("pictures.md", "large/b_x2.png")])
+def test_every_block_of_the_page_runs(page: str, made: str, tmp_path: Path) -> None:
     blocks = BLOCK.findall((DOCS / page).read_text())
     assert blocks
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
@@ -23,4 +23,4 @@ def test_every_block_of_the_page_runs(page: str, tmp_path: Path) -> None:
         command = ["bash", "-euo", "pipefail", "-c", block] if language == "sh" else [sys.executable, "-c", block]
         result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert result.returncode == 0, f"{block}\n{result.stdout}\n{result.stderr}"
-    assert (tmp_path / "big.png").is_file()
+    assert (tmp_path / made).is_file()

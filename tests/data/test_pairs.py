@@ -106,3 +106,9 @@ def test_a_stored_pair_is_aligned(photos: Path, tmp_path: Path) -> None:
         top, left = place.top, place.left
         np.testing.assert_array_equal(high_res, photo[4 * top : 4 * top + 32, 4 * left : 4 * left + 32])
         np.testing.assert_array_equal(low_res, imresize(photo, 1 / 4)[top : top + 8, left : left + 8])
+
+
+def test_a_picture_smaller_than_the_scale_is_named(tmp_path: Path) -> None:
+    write_image(tmp_path / "dot.png", Image(synthetic_picture(1, 16)[:3, :3]))
+    with pytest.raises(DataError, match=r"dot\.png.*3x3 is smaller than 4x4"):
+        PairFolder(tmp_path, 4)[0]
