@@ -14,23 +14,6 @@ Precision = Literal["auto", "fp32", "fp16", "bf16"]
 DTYPES: dict[str, torch.dtype | None] = {"auto": None, "fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
-def pick_device(name: str) -> torch.device:
-    """``auto``: the first GPU if there is one, else the CPU. Raises UsageError for a device that is not there."""
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UsageError(f"unknown device {name!r}; expected auto, cpu, cuda, cuda:1 or mps") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(f"no device {name}: this machine has {torch.cuda.device_count()} CUDA devices; use --device cpu")
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise UsageError("no mps device on this machine; use --device cpu")
-    return device
-
-
 class TorchBackend:
     """A generator on a device, in a precision."""
 

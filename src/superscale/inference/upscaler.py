@@ -16,8 +16,9 @@ from superscale.image.fringe import spread_colours
 from superscale.image.io import Image, PillowPicture, decode, read_image, to_pillow
 from superscale.image.pixels import to_float, to_pixels
 from superscale.image.resize import resize_to
-from superscale.inference.backends import Precision, TorchBackend, pick_device
+from superscale.inference.backends import Precision, TorchBackend
 from superscale.inference.tiling import upscale_tiled
+from superscale.networks.device import pick_device
 from superscale.weights.checkpoint import Model
 from superscale.weights.store import default_model, find_model
 

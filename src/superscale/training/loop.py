@@ -23,6 +23,7 @@ from superscale.losses.perceptual import FEATURE_NETWORKS, PerceptualLoss, deepe
 from superscale.losses.pixel import PIXEL_LOSSES
 from superscale.networks.catalog import build_discriminator, build_generator
 from superscale.networks.contract import Generator
+from superscale.networks.device import pick_device
 from superscale.training.allocator import keep_freed_memory
 from superscale.training.config import Recipe, StageConfig, to_toml
 from superscale.training.log import RunLog, write_sample_sheet, write_text
@@ -83,13 +84,6 @@ def train(
 
 def _passed(deadline: float | None) -> bool:
     return deadline is not None and time.monotonic() >= deadline
-
-
-def pick_device(name: str) -> torch.device:
-    """``auto``: the first GPU if there is one, else the CPU."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
 
 
 def open_pack(recipe: Recipe, run_dir: Path) -> Pack:
