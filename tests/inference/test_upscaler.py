@@ -9,7 +9,7 @@ import torch
 from PIL import Image as PillowImage
 
 from superscale.data.synthetic import synthetic_picture
-from superscale.errors import Cancelled, OutOfMemoryError, UsageError
+from superscale.errors import Cancelled, ModelError, OutOfMemoryError, UsageError
 from superscale.image.resize import resize_to
 from superscale.inference.upscaler import Upscaler
 from superscale.networks.catalog import build_generator
@@ -115,6 +115,39 @@ def test_out_of_memory_halves_automatic_tiles_and_never_leaves_a_stale_one(tiny_
     expected = network_output(tiny_model, wide)
     assert np.abs(upscaler(wide).astype(int) - expected).max() <= 1
     assert flaky.calls[0] > 35
+
+
+def test_only_the_tile_that_did_not_fit_is_done_again(tiny_model: Model) -> None:
+    upscaler = Upscaler(tiny_model, overlap=8)
+    upscaler.tile_px = 64
+    flaky = Flaky(tiny_model, limit=60)
+    upscaler.backend = flaky  # type: ignore[assignment]
+    long = synthetic_picture(5, 160)[:40]
+    assert np.abs(upscaler(long).astype(int) - network_output(tiny_model, long)).max() <= 1
+    outer = [61, 69, 62]  # tiles of 53, 53 and 54 columns with 8 of their surroundings on each inner side
+    assert [size for size in flaky.calls if size > 60] == outer
+    assert len(flaky.calls) > len(outer)
+
+
+class Overflowing(torch.nn.Module):
+    """A network whose half precision overflows, as deep ones' can."""
+
+    def __init__(self, model: Model, always: bool) -> None:
+        super().__init__()
+        self.model, self.contract, self.always = model.generator, model.generator.contract, always
+
+    def forward(self, low_res: torch.Tensor) -> torch.Tensor:
+        half = torch.is_autocast_enabled("cpu")
+        return self.model(low_res) * (float("inf") if half or self.always else 1.0)
+
+
+def test_a_tile_that_is_not_finite_is_computed_again_in_fp32_or_refused(tiny_model: Model) -> None:
+    model = Model("overflowing", Overflowing(tiny_model, always=False), {})  # type: ignore[arg-type]
+    expected = network_output(tiny_model, PICTURE)
+    assert np.abs(Upscaler(model, precision="bf16")(PICTURE).astype(int) - expected).max() <= 1
+    hopeless = Model("hopeless", Overflowing(tiny_model, always=True), {})  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match="not finite"):
+        Upscaler(hopeless)(PICTURE)
 
 
 def test_a_size_the_user_gave_is_never_shrunk_silently(tiny_model: Model) -> None:

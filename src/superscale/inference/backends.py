@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from superscale.errors import OutOfMemoryError, UsageError
+from superscale.errors import ModelError, OutOfMemoryError, UsageError
 from superscale.networks.contract import Contract, Generator
 
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
@@ -28,12 +28,23 @@ class TorchBackend:
         return self.generator.contract
 
     def __call__(self, low_res: Tensor) -> Tensor:
-        """(B, C, h, w) in [0, 1] on any device -> float32 (B, C, h*scale, w*scale) on the CPU. Raises OutOfMemoryError."""
+        """(B, C, h, w) in [0, 1] on any device -> float32 (B, C, h*scale, w*scale) on the CPU.
+
+        What comes out not finite in half precision is computed again in fp32. Raises OutOfMemoryError, and ModelError when
+        even fp32 is not finite.
+        """
+        super_res = self._run(low_res, self.dtype)
+        if self.dtype is not None and not torch.isfinite(super_res).all():
+            super_res = self._run(low_res, None)
+        if not torch.isfinite(super_res).all():
+            raise ModelError("the network's output is not finite: its weights do not suit this picture")
+        return super_res
+
+    def _run(self, low_res: Tensor, dtype: torch.dtype | None) -> Tensor:
         try:
-            with torch.inference_mode(), torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
+            with torch.inference_mode(), torch.autocast(self.device.type, dtype, enabled=dtype is not None):
                 given = low_res.to(self.device).contiguous(memory_format=torch.channels_last)
-                super_res: Tensor = self.generator(given)
-                return super_res.float().cpu()
+                return self.generator(given).float().cpu()
         except torch.OutOfMemoryError as error:
             raise OutOfMemoryError(f"{self.device} is full at a tile of {tuple(low_res.shape[-2:])} pixels") from error
         except RuntimeError as error:

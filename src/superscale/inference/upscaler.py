@@ -148,24 +148,11 @@ class Upscaler:
         return (self._tiled(((pixels - low) / (high - low)).astype(pixels.dtype)) * (high - low) + low).astype(pixels.dtype)
 
     def _tiled(self, pixels: Array) -> Array:
-        tile_px = self.tile_px
-        while True:
-            try:
-                return upscale_tiled(
-                    pixels,
-                    self._one_tile,
-                    self.contract.scale,
-                    tile_px,
-                    self.overlap_px,
-                    self._report,
-                    self.contract.multiple_of,
-                )
-            except OutOfMemoryError:
-                size = tile_px or max(pixels.shape[:2])
-                if not self.shrink_tiles or size <= SMALLEST_TILE_PX:
-                    raise
-                # Start over: no tile of the failed attempt is kept.
-                tile_px = size // 2
+        return self._in_tiles(pixels, self.tile_px, self._report)
+
+    def _in_tiles(self, pixels: Array, tile_px: int, progress: Progress | None) -> Array:
+        contract = self.contract
+        return upscale_tiled(pixels, self._one_tile, contract.scale, tile_px, self.overlap_px, progress, contract.multiple_of)
 
     def _report(self, done: int, total: int) -> None:
         if self.progress is not None:
@@ -174,6 +161,17 @@ class Upscaler:
     def _one_tile(self, pixels: Array) -> Array:
         if self.cancel is not None and self.cancel.is_set():
             raise Cancelled("cancelled")
+        try:
+            return self._through_network(pixels)
+        except OutOfMemoryError:
+            # This tile again, in halves; a size that the user gave is not shrunk behind their back.
+            size = max(pixels.shape[:2])
+            half = size // 2
+            if not self.shrink_tiles or half < SMALLEST_TILE_PX or half + 2 * self.overlap_px >= size:
+                raise
+            return self._in_tiles(pixels, half, None)
+
+    def _through_network(self, pixels: Array) -> Array:
         planes = to_float(pixels)
         grey = planes.shape[0] == 1
         padded = _padded(planes.expand(RGB, -1, -1), self.contract.multiple_of)
