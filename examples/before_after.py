@@ -10,12 +10,12 @@ from PIL import Image, ImageDraw
 
 from superscale import Upscaler
 from superscale.image.resize import imresize
+from superscale.weights.store import BUNDLED
 
 OUTPUT = Path(__file__).parents[1] / "docs" / "images"
 CROP_PX, GAP_PX, TITLE_PX = 200, 6, 18
 # photograph (both in the public domain or CC0, from scikit-image) -> upper left corner of the crop
 CROPS = {"astronaut": (30, 150), "chelsea": (60, 120)}
-MODELS = ("srresnet-x4", "srgan-x4")
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
         truth = photo[: photo.shape[0] // 4 * 4, : photo.shape[1] // 4 * 4]
         small = imresize(truth, 1 / 4)
         pictures = {"bicubic": imresize(small, 4)}
-        pictures |= {model: Upscaler(model)(small) for model in MODELS}
+        pictures |= {model: Upscaler(model)(small) for model in BUNDLED}
         pictures["original"] = truth
         crops = {title: pixels[top : top + CROP_PX, left : left + CROP_PX] for title, pixels in pictures.items()}
         sheet(crops).save(OUTPUT / f"{name}.png")

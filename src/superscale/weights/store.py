@@ -14,7 +14,7 @@ from superscale.weights.foreign import is_safetensors, load_foreign
 
 # name -> sha256 of weights/bundled/{name}.safetensors. The first is the default.
 BUNDLED: dict[str, str] = {
-    "srresnet-x4": "990058cd39dc973b82bc1b5bb72e0811ea68decdd61d1788e9898867d53132aa",
+    "srresnet-x4": "524803ea96d8a2ed02cf6f95a88bb32902dd92c82c78d8bcb6452c6ae02e093d",
 }
 # an adversarially trained model -> the PSNR-oriented one that it began from; `upscale --fidelity` goes between the two
 PSNR_PARTNERS: dict[str, str] = {"srgan-x4": "srresnet-x4", "esrgan-x4": "rrdb-x4"}
