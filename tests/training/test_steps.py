@@ -52,7 +52,7 @@ def test_two_passes_leave_the_gradients_of_the_usual_five(loss_name: str, normal
     batch = Batch(batch.numbers, batch.low_res.double(), batch.high_res.double())
     features = FeatureNetwork(FeatureSpec(widths=(2, 3, 4, 4, 4)), "conv2_1").double()
     perceptual = PerceptualLoss(features, {"conv2_1": 1.0}, after_activation=False)
-    criteria = Criteria(l1, 1e-2, perceptual, 1.0, 0, adversarial, 5e-3)
+    criteria = Criteria(pixel=l1, pixel_weight=1e-2, perceptual=perceptual, adversarial=adversarial, adversarial_weight=5e-3)
 
     generator, discriminator = networks(normalization)
     if normalization is SPECTRAL_NORM:
@@ -105,7 +105,7 @@ def test_the_discriminators_turn_does_not_reach_the_generator() -> None:
 def test_a_pixel_step_is_the_plain_gradient() -> None:
     generator, _ = networks(BATCH_NORM)
     generator, batch = generator.float(), batch_of()
-    numbers = pixel_step(generator, batch, Criteria(l1, 2.0), None)
+    numbers = pixel_step(generator, batch, Criteria(pixel=l1, pixel_weight=2.0), None)
     got = gradients(generator)
     generator.zero_grad()
     loss = 2 * (generator(batch.low_res) - batch.high_res).abs().mean()

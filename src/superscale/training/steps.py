@@ -24,7 +24,7 @@ Numbers = dict[str, Tensor]
 Precision = torch.dtype | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Criteria:
     """The losses of a stage with their weights; what is None does not take part."""
 
