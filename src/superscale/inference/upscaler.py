@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, overload
 
@@ -17,6 +18,7 @@ from superscale.image.io import Image, PillowPicture, decode, read_image, to_pil
 from superscale.image.pixels import to_float, to_pixels
 from superscale.image.resize import resize_to
 from superscale.inference.backends import Precision, TorchBackend
+from superscale.inference.consistency import back_projected
 from superscale.inference.tiling import upscale_tiled
 from superscale.networks.device import pick_device
 from superscale.weights.checkpoint import Model
@@ -44,7 +46,8 @@ class Upscaler:
 
     ``model``: a bundled name or a path to a model file; the default is the best bundled one. ``scale``: any factor, the
     network's own by default; another one is reached by exact resizing afterwards. ``tile``: input pixels a side, "auto", or 0
-    for the whole picture. ``progress(tiles_done, tiles)`` is called after every tile; when ``cancel`` is set, `Cancelled` is raised.
+    for the whole picture. ``consistent``: back-project, so that the result, reduced again, gives back the input.
+    ``progress(tiles_done, tiles)`` is called after every tile; when ``cancel`` is set, `Cancelled` is raised.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Upscaler:
         precision: Precision = "auto",
         tile: int | Literal["auto"] = "auto",
         overlap: int | Literal["auto"] = "auto",
+        consistent: bool = False,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> None:
@@ -67,6 +71,7 @@ class Upscaler:
         self.scale = self.contract.scale if scale is None else scale
         self.tile_px, self.overlap_px = self._tile(tile), self._overlap(overlap)
         self.shrink_tiles = tile == "auto"
+        self.consistent = consistent
         self.progress, self.cancel = progress, cancel
 
     def _tile(self, tile: int | str) -> int:
@@ -114,6 +119,10 @@ class Upscaler:
         visible = image.pixels if image.alpha is None else spread_colours(image.pixels, image.alpha)
         pixels = self._bands(visible)
         height, width = pixels.shape[:2]
+        if self.consistent:
+            pixels, before, after = back_projected(pixels, visible)
+            note = f"reduced again it gives back the input to {after:.1f} dB; {before:.1f} dB before back-projection"
+            image = replace(image, notices=(*image.notices, note))
         if image.alpha is None:
             return image.with_pixels(pixels, None)
         alpha = resize_to(image.alpha, height, width)
@@ -122,18 +131,22 @@ class Upscaler:
     def _bands(self, pixels: Array) -> Array:
         count = pixels.shape[2]
         if count in (1, RGB):
-            return self.pixels(pixels)
+            return self._resized(pixels)
         groups: list[Array] = []
         for start in range(0, count, RGB):
             # The last group is filled up by repeating its last band.
             chosen = np.minimum(np.arange(start, start + RGB), count - 1)
-            groups.append(self.pixels(pixels[..., chosen])[..., : count - start])
+            groups.append(self._resized(pixels[..., chosen])[..., : count - start])
         return np.concatenate(groups, axis=-1)
 
     def pixels(self, pixels: Array) -> Array:
         """(H, W, C), C = 1 or 3, uint8, uint16 or float -> the same, larger."""
         if pixels.ndim != 3 or pixels.shape[2] not in (1, RGB) or 0 in pixels.shape:
             raise UsageError(f"expected a picture (H, W, 1) or (H, W, 3), got {pixels.shape}")
+        enlarged = self._resized(pixels)
+        return back_projected(enlarged, pixels)[0] if self.consistent else enlarged
+
+    def _resized(self, pixels: Array) -> Array:
         height, width = (max(1, int(side * self.scale + 0.5)) for side in pixels.shape[:2])
         enlarged = self._in_range(pixels)
         return enlarged if enlarged.shape[:2] == (height, width) else resize_to(enlarged, height, width)
