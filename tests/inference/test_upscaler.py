@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage
 import torch
 from PIL import Image as PillowImage
 
@@ -14,6 +15,7 @@ from superscale.image.resize import resize_to
 from superscale.inference.upscaler import Upscaler
 from superscale.networks.catalog import build_generator
 from superscale.weights.checkpoint import Model
+from superscale.weights.store import BUNDLED
 
 PICTURE = synthetic_picture(3, 40)[:29]
 
@@ -208,3 +210,13 @@ def test_pictures_of_the_wrong_shape_are_refused(tiny_model: Model) -> None:
     for bad in (np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4, 3), np.uint8), torch.zeros(3, 4, 4), 7):
         with pytest.raises(UsageError):
             upscaler(bad)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("name", list(BUNDLED))
+def test_the_automatic_overlap_keeps_60_db_against_the_whole_picture_on_trained_weights(name: str) -> None:
+    picture = skimage.data.chelsea()[60:200, 100:260]
+    whole = Upscaler(name, tile=0)(picture).astype(float)
+    tiled = Upscaler(name, tile=48)(picture).astype(float)
+    assert Upscaler(name).overlap_px < Upscaler(name).contract.receptive_field_px, "this test could not fail"
+    error = np.mean((tiled - whole) ** 2)
+    assert error == 0 or 10 * np.log10(255**2 / error) >= 60

@@ -29,8 +29,6 @@ Progress = Callable[[int, int], None]
 
 # Input pixels a side that keep a tile of every network here well under a gigabyte in fp32.
 AUTO_TILE_PX = 192
-# Beyond this the receptive field of the deep networks holds almost nothing any more.
-AUTO_OVERLAP_PX = 40
 SMALLEST_TILE_PX = 16
 RGB = 3
 
@@ -83,7 +81,7 @@ class Upscaler:
 
     def _overlap(self, overlap: int | str) -> int:
         if overlap == "auto":
-            return min(self.contract.receptive_field_px, AUTO_OVERLAP_PX)
+            return self.contract.overlap_px
         if not isinstance(overlap, int) or overlap < 0:
             raise UsageError(f"overlap must be 'auto' or a number of pixels, got {overlap!r}")
         return overlap

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from superscale.errors import UsageError
 from superscale.networks.contract import Contract, Generator
 
+# Measured on the published realesr-general-x4v3: 71 dB against the whole picture (60 dB at 16 pixels).
+OVERLAP_PX = 24
+
 
 @dataclass(frozen=True, kw_only=True)
 class CompactConfig:
@@ -44,6 +47,7 @@ class SRVGGNetCompact(Generator):
             channels=config.channels,
             multiple_of=1,
             receptive_field_px=config.convolutions + 2,
+            overlap_px=min(config.convolutions + 2, OVERLAP_PX),
         )
 
     def forward(self, low_res: Tensor) -> Tensor:

