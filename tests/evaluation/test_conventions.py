@@ -14,6 +14,7 @@ from superscale.evaluation.explain import USUAL, explain, not_antialiased, to_te
 from superscale.evaluation.papers import beside_papers, differences, load_papers, low_res_of
 from superscale.image.io import Image, write_image
 from superscale.image.resize import imresize
+from superscale.inference.upscaler import Upscaler
 
 OURS = Convention(scale=4, color="y", border=4, low_res="bicubic, double")
 
@@ -29,13 +30,12 @@ def place(color: str, borders: int = 1, more: int = 0, low_res: str = "bicubic, 
 
 
 def test_each_trap_costs_what_is_published(benchmarks: Path) -> None:
-    values = [entry.psnr for entry in explain(bicubic, PairFolder(benchmarks / "Set5" / "HR", 4), 4)]
-    assert values[0] == pytest.approx(28.43, abs=0.01)
-    # 1.9 dB for networks; bicubic enlargement, which is wrong in brightness first, loses a little less.
-    assert values[0] - values[place("RGB")] == pytest.approx(1.9, abs=0.2)
+    """For a trained network; bicubic enlargement loses less by each, being wrong in other ways first."""
+    values = [entry.psnr for entry in explain(Upscaler("srresnet-x4"), PairFolder(benchmarks / "Set5" / "HR", 4), 4)]
+    assert values[0] - values[place("RGB")] == pytest.approx(1.9, abs=0.05)
     # Full swing: the same error spread over 255 instead of 219 steps.
     assert values[0] - values[place("Y of OpenCV's YCrCb")] == pytest.approx(20 * np.log10(255 / 219), abs=0.02)
-    assert values[0] - values[place("Y", low_res="bicubic, not antialiased")] > 0.5
+    assert values[0] - values[place("Y", low_res="bicubic, not antialiased")] > 3
 
 
 @pytest.mark.slow

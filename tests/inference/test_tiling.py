@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from superscale.errors import UsageError
-from superscale.inference.tiling import tiles, upscale_tiled
+from superscale.image.region import covering
+from superscale.inference.tiling import upscale_tiled
 
 
 def nearest(pixels: np.ndarray) -> np.ndarray:
@@ -48,7 +49,7 @@ def test_an_overlap_as_wide_as_the_receptive_field_leaves_no_seam(
 @pytest.mark.parametrize(("height", "width", "tile_px"), [(100, 37, 16), (16, 16, 16), (17, 500, 16)])
 def test_tiles_cover_every_pixel_once_and_are_nearly_equal(height: int, width: int, tile_px: int) -> None:
     covered = np.zeros((height, width), int)
-    plan = tiles(height, width, tile_px)
+    plan = covering(height, width, tile_px)
     for region in plan:
         region.of(covered)[...] += 1
     assert (covered == 1).all()

@@ -7,7 +7,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +17,7 @@ from superscale.data.pack import HIGH_RES, LOW_RES, MANIFEST, Manifest, Tile
 from superscale.data.synthetic import synthetic_picture
 from superscale.errors import DataError, ImageError
 from superscale.image.io import as_rgb8, list_images, read_image, write_bytes
-from superscale.image.region import Region
+from superscale.image.region import Region, covering
 from superscale.image.resize import imresize
 
 LowRes = Literal["none", "double", "uint8"]
@@ -118,16 +117,7 @@ def _pack(
 
 def tile_regions(height: int, width: int, tile_px: int, scale: int) -> list[Region]:
     """Cover a photo with sub-images of at most ``tile_px``, nearly equal and without overlap, sides multiples of ``scale``."""
-    rows, columns = _cuts(height, tile_px, scale), _cuts(width, tile_px, scale)
-    return [
-        Region(top, left, bottom - top, right - left) for top, bottom in pairwise(rows) for left, right in pairwise(columns)
-    ]
-
-
-def _cuts(length: int, tile_px: int, scale: int) -> list[int]:
-    units = length // scale
-    parts = -(-units // max(tile_px // scale, 1))
-    return [units * part // parts * scale for part in range(parts + 1)] if parts else []
+    return covering(height // scale * scale, width // scale * scale, tile_px, scale)
 
 
 def _sha256(data: Any) -> str:

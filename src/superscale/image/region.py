@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
@@ -51,6 +52,22 @@ class Region:
     def of_pixels(self, pixels: Any) -> Any:
         """A view of these pixels in a picture (H, W) or (H, W, C)."""
         return pixels[self.top : self.bottom, self.left : self.right]
+
+
+def covering(height: int, width: int, largest_px: int, multiple_of: int = 1) -> list[Region]:
+    """Cover a picture once with nearly equal regions of at most ``largest_px`` a side that begin on a multiple; 0: one region."""
+    rows, columns = _cuts(height, largest_px, multiple_of), _cuts(width, largest_px, multiple_of)
+    return [
+        Region(top, left, bottom - top, right - left) for top, bottom in pairwise(rows) for left, right in pairwise(columns)
+    ]
+
+
+def _cuts(length: int, largest_px: int, multiple_of: int) -> list[int]:
+    if not largest_px:
+        return [0, length]
+    units = -(-length // multiple_of)
+    parts = -(-units // max(largest_px // multiple_of, 1))
+    return [min(units * part // parts * multiple_of, length) for part in range(parts + 1)] if parts else []
 
 
 def crop_to_multiple(pixels: NDArray[Any], multiple: int) -> NDArray[Any]:

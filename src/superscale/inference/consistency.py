@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from superscale.image.pixels import round_half_up
+from superscale.image.pixels import peak, round_half_up
 from superscale.image.resize import resize_to
 
 Array = NDArray[Any]
@@ -35,5 +35,5 @@ def low_res_psnr(super_res: Array, low_res: Array) -> float:
     """PSNR in dB between the reduction of ``super_res`` and ``low_res``; the range is that of the type, 1 for floats."""
     reduced = resize_to(super_res.astype(np.float64), low_res.shape[0], low_res.shape[1])
     error = float(np.mean((reduced - low_res) ** 2))
-    largest = float(np.iinfo(low_res.dtype).max) if low_res.dtype.kind == "u" else 1.0
+    largest = float(peak(low_res.dtype)) if low_res.dtype.kind == "u" else 1.0
     return float("inf") if error == 0 else 10 * float(np.log10(largest**2 / error))

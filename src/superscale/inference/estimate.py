@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from superscale.image.io import Image
+from superscale.image.region import covering
 from superscale.inference.jobs import output_size
-from superscale.inference.tiling import tiles
 from superscale.inference.upscaler import Upscaler
 
 # A probe's side: large enough that a GPU's start of a kernel is not all that is measured.
@@ -50,7 +50,7 @@ def seconds_per_pixel(upscaler: Upscaler) -> float:
 def estimate(image: Image, upscaler: Upscaler, pixel_seconds: float) -> Estimate:
     """What enlarging a picture would take."""
     contract, overlap = upscaler.contract, upscaler.overlap_px
-    plan = tiles(image.height, image.width, upscaler.tile_px, contract.multiple_of)
+    plan = covering(image.height, image.width, upscaler.tile_px, contract.multiple_of)
     seen = [region.grown(overlap, image.height, image.width) for region in plan]
     areas = [region.height * region.width for region in seen]
     width, height = output_size(image, upscaler.scale)

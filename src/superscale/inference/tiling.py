@@ -3,34 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from superscale.errors import UsageError
-from superscale.image.region import Region
+from superscale.image.region import covering
 
 Array = NDArray[Any]
 Upscale = Callable[[Array], Array]
 Progress = Callable[[int, int], None]
-
-
-def tiles(height: int, width: int, tile_px: int, multiple_of: int = 1) -> list[Region]:
-    """Cover a picture with nearly equal regions of at most ``tile_px`` a side that begin on a multiple; 0: one region."""
-    rows, columns = _cuts(height, tile_px, multiple_of), _cuts(width, tile_px, multiple_of)
-    return [
-        Region(top, left, bottom - top, right - left) for top, bottom in pairwise(rows) for left, right in pairwise(columns)
-    ]
-
-
-def _cuts(length: int, tile_px: int, multiple_of: int) -> list[int]:
-    if not tile_px:
-        return [0, length]
-    units = -(-length // multiple_of)
-    parts = -(-units // max(tile_px // multiple_of, 1))
-    return [min(units * part // parts * multiple_of, length) for part in range(parts + 1)]
 
 
 def upscale_tiled(
@@ -51,7 +34,7 @@ def upscale_tiled(
     if tile_px < 0 or overlap_px < 0:
         raise UsageError(f"tile and overlap must not be negative, got {tile_px} and {overlap_px}")
     height, width, channels = pixels.shape
-    plan = tiles(height, width, tile_px, multiple_of)
+    plan = covering(height, width, tile_px, multiple_of)
     overlap_px = -(-overlap_px // multiple_of) * multiple_of
     output: Array = np.empty((height * scale, width * scale, channels), dtype=pixels.dtype)
     for number, region in enumerate(plan, start=1):
