@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import pytest
@@ -8,6 +9,7 @@ from torch import nn
 
 from superscale.errors import UsageError
 from superscale.networks.catalog import build_discriminator
+from superscale.networks.discriminators import HighPass
 
 
 def parameters(module: nn.Module) -> int:
@@ -65,3 +67,26 @@ def test_without_normalisation_there_is_neither() -> None:
     kinds = {type(module) for module in discriminator.modules()}
     assert nn.BatchNorm2d not in kinds
     assert not any("parametrizations" in name for name, _ in discriminator.named_parameters())
+
+
+def test_the_high_pass_shows_detail_and_hides_what_all_pictures_share() -> None:
+    """A wave of w radians a pixel passes a Gaussian of deviation s as exp(-s²w²/2); a flat picture is all blur."""
+    torch.manual_seed(0)
+    deviation, w = 1.6, 2.0
+    detail = HighPass(96, deviation)
+    wave = torch.cos(w * torch.arange(96.0)).expand(1, 3, 96, 96)
+    expected = wave * (1 - math.exp(-((deviation * w) ** 2) / 2)) * HighPass.GAIN
+    inside = (..., slice(16, 80), slice(16, 80))
+    torch.testing.assert_close(detail(wave)[inside], expected[inside], atol=1e-3, rtol=0)
+    torch.testing.assert_close(detail(torch.full((1, 3, 96, 96), 0.7)), torch.zeros(1, 3, 96, 96), atol=1e-5, rtol=0)
+
+
+def test_a_judge_with_a_high_pass_tells_no_brightness_apart() -> None:
+    torch.manual_seed(0)
+    judge = build_discriminator("vgg", {"patch_px": 32, "features": 4, "hidden": 8, "high_pass_px": 1.6}).eval()
+    plain = build_discriminator("vgg", {"patch_px": 32, "features": 4, "hidden": 8}).eval()
+    picture = torch.rand(2, 3, 32, 32) / 2
+    torch.testing.assert_close(judge(picture), judge(picture + 0.3), atol=1e-5, rtol=0)
+    assert not torch.allclose(plain(picture), plain(picture + 0.3), atol=1e-5)
+    with pytest.raises(UsageError, match="high_pass_px must be 0 or more, got -1"):
+        build_discriminator("vgg", {"high_pass_px": -1.0})
