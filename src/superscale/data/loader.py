@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from superscale.data.degrade import bicubic_patch
+from superscale.data.degrade import bicubic_patch, degraded_patch
+from superscale.data.draws import Draw
 from superscale.data.pairs import PatchPlan
 from superscale.image.pixels import to_float
 from superscale.image.resize import Rounding
@@ -18,12 +19,16 @@ from superscale.image.resize import Rounding
 
 @dataclass(frozen=True)
 class RawBatch:
-    """Patches as they leave the disk, uint8 (B, H, W, 3): a stored pair, or (``low_res`` None) high-res with its context."""
+    """Patches as they leave the disk, uint8 (B, H, W, 3): a stored pair, or (``low_res`` None) high-res with its context.
+
+    ``draws``: how each is to be degraded; empty for bicubic.
+    """
 
     numbers: tuple[int, ...]
     symmetries: tuple[int, ...]
     low_res: Tensor | None
     high_res: Tensor
+    draws: tuple[Draw, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,8 @@ def load_batch(plan: PatchPlan, numbers: tuple[int, ...], stored_low_res: bool) 
         low_res = torch.from_numpy(np.stack([low for low, _ in pairs]))
         return RawBatch(numbers, symmetries, low_res, torch.from_numpy(np.stack([high for _, high in pairs])))
     high_res = np.stack([plan.high_res_with_context(place) for place in places])
-    return RawBatch(numbers, symmetries, None, torch.from_numpy(high_res))
+    draws = tuple(draw for number in numbers if (draw := plan.draw(number)) is not None)
+    return RawBatch(numbers, symmetries, None, torch.from_numpy(high_res), draws)
 
 
 def stream(
@@ -67,12 +73,14 @@ def stream(
 
 
 def to_device(raw: RawBatch, device: torch.device, scale: int, rounding: Rounding) -> Batch:
-    """Move a batch, reduce it there if its low-res was not stored, then turn and flip both alike."""
+    """Move a batch, reduce or degrade it there if its low-res was not stored, then turn and flip both alike."""
     high_res = raw.high_res.to(device, non_blocking=True).permute(0, 3, 1, 2)
-    if raw.low_res is None:
-        low_res, high_res = bicubic_patch(high_res, scale, rounding)
-    else:
+    if raw.low_res is not None:
         low_res = raw.low_res.to(device, non_blocking=True).permute(0, 3, 1, 2)
+    elif raw.draws:
+        low_res, high_res = degraded_patch(high_res, scale, raw.draws)
+    else:
+        low_res, high_res = bicubic_patch(high_res, scale, rounding)
     return Batch(raw.numbers, to_float(turned(low_res, raw.symmetries)), to_float(turned(high_res, raw.symmetries)))
 
 

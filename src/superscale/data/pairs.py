@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from superscale.data.degrade import context_px
+from superscale.data.degrade import context_px, degraded_context_px
+from superscale.data.draws import DegradationConfig, Draw, draw
 from superscale.data.pack import Pack
 from superscale.errors import DataError, UsageError
 from superscale.image.io import as_rgb8, list_images, read_image
@@ -32,10 +34,23 @@ class Place:
 
 
 class PatchPlan:
-    """The order of a run's patches: a pure function of (seed, number), every sub-image once before any comes again."""
+    """The order of a run's patches: a pure function of (seed, number), every sub-image once before any comes again.
 
-    def __init__(self, pack: Pack, *, scale: int, patch_px: int, seed: int, augment: bool = True) -> None:
+    ``degradation``: how patches are to be degraded (None: bicubic), drawn for each by the same law.
+    """
+
+    def __init__(
+        self,
+        pack: Pack,
+        *,
+        scale: int,
+        patch_px: int,
+        seed: int,
+        augment: bool = True,
+        degradation: DegradationConfig | None = None,
+    ) -> None:
         self.pack, self.scale, self.patch_px, self.seed, self.augment = pack, scale, patch_px, seed, augment
+        self.degradation = degradation
         if patch_px % scale:
             raise DataError(f"patch_px must be a multiple of the scale {scale}, got {patch_px}")
         if pack.manifest.scale % scale:
@@ -58,9 +73,17 @@ class PatchPlan:
         left = int(random.integers((size.width - self.patch_px) // self.scale + 1))
         return Place(tile, top, left, int(random.integers(8)) if self.augment else 0)
 
+    def draw(self, number: int) -> Draw | None:
+        """What happens to patch ``number`` on its way to low resolution; None for bicubic."""
+        if self.degradation is None:
+            return None
+        # A high bit of its own, as the epochs have theirs.
+        seed = int(_random(self.seed, (1 << 62) + number).integers(1 << 63))
+        return draw(self.degradation, torch.Generator().manual_seed(seed))
+
     def high_res_with_context(self, place: Place) -> Array:
         """The patch and the pixels around it that its reduction reads, uint8 (P + 2m, P + 2m, 3), mirrored at the picture's border."""
-        margin = context_px(self.scale)
+        margin = context_px(self.scale) if self.degradation is None else degraded_context_px(self.scale)
         side = self.patch_px + 2 * margin
         region = Region(place.top * self.scale - margin, place.left * self.scale - margin, side, side)
         return mirrored_patch(self.pack.high_res(place.tile), region)

@@ -84,12 +84,13 @@ def mirrored_patch(pixels: NDArray[Any], region: Region) -> NDArray[Any]:
     if region.top >= 0 and region.left >= 0 and region.bottom <= height and region.right <= width:
         inside: NDArray[Any] = region.of_pixels(pixels)
         return inside
-    rows = _mirror(np.arange(region.top, region.bottom), height)
-    columns = _mirror(np.arange(region.left, region.right), width)
+    rows = mirrored(np.arange(region.top, region.bottom), height)
+    columns = mirrored(np.arange(region.left, region.right), width)
     patch: NDArray[Any] = pixels[rows[:, None], columns]
     return patch
 
 
-def _mirror(index: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+def mirrored(index: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+    """Indices anywhere -> indices 0 .. length - 1 of a line that is mirrored at its ends, the end sample included."""
     folded = index % (2 * length)
     return np.where(folded < length, folded, 2 * length - 1 - folded)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from math import ceil, floor
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from superscale.errors import UsageError
 from superscale.image.pixels import round_half_up
 
 Method = Literal["bicubic", "bilinear"]
+PlainMethod = Literal["area", "bilinear", "bicubic"]
 Rounding = Literal["double", "uint8"]
 Matrix = NDArray[np.float64]
 Pixels = TypeVar("Pixels", NDArray[Any], Tensor)
@@ -28,11 +29,16 @@ Pixels = TypeVar("Pixels", NDArray[Any], Tensor)
 BLOCK_ROWS = 128
 
 
-def cubic(distance: Matrix) -> Matrix:
-    """Keys' cubic convolution kernel with a = -0.5 (Keys 1981, eq. 15), support 4."""
+PLAIN_METHODS: tuple[PlainMethod, ...] = get_args(PlainMethod)
+# OpenCV's and PyTorch's choice of Keys' free parameter.
+PLAIN_CUBIC = -0.75
+
+
+def cubic(distance: Matrix, a: float = -0.5) -> Matrix:
+    """Keys' cubic convolution kernel (Keys 1981, §II; a = -0.5 is eq. 15), support 4."""
     x = np.abs(distance)
-    near = 1.5 * x**3 - 2.5 * x**2 + 1
-    far = -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
+    near = (a + 2) * x**3 - (a + 3) * x**2 + 1
+    far = a * x**3 - 5 * a * x**2 + 8 * a * x - 4 * a
     weights: Matrix = np.where(x <= 1, near, np.where(x <= 2, far, 0.0))
     return weights
 
@@ -71,6 +77,27 @@ def resize_matrix(length: int, out_length: int, scale: float, method: Method) ->
     matrix = np.zeros((out_length, length))
     np.add.at(matrix, (np.arange(out_length)[:, None], mirrored), weights)
     matrix.flags.writeable = False
+    return matrix
+
+
+def plain_matrix(length: int, out_length: int, method: PlainMethod) -> Matrix:
+    """Weights (out_length, length) of a resize without antialiasing, as much software in the world does it; rows sum to one.
+
+    "bilinear" and "bicubic" (a = -0.75) repeat the border samples, "area" averages the whole samples that a new one touches:
+    PyTorch's ``interpolate`` to a size. For making bad pictures, not for enlarging good ones.
+    """
+    matrix = np.zeros((out_length, length))
+    step = length / out_length
+    if method == "area":
+        for row in range(out_length):
+            start, stop = row * length // out_length, -(-(row + 1) * length // out_length)
+            matrix[row, start:stop] = 1 / (stop - start)
+        return matrix
+    centre = (np.arange(out_length) + 0.5) * step - 0.5
+    taps = np.floor(centre).astype(np.int64)[:, None] + np.arange(-1, 3)
+    distance = centre[:, None] - taps
+    weights = triangle(distance) if method == "bilinear" else cubic(distance, PLAIN_CUBIC)
+    np.add.at(matrix, (np.arange(out_length)[:, None], taps.clip(0, length - 1)), weights)
     return matrix
 
 

@@ -12,6 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from superscale.data.draws import DegradationConfig
 from superscale.errors import RecipeError, UnknownNameError, did_you_mean
 from superscale.image.resize import Rounding
 
@@ -21,14 +22,24 @@ Schedule = Literal["constant", "cosine", "step"]
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """``path``: a prepared pack, a folder of photos, or "synthetic". ``patch_px``: side of a high-res patch. ``batch``: of all processes."""
+    """``path``: a prepared pack, a folder of photos, or "synthetic". ``patch_px``: side of a high-res patch. ``batch``: of all processes.
+
+    ``low_res``: bicubic "on_load", "stored" in the pack, or "degraded" as ``degradation`` says, whose empty table is Real-ESRGAN's.
+    """
 
     path: str = ""
     patch_px: int = 128
     batch: int = 16
-    low_res: Literal["on_load", "stored"] = "on_load"
+    low_res: Literal["on_load", "stored", "degraded"] = "on_load"
     rounding: Rounding = "double"
     augment: bool = True
+    degradation: DegradationConfig | None = None
+
+    def __post_init__(self) -> None:
+        if self.low_res == "degraded" and self.degradation is None:
+            raise RecipeError('low_res = "degraded" needs a table [data.degradation]; an empty one means Real-ESRGAN\'s ranges')
+        if self.low_res != "degraded" and self.degradation is not None:
+            raise RecipeError(f'[data.degradation] needs low_res = "degraded", got {self.low_res!r}; change one of them')
 
 
 @dataclass(frozen=True, kw_only=True)

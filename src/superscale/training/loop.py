@@ -134,7 +134,14 @@ class _Run:
         if pack.manifest.skipped:
             log.say(f"{len(pack.manifest.skipped)} damaged photos skipped")
         data = recipe.data
-        self.plan = PatchPlan(pack, scale=recipe.scale, patch_px=data.patch_px, seed=recipe.seed, augment=data.augment)
+        self.plan = PatchPlan(
+            pack,
+            scale=recipe.scale,
+            patch_px=data.patch_px,
+            seed=recipe.seed,
+            augment=data.augment,
+            degradation=data.degradation,
+        )
         if data.low_res == "stored" and pack.manifest.low_res != data.rounding:
             raise DataError(f"{pack.folder}: stores low_res {pack.manifest.low_res!r}, the recipe wants {data.rounding!r}")
         validation = recipe.validation
