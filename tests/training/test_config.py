@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from superscale.data.draws import DegradationConfig, SecondRoundConfig
 from superscale.errors import RecipeError, UnknownNameError
 from superscale.networks.catalog import build_discriminator, build_generator
 from superscale.training.config import bundled_recipes, load_recipe, parse_recipe, to_toml
@@ -113,3 +114,50 @@ def test_recipes_that_are_not_there_are_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text("= 3")
     with pytest.raises(RecipeError, match="not TOML"):
         load_recipe(str(tmp_path / "bad.toml"))
+
+
+def test_the_real_world_recipes_are_the_papers() -> None:
+    """Wang et al. 2021, §4.1: 48 patches of 256; L1 at 2e-4 for 1000K, then 1 : 1 : 0.1 at 1e-4 for 400K; VGG19 before activation."""
+    for name, generator in (("real_x4", "compact"), ("real_rrdb_x4", "rrdbnet")):
+        recipe = load_recipe(name)
+        psnr, gan = recipe.stage["psnr"], recipe.stage["gan"]
+        assert recipe.generator["name"] == generator
+        assert (recipe.data.patch_px, recipe.data.batch, recipe.data.low_res) == (256, 48, "degraded")
+        assert (psnr.images, psnr.learning_rate) == (48 * 10**6, 2e-4)
+        assert (gan.images, gan.learning_rate) == (48 * 4 * 10**5, 1e-4)
+        assert psnr.pixel is not None
+        assert gan.pixel is not None
+        assert gan.perceptual is not None
+        assert gan.adversarial is not None
+        assert (psnr.pixel.loss, gan.pixel.loss) == ("l1", "l1")
+        assert (gan.pixel.weight, gan.perceptual.weight, gan.adversarial.weight) == (1.0, 1.0, 0.1)
+        assert list(gan.perceptual.layers.values()) == [0.1, 0.1, 1.0, 1.0, 1.0]
+        assert not gan.perceptual.after_activation
+        assert (gan.adversarial.loss, gan.adversarial.discriminator) == ("standard", {"name": "unet"})
+        assert recipe.data.degradation == DegradationConfig()
+
+
+def test_a_degradation_in_part_keeps_the_published_rest() -> None:
+    recipe = load_recipe("real_rrdb_x4", ["data.degradation.second.resize_range=[0.5, 1.0]"])
+    assert recipe.data.degradation is not None
+    assert recipe.data.degradation.second == SecondRoundConfig(resize_range=(0.5, 1.0))
+    assert recipe.data.degradation.second.noise_sigma == (1.0, 25.0)
+
+
+@pytest.mark.parametrize(
+    ("override", "match"),
+    [
+        ("data.low_res=on_load", r'data: \[data\.degradation\] needs low_res = "degraded", got \'on_load\''),
+        (
+            "data.degradation.first.jpeg_qualty=[1, 2]",
+            r"data\.degradation\.first\.jpeg_qualty \(did you mean 'jpeg_quality'\?\)",
+        ),
+        ("data.degradation.first.resize_range=[2.0, 1.0]", r"data\.degradation\.first: resize_range must be \[low, high\]"),
+        ("data.degradation.second.resize_weights={}", r"data\.degradation\.second: resize_weights"),
+    ],
+)
+def test_a_degradation_that_cannot_be_is_named(override: str, match: str) -> None:
+    with pytest.raises(RecipeError, match=match):
+        load_recipe("real_x4", [override])
+    with pytest.raises(RecipeError, match=r"data: low_res = \"degraded\" needs a table \[data\.degradation\]"):
+        load_recipe("smoke", ["data.low_res=degraded"])

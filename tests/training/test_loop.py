@@ -79,6 +79,31 @@ def test_a_stopped_run_goes_on_to_bitwise_the_same_weights(stop_at: int, recipe:
         assert torch.equal(weights(resumed.model)[key], tensor), key  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("name", ["real_x4", "real_rrdb_x4"])
+def test_a_small_real_world_run_goes_on_to_bitwise_the_same_weights(name: str, tmp_path: Path) -> None:
+    generator = ["features=8", "convolutions=1"] if name == "real_x4" else ["features=8", "blocks=1", "growth_channels=4"]
+    overrides = [
+        *(f"generator.{option}" for option in generator),
+        "data.path=synthetic",
+        "data.patch_px=32",
+        "data.batch=2",
+        "stage.psnr.images=4",
+        "stage.gan.images=6",
+        "stage.gan.perceptual.network=vgg19-random",
+        "stage.gan.perceptual.layers={conv1_2=1.0}",
+        "stage.gan.adversarial.discriminator.features=4",
+    ]
+    recipe = load_recipe(name, overrides)
+    whole = train(recipe, tmp_path / "whole", quiet=True)
+    stopped = train(recipe, tmp_path / "parts", stop=after(4), quiet=True)
+    assert not stopped.finished
+    resumed = train(recipe, tmp_path / "parts", quiet=True)
+    for key, tensor in weights(whole.model).items():  # type: ignore[arg-type]
+        assert torch.equal(weights(resumed.model)[key], tensor), key  # type: ignore[arg-type]
+    last = [row for row in rows(tmp_path / "whole") if "discriminator" in row][-1]
+    assert all(np.isfinite(last[key]) for key in ("pixel", "perceptual", "adversarial", "discriminator", "loss"))
+
+
 def test_a_damaged_state_is_passed_over_for_the_one_before(recipe: Recipe, tmp_path: Path) -> None:
     train(recipe, tmp_path / "run", stop=after(11), quiet=True)
     newest, older = list(saved_states(tmp_path / "run" / "checkpoints"))[:2]

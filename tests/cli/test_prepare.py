@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+from superscale.data.pack import Pack
+from superscale.data.pairs import PatchPlan
+from superscale.image.resize import imresize
+
+Command = Callable[..., int]
+
+
+def cells(sheet: Path, side: int) -> np.ndarray:
+    """The patches of a sheet, (rows, columns, side, side, 3); they lie 4 pixels apart."""
+    pixels = np.asarray(PillowImage.open(sheet).convert("RGB"))
+    pixels = np.pad(pixels, ((0, 4), (0, 4), (0, 0)))
+    rows, columns = pixels.shape[0] // (side + 4), pixels.shape[1] // (side + 4)
+    assert pixels.shape == (rows * (side + 4), columns * (side + 4), 3)
+    return pixels.reshape(rows, side + 4, columns, side + 4, 3).swapaxes(1, 2)[:, :, :side, :side]
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "real.toml"
+    path.write_text(
+        'generator = { name = "compact" }\n'
+        'data = { patch_px = 64, low_res = "degraded", degradation = {} }\n'
+        "stage = { psnr = { images = 4, pixel = {} } }\n"
+    )
+    return path
+
+
+def test_the_preview_shows_patches_and_matlabs_reductions(photos: Path, tmp_path: Path, command: Command) -> None:
+    assert command("prepare", photos, "-o", tmp_path / "pack", "--preview") == 0
+    shown = cells(tmp_path / "pack" / "preview.png", 96)
+    assert shown.shape[:2] == (6, 2)
+    plan = PatchPlan(Pack(tmp_path / "pack"), scale=4, patch_px=96, seed=0)
+    for number, (high_res, low_res) in enumerate(shown):
+        place = plan.place(number)
+        truth = plan.pack.high_res(place.tile)
+        left = 4 * place.left
+        np.testing.assert_array_equal(high_res, truth[:96, left : left + 96])
+        reduced = imresize(np.asarray(truth), 1 / 4)[:, place.left : place.left + 24]
+        np.testing.assert_array_equal(low_res, np.kron(reduced, np.ones((4, 4, 1), np.uint8)))
+
+
+def test_the_preview_of_a_recipe_shows_several_draws_of_each_patch(
+    photos: Path, recipe: Path, tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("prepare", photos, "-o", tmp_path / "pack", "--preview", "--recipe", recipe) == 0
+    shown = cells(tmp_path / "pack" / "preview.png", 64)
+    assert shown.shape[:2] == (6, 5)
+    for row in shown:
+        assert len({cell.tobytes() for cell in row}) == 5
+        for low_res in row[1:]:
+            np.testing.assert_array_equal(low_res, np.kron(low_res[::4, ::4], np.ones((4, 4, 1), np.uint8)))
+    capsys.readouterr()
+    before = (tmp_path / "pack" / "manifest.json").stat().st_mtime_ns
+    assert command("prepare", photos, "-o", tmp_path / "pack", "--preview") == 0
+    assert "prepared already, only the preview" in capsys.readouterr().err
+    assert (tmp_path / "pack" / "manifest.json").stat().st_mtime_ns == before
+    assert cells(tmp_path / "pack" / "preview.png", 96).shape[1] == 2
+
+
+def test_what_the_preview_cannot_show_is_an_error_before_anything_is_prepared(
+    photos: Path, tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("prepare", photos, "-o", tmp_path / "pack", "--recipe", "real_x4") == 2
+    assert "--preview" in capsys.readouterr().err
+    assert command("prepare", photos, "-o", tmp_path / "pack", "--preview", "--recipe", "reel_x4") == 2
+    assert "did you mean 'real_x4'" in capsys.readouterr().err
+    assert not (tmp_path / "pack").exists()
