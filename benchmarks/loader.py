@@ -1,0 +1,165 @@
+"""How fast do patches come from our pack, beside PNG sub-images decoded for every patch? See README.md for the contract.
+
+The peer is the usual loop, written plainly: a PNG of 480x480 is decoded for each patch, cropped, reduced by MATLAB's bicubic in numpy
+(or, to be kind, its low-res partner is decoded from a second PNG), turned, and stacked as float32. Ours reads the same patches from
+a pack and reduces them as one batch. Also how long the real-world degradation of a batch takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import torch
+from hardware import hardware
+from PIL import Image
+from skimage import data
+
+from superscale.data.draws import DegradationConfig
+from superscale.data.loader import load_batch, to_device
+from superscale.data.pack import Pack
+from superscale.data.pairs import PatchPlan
+from superscale.data.prepare import prepare
+from superscale.image.resize import imresize
+
+SUB_IMAGE_PX, PATCH_PX, BATCH, SCALE = 480, 128, 16, 4
+REAL_PATCH_PX, REAL_BATCH = 256, 8
+CPU = torch.device("cpu")
+Pictures = tuple[torch.Tensor, torch.Tensor]
+
+
+def sub_images() -> list[np.ndarray]:
+    """Six photographs of scikit-image's, cut or mirrored to the usual side."""
+    names = ("astronaut", "coffee", "rocket", "hubble_deep_field", "retina", "immunohistochemistry")
+    photos = [getattr(data, name)() for name in names]
+    return [np.pad(photo, ((0, 480), (0, 480), (0, 0)), mode="symmetric")[:SUB_IMAGE_PX, :SUB_IMAGE_PX] for photo in photos]
+
+
+class DecodedPerPatch:
+    """Crops of PNG files, which lie in memory: the disk is not part of it."""
+
+    def __init__(self, plan: PatchPlan, pictures: list[np.ndarray], stored_low_res: bool) -> None:
+        self.plan, self.stored_low_res = plan, stored_low_res
+        self.high_res = [_png(picture) for picture in pictures]
+        self.low_res = [_png(imresize(picture, 1 / SCALE)) for picture in pictures]
+
+    def __call__(self, numbers: tuple[int, ...]) -> Pictures:
+        pairs = [self._pair(number) for number in numbers]
+        return torch.stack([low for low, _ in pairs]), torch.stack([high for _, high in pairs])
+
+    def _pair(self, number: int) -> Pictures:
+        place = self.plan.place(number)
+        top, left, side = place.top, place.left, PATCH_PX // SCALE
+        high_res = _decoded(self.high_res[place.tile])
+        if self.stored_low_res:
+            low_res = _decoded(self.low_res[place.tile])[top : top + side, left : left + side]
+        high_res = high_res[top * SCALE : top * SCALE + PATCH_PX, left * SCALE : left * SCALE + PATCH_PX]
+        if not self.stored_low_res:
+            low_res = imresize(high_res, 1 / SCALE)
+        return _tensor(low_res, place.symmetry), _tensor(high_res, place.symmetry)
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def _decoded(png: bytes) -> np.ndarray:
+    # A third faster than Pillow.
+    decoded: np.ndarray = imagecodecs.png_decode(png)
+    return decoded
+
+
+def _tensor(pixels: np.ndarray, symmetry: int) -> torch.Tensor:
+    mirrored = pixels[:, ::-1] if symmetry >= 4 else pixels
+    turned = np.rot90(mirrored, symmetry % 4).astype(np.float32) / 255
+    return torch.from_numpy(np.ascontiguousarray(turned.transpose(2, 0, 1)))
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Of this process' CPU time, not of the clock: all work here is computing, and other processes of the machine do not count."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def compare(name: str, plan: PatchPlan, peer: DecodedPerPatch, runs: int) -> dict[str, object]:
+    """Both sides in turns on the same patches."""
+    pairs = []
+    for run in range(runs + 3):
+        numbers = tuple(range(run * BATCH, run * BATCH + BATCH))
+
+        def ours(numbers: tuple[int, ...] = numbers) -> Pictures:
+            batch = to_device(load_batch(plan, numbers, peer.stored_low_res), CPU, SCALE, "double")
+            return batch.low_res, batch.high_res
+
+        def theirs(numbers: tuple[int, ...] = numbers) -> Pictures:
+            return peer(numbers)
+
+        pairs.append((seconds(ours), seconds(theirs)))
+    (low, high), (peer_low, peer_high) = ours(), theirs()
+    assert torch.equal(high, peer_high)
+    pairs = pairs[3:]
+    ratios = sorted(slow / fast for fast, slow in pairs)
+    # The peer's crop knows no surroundings: only its inner low-res pixels can be equal.
+    inner = (..., slice(2, -2), slice(2, -2))
+    return {
+        "low_res": name,
+        "ours_images_per_second": round(BATCH / statistics.median(fast for fast, _ in pairs)),
+        "png_images_per_second": round(BATCH / statistics.median(slow for _, slow in pairs)),
+        "ratio_median": round(statistics.median(ratios), 1),
+        "ratio_quartiles": [round(ratios[len(ratios) // 4], 1), round(ratios[-1 - len(ratios) // 4], 1)],
+        "value_difference": float((low[inner] - peer_low[inner]).abs().max()),
+    }
+
+
+def degradation(pack: Pack, runs: int) -> dict[str, object]:
+    """Milliseconds a picture of reading and degrading a batch as `real_x4` does."""
+    plan = PatchPlan(pack, scale=SCALE, patch_px=REAL_PATCH_PX, seed=0, degradation=DegradationConfig())
+    times = []
+    for run in range(runs + 3):
+        numbers = tuple(range(run * REAL_BATCH, run * REAL_BATCH + REAL_BATCH))
+        raw = load_batch(plan, numbers, stored_low_res=False)
+        times.append(seconds(lambda raw=raw: to_device(raw, CPU, SCALE, "double")) / REAL_BATCH)
+    ordered = sorted(1e3 * each for each in times[3:])
+    return {
+        "patch_px": REAL_PATCH_PX,
+        "batch": REAL_BATCH,
+        "ms_per_image_median": round(statistics.median(ordered), 1),
+        "ms_per_image_quartiles": [round(ordered[len(ordered) // 4], 1), round(ordered[-1 - len(ordered) // 4], 1)],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=21)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    pictures = sub_images()
+    with tempfile.TemporaryDirectory() as folder:
+        photos = Path(folder) / "photos"
+        photos.mkdir()
+        for number, picture in enumerate(pictures):
+            Image.fromarray(picture).save(photos / f"{number}.png")
+        prepare(photos, Path(folder) / "pack", low_res="double")
+        pack = Pack(Path(folder) / "pack")
+        plan = PatchPlan(pack, scale=SCALE, patch_px=PATCH_PX, seed=0)
+        results = [
+            compare(name, plan, DecodedPerPatch(plan, pictures, stored), options.runs)
+            for name, stored in (("bicubic of each patch", False), ("stored", True))
+        ]
+        real = degradation(pack, options.runs)
+    print(json.dumps({"hardware": hardware(1), "results": results, "degradation": real}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
