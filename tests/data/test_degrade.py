@@ -223,7 +223,9 @@ def test_ranks_batches_and_resumes_degrade_alike(plan: PatchPlan) -> None:
                 assert torch.equal(high_res, whole.high_res[number - 12])
 
 
-def test_another_seed_draws_other_degradations(plan: PatchPlan) -> None:
+def test_every_patch_has_a_draw_of_its_own_and_another_seed_has_others(plan: PatchPlan) -> None:
+    noise_seeds = {one.noise_seed for number in range(50) if (one := plan.draw(number)) is not None}
+    assert len(noise_seeds) == 50
     other = PatchPlan(plan.pack, scale=4, patch_px=32, seed=6, degradation=PUBLISHED)
     first, second = plan.draw(3), other.draw(3)
     assert first is not None
