@@ -14,7 +14,7 @@ from superscale.errors import DataError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     from superscale.data.pairs import Pair, PairFolder
-    from superscale.evaluation.benchmark import Convention, Networks, Row
+    from superscale.evaluation.benchmark import Convention, Learned, Row
     from superscale.evaluation.cost import Cost
     from superscale.evaluation.crops import Crops
 
@@ -151,7 +151,7 @@ def _upscale(name: str, scale: int, device: str) -> Maker:
     return Upscaler(name, scale=scale, device=device)
 
 
-def _networks(metrics: list[str], folder: Path | None) -> Networks:
+def _networks(metrics: list[str], folder: Path | None) -> Learned:
     from superscale.evaluation.lpips import Lpips
     from superscale.weights.lpips import load_lpips
 
@@ -167,7 +167,7 @@ def _measure(
     metrics: list[str],
     border: int,
     color: str,
-    networks: Networks,
+    networks: Learned,
     crops: Crops | None,
 ) -> tuple[list[Row], list[Cost]]:
     from rich.console import Console
@@ -203,7 +203,7 @@ def _measure(
                         color=color,  # type: ignore[arg-type]
                         progress=lambda done, task=task: bar.update(task, completed=done),  # type: ignore[misc]
                         observe=observe,
-                        networks=networks,
+                        learned=networks,
                     )
                 ready = isinstance(by_data[folder.label], OutputFolder)
                 spent, held = (None, None) if ready else (sum(seconds), peak.bytes)
