@@ -16,7 +16,16 @@ from torch import Tensor
 
 from superscale.errors import DataError, ModelError, UsageError
 from superscale.evaluation.niqe import (
-    NaturalModel, aggd, block_features, fit, from_json, mscn, niqe, read_model, shipped_model, to_json,
+    NaturalModel,
+    aggd,
+    block_features,
+    fit,
+    from_json,
+    mscn,
+    niqe,
+    read_model,
+    shipped_model,
+    to_json,
 )  # fmt: skip
 from superscale.image.io import read_image
 from superscale.image.pixels import to_float
@@ -146,13 +155,13 @@ def test_what_has_no_statistics_is_refused() -> None:
     model = shipped_model()
     with pytest.raises(UsageError, match="96x96 pixels inside the border, got"):
         niqe(torch.rand(1, 3, 103, 300), model, data_range=1, border=4)
-    with pytest.raises(UsageError, match="two blocks .* got 1 of 1"):
+    with pytest.raises(UsageError, match=r"two blocks .* got 1 of 1"):
         niqe(torch.rand(1, 3, 104, 104), model, data_range=1, border=4)
-    with pytest.raises(UsageError, match="two blocks .* got 0 of 4"):
+    with pytest.raises(UsageError, match=r"two blocks .* got 0 of 4"):
         niqe(torch.full((1, 3, 200, 200), 0.5), model, data_range=1, border=4)
     with pytest.raises(DataError, match=r"small\.png: NIQE needs 96x96"):
         fit([("small.png", torch.rand(1, 3, 90, 300))], "none")
-    with pytest.raises(DataError, match="72 sharp blocks .* got .* of 1 photos; add photos"):
+    with pytest.raises(DataError, match=r"72 sharp blocks .* got .* of 1 photos; add photos"):
         fit([("one.png", torch.rand(1, 3, 192, 192))], "none")
 
 

@@ -138,7 +138,7 @@ def test_the_page_asks_nothing_of_a_network_and_cannot_be_broken_by_names(photos
             color="y",
             observe=lambda seen, model=model: crops.add("photos", model, seen),
         )
-    page = to_html(rows, CONVENTION, [], crops, most_crops=3)
+    page = to_html(rows, CONVENTION, [], crops.keep(worst_first(rows)[:3]))
     parsed = Tables(page)
     assert len(parsed.addresses) == 3 * 4
     assert all(address.startswith("data:image/png;base64,") for address in parsed.addresses)

@@ -81,11 +81,16 @@ def _each(planes: Tensor, data_range: float, border: int) -> Iterable[tuple[Tens
     """Picture after picture of a batch: features (blocks, 36) and sharpness (blocks,)."""
     luma, _ = measured_planes(planes, planes, data_range=data_range, border=border, color="y")
     rows, columns = (side // BLOCK_PX for side in luma.shape[-2:])
-    if not rows * columns:
+    if not blocks_in(*luma.shape[-2:]):
         raise UsageError(f"NIQE needs {BLOCK_PX}x{BLOCK_PX} pixels inside the border, got {tuple(luma.shape[-2:])}")
     whole = luma[..., : rows * BLOCK_PX, : columns * BLOCK_PX] * (PEAK_8BIT / data_range)
     for picture in whole:
         yield block_features(picture[0])
+
+
+def blocks_in(height: int, width: int) -> int:
+    """How many whole blocks a picture holds; NIQE needs two."""
+    return (height // BLOCK_PX) * (width // BLOCK_PX)
 
 
 def block_features(plane: Tensor) -> tuple[Tensor, Tensor]:
