@@ -32,7 +32,7 @@ def to_html(
         "summary": _table(summary(rows), "summary"),
         "convention": "<br>".join(map(escape, [str(convention), *notes(list(rows))])),
         "costs": _table(cost_lines(costs), "costs") if costs else "",
-        "planes": "".join(_planes(rows)),
+        "planes": f'<div class="planes">{"".join(planes)}</div>' if (planes := _planes(rows)) else "",
         "images": "".join(f"<h3>{escape(data)}</h3>{_table(lines, 'images')}" for data, lines in per_image(rows)),
         "crops": "".join(_viewer(data, name, pieces, rows) for (data, name), pieces in crops.items()),
         "results": _script_json(to_json(list(rows), convention, costs)),
@@ -77,24 +77,26 @@ def worst_first(rows: Sequence[Row]) -> list[tuple[str, str]]:
 def _viewer(data: str, name: str, pieces: Mapping[str, str], rows: Sequence[Row]) -> str:
     title = escape(f"{data} / {name}", quote=True)
     models = [what for what in pieces if what not in (TRUTH, INPUT)]
-    figures = [_figure(INPUT, "input", "low-res, pixels enlarged", pieces[INPUT])]
+    figures = [_figure(INPUT, "input", ["low-res, pixels enlarged"], pieces[INPUT])]
     for what in models:
         model = what.removeprefix("model ")
         own = [row for row in rows if (row.data, row.model) == (data, model)]
-        values = " · ".join(f"{heading(row.metric)} {number(row.metric, row.images[name])}" for row in own)
+        values = [f"{heading(row.metric)} {number(row.metric, row.images[name])}" for row in own]
         figures.append(_figure("model", model, values, pieces[what]))
-    figures.append(_figure(TRUTH, "truth", "high-res", pieces[TRUTH]))
+    figures.append(_figure(TRUTH, "truth", ["high-res"], pieces[TRUTH]))
     return (
         f'<section class="viewer" tabindex="0" aria-label="{title}" data-name="{title}">'
         f'<h3>{title}</h3><div class="row">{"".join(figures)}</div></section>'
     )
 
 
-def _figure(kind: str, title: str, values: str, url: str) -> str:
+def _figure(kind: str, title: str, values: Sequence[str], url: str) -> str:
     title = escape(title, quote=True)
+    # A number stays beside its name when the line is full.
+    facts = " · ".join(f"<span>{escape(value)}</span>" for value in values)
     return (
         f'<figure class="{kind}"><div class="pane"><img src="{url}" alt="{title}"></div>'
-        f"<figcaption><b>{title}</b> {escape(values)}</figcaption></figure>"
+        f"<figcaption><b>{title}</b> {facts}</figcaption></figure>"
     )
 
 
