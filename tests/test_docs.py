@@ -14,7 +14,10 @@ DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize(("page", "made"), [("tutorial.md", "big.png"), ("pictures.md", "large/b_x2.png")])
+PAGES = [("tutorial.md", "big.png"), ("pictures.md", "large/b_x2.png"), ("evaluation.md", "report/report.html")]
+
+
+@pytest.mark.parametrize(("page", "made"), PAGES)
 def test_every_block_of_the_page_runs(page: str, made: str, tmp_path: Path) -> None:
     blocks = BLOCK.findall((DOCS / page).read_text())
     assert blocks

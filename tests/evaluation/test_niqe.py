@@ -46,7 +46,7 @@ def luma(picture: np.ndarray) -> np.ndarray:
 def test_the_fit_finds_the_parameters_that_scipy_sampled_from(shape: float, left: float, right: float) -> None:
     random = np.random.default_rng(0)
     size = np.abs(gennorm.rvs(shape, size=400_000, random_state=random))
-    # Eq. 8: one density, whose left side holds left / (left + right) of it.
+    # One density, whose left side holds left / (left + right) of it.
     on_the_left = random.random(len(size)) < left / (left + right)
     samples = np.where(on_the_left, -left * size, right * size)
     got = [value.item() for value in aggd(torch.from_numpy(samples))]

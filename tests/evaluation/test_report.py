@@ -173,7 +173,7 @@ def test_equal_pictures_are_null_in_json_and_inf_in_tables() -> None:
 
 def test_every_metric_says_which_way_is_better() -> None:
     assert {name for name, metric in METRICS.items() if not metric.higher_is_better} == {
-        "delta-e", "grid", "lpips-alex", "lpips-vgg", "lpips-squeeze", "niqe",
+        "delta-e", "grid", "lpips-alex", "lpips-vgg", "lpips-squeeze", "dists", "niqe",
     }  # fmt: skip
     assert (heading("psnr"), heading("delta-e")) == ("PSNR dB ↑", "DELTA-E ΔE00 ↓")
 

@@ -28,7 +28,7 @@ def evaluate(
     metric: Annotated[
         str | None,
         typer.Option(
-            help="Comma-separated: psnr, ssim, ms-ssim, lr-psnr, delta-e, grid, lpips-alex, lpips-vgg, lpips-squeeze, niqe; "
+            help="Comma-separated: psnr, ssim, ms-ssim, lr-psnr, delta-e, grid, lpips-alex, lpips-vgg, lpips-squeeze, dists, niqe; "
             "default: psnr,ssim, with -o also niqe where the pictures are large enough."
         ),
     ] = None,
@@ -45,7 +45,9 @@ def evaluate(
         bool, typer.Option("--against-papers", help="Add published rows of the same convention.")
     ] = False,
     fail_below: Annotated[list[str] | None, typer.Option(help="metric=value: exit 1 when a mean is worse; repeatable.")] = None,
-    lpips_weights: Annotated[Path | None, typer.Option(help="Folder of LPIPS's published weights; default: the cache.")] = None,
+    lpips_weights: Annotated[
+        Path | None, typer.Option(help="Folder of the published weights of LPIPS and DISTS; default: the cache.")
+    ] = None,
     niqe_model: Annotated[Path | None, typer.Option(help="A file of fit-niqe; default: the model that is shipped.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
 ) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from superscale.evaluation.cost import Cost
     from superscale.evaluation.crops import Crops
     from superscale.evaluation.metrics import Learned
+    from superscale.evaluation.niqe import NaturalModel
 
 BASELINES = ("bicubic", "bilinear")
 Maker = Callable[["Pair"], Any]
@@ -165,13 +166,17 @@ def _makers(wanted: Wanted) -> dict[str, dict[str, Maker]]:
 
 
 def _learned(wanted: Wanted) -> Learned:
+    from superscale.evaluation.dists import Dists
     from superscale.evaluation.lpips import Lpips
     from superscale.evaluation.niqe import read_model
-    from superscale.weights.lpips import load_lpips
+    from superscale.weights.judges import JUDGES, load_judge
 
-    learned: dict[str, Any] = {name: Lpips(name.removeprefix("lpips-")) for name in wanted.metrics if name.startswith("lpips-")}
-    for name, network in learned.items():
-        load_lpips(network, name.removeprefix("lpips-"), wanted.lpips_weights)
+    learned: dict[str, NaturalModel | Lpips | Dists] = {}
+    for metric in wanted.metrics:
+        if metric in JUDGES:
+            network = Dists() if metric == "dists" else Lpips(metric.removeprefix("lpips-"))
+            load_judge(network, metric, wanted.lpips_weights)
+            learned[metric] = network
     if wanted.niqe_model is not None:
         learned["niqe"] = read_model(wanted.niqe_model)
     return learned

@@ -26,7 +26,7 @@ SHARPNESS = 0.75
 WINDOW, SIGMA = 7, 7 / 6
 # Keeps flat ground, whose deviation is nothing, from being divided by nothing (eq. 1; 8-bit units).
 STABILITY = 1.0
-# To the neighbour at the right, below, and at both diagonals (eq. 7).
+# To the neighbour at the right, below, and at both diagonals.
 NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))
 FEATURES = 36
 DIGITS = 10
@@ -52,7 +52,7 @@ def niqe(super_res: Tensor, model: NaturalModel, *, data_range: float, border: i
 
 
 def fit(photos: Iterable[tuple[str, Tensor]], source: str) -> NaturalModel:
-    """The model of clean photographs (name, (1, 3 or 1, H, W) in [0, 1]), by their sharp blocks (section 3.3 of the paper).
+    """The model of clean photographs (name, (1, 3 or 1, H, W) in [0, 1]), by their sharp blocks.
 
     ``source`` says which photographs. Raises DataError, naming it, for one smaller than a block, and when all together have
     fewer sharp blocks than twice the features.
@@ -136,7 +136,7 @@ def _statistics(blocks: Tensor) -> Tensor:
 
 
 def aggd(samples: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Samples (..., N) -> shape, left and right scale (...) of an asymmetric generalised Gaussian (eq. 8), by its moments.
+    """Samples (..., N) -> shape, left and right scale (...) of an asymmetric generalised Gaussian, by its moments.
 
     The moment estimate of Lasmar, Stitou, Berthoumieu 2009. Not a number where samples do not lie on both sides of zero.
     """
@@ -168,7 +168,7 @@ def _textured(features: Tensor) -> Tensor:
 
 
 def _distance(features: Tensor, model: NaturalModel) -> Tensor:
-    """Between the picture's Gaussian and the model's (eq. 10)."""
+    """Between the picture's Gaussian and the model's, as the paper has it."""
     apart = features.mean(dim=0) - model.mean.to(features)
     pooled = (features.T.cov() + model.covariance.to(features)) / 2
     distance: Tensor = (apart @ torch.linalg.pinv(pooled, hermitian=True) @ apart).sqrt()
