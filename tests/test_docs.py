@@ -14,7 +14,12 @@ DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-PAGES = [("tutorial.md", "big.png"), ("pictures.md", "large/b_x2.png"), ("real-world.md", "pack/preview.png")]
+PAGES = [
+    ("tutorial.md", "big.png"),
+    ("pictures.md", "large/b_x2.png"),
+    ("evaluation.md", "report/report.html"),
+    ("real-world.md", "pack/preview.png"),
+]
 
 
 @pytest.mark.parametrize(("page", "made"), PAGES)

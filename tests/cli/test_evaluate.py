@@ -7,7 +7,11 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import skimage.data
+from PIL import Image as PillowImage
+from skimage.metrics import peak_signal_noise_ratio
 
 from superscale.cli.main import main
 from superscale.data.pairs import PairFolder
@@ -116,3 +120,67 @@ def test_papers_stand_beside_bicubic_on_set5(
     text = capsys.readouterr().out
     for part in ("SRGAN", "29.40", "RRDB", "32.73", "EDSR is left out", "28.43"):
         assert part in text
+
+
+def test_a_foreign_checkpoint_has_the_score_of_the_pictures_it_makes(
+    shared: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = shared / "weights" / "realesr-general-x4v3.pth"
+    pairs = [pair for pair, _ in zip(PairFolder(photos, 4), range(2), strict=False)]
+    for path in sorted(photos.iterdir())[2:]:
+        path.unlink()
+    for pair in pairs:
+        write_image(tmp_path / "low" / f"{pair.name}.png", Image(pair.low_res))
+    monkeypatch.setattr(
+        sys, "argv", ["superscale", "upscale", str(tmp_path / "low"), "-o", str(tmp_path / "big"), "--model", str(checkpoint)]
+    )
+    with pytest.raises(SystemExit):
+        main()
+    capsys.readouterr()
+    expected = []
+    for pair in pairs:
+        made = np.asarray(PillowImage.open(tmp_path / "big" / f"{pair.name}_x4.png"))
+        planes = [(pixels @ np.array([65.481, 128.553, 24.966]) / 255 + 16)[4:-4, 4:-4] for pixels in (made, pair.high_res)]
+        expected.append(peak_signal_noise_ratio(*planes, data_range=255))
+    assert run(monkeypatch, "--data", photos, "--model", checkpoint, "--json") == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert list(rows[0]["images"].values()) == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_report_of_large_pictures_has_the_baselines_and_the_plane_of_perception_and_distortion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_image(tmp_path / "set" / "cat.png", Image(skimage.data.chelsea()[:104, :200]))
+    write_image(tmp_path / "tool" / "cat.png", Image(skimage.data.chelsea()[:104, :200]))
+    assert run(monkeypatch, "--data", tmp_path / "set", "--outputs", tmp_path / "tool", "-o", tmp_path / "out", "--json") == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [(row["model"], row["metric"]) for row in rows] == [
+        (model, metric) for model in ("bicubic", "bilinear", "tool") for metric in ("psnr", "ssim", "niqe")
+    ]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count("<circle") == 2  # the truth itself is infinitely far to the right
+    assert "NIQE ↓" in page
+
+
+def test_a_model_of_ones_own_photographs_is_fitted_and_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deep = skimage.data.hubble_deep_field()
+    for number, (y, x) in enumerate((y, x) for y in range(0, 864, 96) for x in range(0, 960, 96)):
+        write_image(tmp_path / "photos" / f"{number}.png", Image(np.ascontiguousarray(deep[y : y + 96, x : x + 96])))
+    model = tmp_path / "deep.json"
+    fit = ["superscale", "fit-niqe", str(tmp_path / "photos"), "-o", str(model)]
+    monkeypatch.setattr(sys, "argv", [*fit, "--note", "galaxies"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert not stop.value.code, capsys.readouterr().err
+    assert json.loads(model.read_text())["source"] == "galaxies"
+    capsys.readouterr()
+    write_image(tmp_path / "set" / "cat.png", Image(skimage.data.chelsea()[:104, :200]))
+    values = []
+    for option in ((), ("--niqe-model", model)):
+        assert run(monkeypatch, "--data", tmp_path / "set", "--metric", "niqe", "--json", *option) == 0
+        values.append(json.loads(capsys.readouterr().out)["rows"][0]["mean"])
+    assert abs(values[0] - values[1]) > 0.1
+    assert run(monkeypatch, "--data", tmp_path / "set", "--metric", "niqe", "--niqe-model", tmp_path / "set" / "cat.png") == 1
+    assert "cat.png: cannot be read" in capsys.readouterr().err

@@ -90,25 +90,6 @@ def test_what_cannot_be_compared_is_refused() -> None:
         measure(np.zeros((12, 12, 3), np.uint8), np.zeros((12, 12, 3), np.uint8), ["pnsr"], border=0, color="y")
 
 
-@pytest.mark.parametrize(
-    ("name", "expected_psnr", "expected_ssim"),
-    [("Set5", 28.43, 0.811), ("Set14", 26.09, 0.705), pytest.param("BSD100", 25.96, 0.668, marks=pytest.mark.slow)],
-)
-def test_bicubic_has_its_published_numbers(benchmarks: Path, name: str, expected_psnr: float, expected_ssim: float) -> None:
-    pairs = PairFolder(benchmarks / name / "HR", 4)
-    rows = benchmark(
-        lambda low_res: imresize(low_res, 4),
-        pairs,
-        model="bicubic",
-        data=name,
-        metrics=("psnr", "ssim"),
-        border=4,
-        color="y",
-    )
-    assert rows[0].mean == pytest.approx(expected_psnr, abs=0.01)
-    assert rows[1].mean == pytest.approx(expected_ssim, abs=0.001)
-
-
 def test_an_output_of_the_wrong_size_is_an_error_that_names_the_picture(photos: Path) -> None:
     with pytest.raises(DataError, match="made 56x48 of photo-0, expected 112x96"):
         benchmark(

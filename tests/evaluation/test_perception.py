@@ -15,13 +15,14 @@ from torch.nn import functional as F
 
 from superscale.errors import ModelError, UnknownNameError, UsageError
 from superscale.evaluation.color_shift import ciede2000, delta_e
+from superscale.evaluation.dists import Dists, dists
 from superscale.evaluation.grid import grid, grid_lines
 from superscale.evaluation.lpips import BACKBONES, Lpips, lpips
 from superscale.evaluation.reduction import lr_psnr
 from superscale.evaluation.ssim import ms_ssim, ssim
 from superscale.image.resize import imresize
-from superscale.weights import lpips as files
-from superscale.weights.lpips import load_lpips
+from superscale.weights import judges
+from superscale.weights.judges import load_judge
 
 
 def photo_like(noise: np.random.Generator, side: int = 256) -> np.ndarray:
@@ -189,6 +190,50 @@ def published_features(name: str, state: dict[str, Tensor], planes: Tensor) -> l
     return seen
 
 
+def test_dists_is_dings_equations_on_torchvisions_keys() -> None:
+    torch.manual_seed(0)
+    network = Dists()
+    state = network.state_dict()
+    for tensor in state.values():
+        tensor.copy_(torch.rand(tensor.shape) if len(tensor) == 1 else torch.randn(tensor.shape) / tensor[0].numel() ** 0.5)
+    first, second = torch.rand(2, 3, 50, 47), torch.rand(2, 3, 50, 47)
+    window = torch.from_numpy(np.outer(np.hanning(5)[1:-1], np.hanning(5)[1:-1])).float()
+    window /= window.sum()
+
+    def features(planes: Tensor) -> list[Tensor]:
+        seen = [planes]
+        mean, deviation = (torch.tensor(values).view(1, 3, 1, 1) for values in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+        planes = (planes - mean) / deviation
+        for stage in ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28)):
+            if len(seen) > 1:
+                width = planes.shape[1]
+                pooled = F.conv2d(planes**2, window.repeat(width, 1, 1, 1), stride=2, padding=1, groups=width)
+                planes = (pooled + 1e-12).sqrt()
+            for number in stage:
+                planes = F.conv2d(
+                    planes, state[f"features.{number}.weight"], state[f"features.{number}.bias"], padding=1
+                ).relu()
+            seen.append(planes)
+        return seen
+
+    expected, channel, total = torch.ones(2), 0, state["alpha"].sum() + state["beta"].sum()
+    for one, other in zip(features(first), features(second), strict=True):
+        for number in range(one.shape[1]):
+            x, y = one[:, number].flatten(1), other[:, number].flatten(1)
+            mx, my = x.mean(1), y.mean(1)
+            texture = (2 * mx * my + 1e-6) / (mx**2 + my**2 + 1e-6)
+            shared = ((x - mx[:, None]) * (y - my[:, None])).mean(1)
+            structure = (2 * shared + 1e-6) / (x.var(1, correction=0) + y.var(1, correction=0) + 1e-6)
+            expected -= (state["alpha"][0, channel, 0, 0] * texture + state["beta"][0, channel, 0, 0] * structure) / total
+            channel += 1
+    assert channel == 1475
+    got = dists(first * 255, second * 255, network, data_range=255, border=0)
+    assert got.tolist() == pytest.approx(expected.tolist(), abs=1e-5)
+    assert dists(first, first, network, data_range=1, border=0).abs().max() < 1e-6
+    with pytest.raises(UsageError, match="DISTS needs 32x32"):
+        dists(first, second, network, data_range=1, border=8)
+
+
 @pytest.mark.parametrize("name", BACKBONES)
 def test_lpips_is_zhangs_equation_on_torchvisions_keys(name: str) -> None:
     network = synthetic(name)
@@ -210,17 +255,17 @@ def test_lpips_weights_are_read_by_their_published_names_and_checked(tmp_path: P
     network = synthetic("squeeze")
     state = network.state_dict()
     pins = []
-    for published, kind in zip(files.LPIPS_FILES["squeeze"], ("features", "lin"), strict=True):
+    for published, kind in zip(judges.JUDGES["lpips-squeeze"], ("features", "lin"), strict=True):
         path = tmp_path / published.file
         torch.save(
             {key: tensor for key, tensor in state.items() if key.startswith(kind)} | {"classifier.1.bias": torch.ones(2)}, path
         )
-        pins.append(published._replace(sha256=files.sha256_of(path)[:8]))
+        pins.append(published._replace(sha256=judges.sha256_of(path)[:8]))
     with pytest.raises(ModelError, match=r"not the published squeezenet1_1-b8a52dc0\.pth"):
-        load_lpips(Lpips("squeeze"), "squeeze", tmp_path)
-    monkeypatch.setitem(files.LPIPS_FILES, "squeeze", tuple(pins))
+        load_judge(Lpips("squeeze"), "lpips-squeeze", tmp_path)
+    monkeypatch.setitem(judges.JUDGES, "lpips-squeeze", tuple(pins))
     loaded = Lpips("squeeze")
-    load_lpips(loaded, "squeeze", tmp_path)
+    load_judge(loaded, "lpips-squeeze", tmp_path)
     for key, tensor in state.items():
         torch.testing.assert_close(loaded.state_dict()[key], tensor, rtol=0, atol=0)
 
@@ -228,7 +273,7 @@ def test_lpips_weights_are_read_by_their_published_names_and_checked(tmp_path: P
 def test_absent_lpips_weights_say_what_to_fetch_and_where_to_put_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUPERSCALE_CACHE", str(tmp_path))
     with pytest.raises(ModelError, match=r"nothing is downloaded.*alexnet-owt-7be5be79\.pth.*--lpips-weights") as error:
-        load_lpips(Lpips("alex"), "alex")
+        load_judge(Lpips("alex"), "lpips-alex")
     assert str(tmp_path) in str(error.value)
     with pytest.raises(UnknownNameError, match="squeeze"):
         Lpips("sqeeze")

@@ -138,7 +138,7 @@ def test_the_page_asks_nothing_of_a_network_and_cannot_be_broken_by_names(photos
             color="y",
             observe=lambda seen, model=model: crops.add("photos", model, seen),
         )
-    page = to_html(rows, CONVENTION, [], crops, most_crops=3)
+    page = to_html(rows, CONVENTION, [], crops.keep(worst_first(rows)[:3]))
     parsed = Tables(page)
     assert len(parsed.addresses) == 3 * 4
     assert all(address.startswith("data:image/png;base64,") for address in parsed.addresses)
@@ -173,7 +173,7 @@ def test_equal_pictures_are_null_in_json_and_inf_in_tables() -> None:
 
 def test_every_metric_says_which_way_is_better() -> None:
     assert {name for name, metric in METRICS.items() if not metric.higher_is_better} == {
-        "delta-e", "grid", "lpips-alex", "lpips-vgg", "lpips-squeeze",
+        "delta-e", "grid", "lpips-alex", "lpips-vgg", "lpips-squeeze", "dists", "niqe",
     }  # fmt: skip
     assert (heading("psnr"), heading("delta-e")) == ("PSNR dB ↑", "DELTA-E ΔE00 ↓")
 

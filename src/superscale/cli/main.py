@@ -13,6 +13,7 @@ from superscale import __version__
 from superscale.cli.blend import blend
 from superscale.cli.doctor import doctor
 from superscale.cli.evaluate import evaluate
+from superscale.cli.fit_niqe import fit_niqe
 from superscale.cli.models import models
 from superscale.cli.prepare import prepare
 from superscale.cli.train import train
@@ -33,6 +34,7 @@ app.command()(upscale)
 app.command()(prepare)
 app.command()(train)
 app.command()(evaluate)
+app.command()(fit_niqe)
 app.command()(blend)
 app.command()(doctor)
 app.add_typer(models, name="models")

@@ -5,17 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from math import isfinite, nan, sqrt
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from superscale.data.pairs import Pair
-from superscale.errors import DataError, UnknownNameError
-from superscale.evaluation.metrics import METRICS, Sample
+from superscale.data.pairs import Pair, PairFolder
+from superscale.errors import DataError, UnknownNameError, UsageError
+from superscale.evaluation.metrics import METRICS, NOTHING_LEARNED, Learned, Sample
 from superscale.evaluation.planes import Color
 from superscale.image.pixels import to_float
 
@@ -23,8 +23,6 @@ Array = NDArray[np.uint8]
 # uint8 RGB (h, w, 3) -> uint8 RGB (h*scale, w*scale, 3)
 Upscale = Callable[[Array], Array]
 Progress = Callable[[int], None]
-Networks = Mapping[str, nn.Module]
-NO_NETWORKS: Networks = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +67,19 @@ class Row:
         return sqrt(sum((value - mean) ** 2 for value in self.images.values()) / len(self.images))
 
 
+class Table(list[Row]):
+    """Rows, and the one convention that all of them were measured under; printed, it is the table of the command line."""
+
+    def __init__(self, rows: Iterable[Row], convention: Convention) -> None:
+        super().__init__(rows)
+        self.convention = convention
+
+    def __str__(self) -> str:
+        from superscale.evaluation.report import to_text  # which imports this module
+
+        return to_text(self, self.convention)
+
+
 @dataclass(frozen=True)
 class Seen:
     """One picture just measured: what was made of it, by which values, in how many seconds."""
@@ -90,7 +101,7 @@ def measure(
     border: int,
     color: Color,
     low_res: Array | None = None,
-    networks: Networks = NO_NETWORKS,
+    learned: Learned = NOTHING_LEARNED,
 ) -> dict[str, float]:
     """The named metrics of one 8-bit picture. Raises UnknownNameError for a metric that is not in the table."""
     for name in metrics:
@@ -102,37 +113,54 @@ def measure(
         low_res=None if low_res is None else to_float(low_res)[None],
         border=border,
         color=color,
-        networks=networks,
+        learned=learned,
     )
     return {name: float(METRICS[name].measure(sample)) for name in metrics}
 
 
 def benchmark(
     upscale: Upscale,
-    pairs: Iterable[Pair],
+    pairs: Iterable[Pair | tuple[Array, Array]],
     *,
-    model: str,
-    data: str,
-    metrics: Sequence[str],
-    border: int,
-    color: Color,
+    model: str = "model",
+    data: str | None = None,
+    metrics: Sequence[str] = ("psnr", "ssim"),
+    border: int | None = None,
+    color: Color = "y",
     progress: Progress | None = None,
     observe: Observe | None = None,
-    networks: Networks = NO_NETWORKS,
-) -> list[Row]:
-    """One row a metric. Raises DataError when an output has another size than the truth."""
-    return measure_outputs(
+    learned: Learned = NOTHING_LEARNED,
+) -> Table:
+    """Any callable, uint8 RGB (h, w, 3) -> uint8 RGB (h*scale, w*scale, 3), measured: one row a metric.
+
+    ``pairs``: a `PairFolder`, or any (low_res, high_res) arrays, named by their number. Unless told otherwise the convention
+    is the papers': luma, and a border as wide as the scale; the table says it. Raises DataError when an output has
+    another size than the truth or is not 8-bit, naming the picture.
+    """
+    named = (pair if isinstance(pair, Pair) else Pair(str(number), *pair) for number, pair in enumerate(pairs))
+    first = next(named, None)
+    if first is None:
+        raise UsageError("benchmark needs at least one pair of pictures")
+    scale = first.high_res.shape[0] // first.low_res.shape[0]
+    convention = Convention(
+        scale=scale,
+        color=color,
+        border=scale if border is None else border,
+        low_res=pairs.low_res_source if isinstance(pairs, PairFolder) else "as given",
+    )
+    rows = measure_outputs(
         lambda pair: upscale(pair.low_res),
-        pairs,
+        chain([first], named),
         model=model,
-        data=data,
+        data=data or (pairs.label if isinstance(pairs, PairFolder) else "pairs"),
         metrics=metrics,
-        border=border,
+        border=convention.border,
         color=color,
         progress=progress,
         observe=observe,
-        networks=networks,
+        learned=learned,
     )
+    return Table(rows, convention)
 
 
 @torch.inference_mode()
@@ -147,7 +175,7 @@ def measure_outputs(
     color: Color,
     progress: Progress | None = None,
     observe: Observe | None = None,
-    networks: Networks = NO_NETWORKS,
+    learned: Learned = NOTHING_LEARNED,
 ) -> list[Row]:
     """`benchmark` for outputs that are found by the picture's name. Raises DataError also when two pictures share a name."""
     images: Mapping[str, dict[str, float]] = {name: {} for name in metrics}
@@ -159,12 +187,15 @@ def measure_outputs(
         start = time.perf_counter()
         super_res = output_of(pair)
         seconds = time.perf_counter() - start
-        if super_res.shape != pair.high_res.shape:
-            raise DataError(
-                f"{model} made {super_res.shape[1]}x{super_res.shape[0]} of {pair.name}, "
-                f"expected {pair.high_res.shape[1]}x{pair.high_res.shape[0]}"
+        _check(super_res, pair, model)
+        try:
+            values = measure(
+                super_res, pair.high_res, metrics, border=border, color=color, low_res=pair.low_res, learned=learned
             )
-        values = measure(super_res, pair.high_res, metrics, border=border, color=color, low_res=pair.low_res, networks=networks)
+        except UnknownNameError:
+            raise
+        except UsageError as error:
+            raise DataError(f"{data}, {pair.name}: {error}") from error
         for name, value in values.items():
             images[name][pair.name] = value
         if observe is not None:
@@ -172,3 +203,15 @@ def measure_outputs(
         if progress is not None:
             progress(number)
     return [Row(model, data, name, images[name]) for name in metrics]
+
+
+def _check(super_res: Array, pair: Pair, model: str) -> None:
+    if super_res.shape != pair.high_res.shape:
+        raise DataError(
+            f"{model} made {super_res.shape[1]}x{super_res.shape[0]} of {pair.name}, "
+            f"expected {pair.high_res.shape[1]}x{pair.high_res.shape[0]}"
+        )
+    if super_res.dtype != np.uint8:
+        raise DataError(
+            f"{model} made {super_res.dtype} samples of {pair.name}, expected uint8: pictures are measured at 8 bits"
+        )

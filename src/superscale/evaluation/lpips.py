@@ -91,19 +91,24 @@ class Lpips(nn.Module):
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """RGB (B, 3, H, W) in [-1, 1] twice -> the distance (B,), 0 for equal pictures (Zhang et al. 2018, eq. 1)."""
         terms = []
-        for number, (one, other) in enumerate(zip(self._seen(first), self._seen(second), strict=True)):
+        seen = [seen_by(self.features, self.compared, self._scaled(planes)) for planes in (first, second)]
+        for number, (one, other) in enumerate(zip(*seen, strict=True)):
             weights = self.get_parameter(f"lin{number}.model.1.weight")
             terms.append(((_unit(one) - _unit(other)).square() * weights).sum(dim=1).mean(dim=(-2, -1)))
         return torch.stack(terms).sum(dim=0)
 
-    def _seen(self, planes: Tensor) -> list[Tensor]:
-        features = (planes - self.get_buffer("shift")) / self.get_buffer("scale")
-        seen = []
-        for number, layer in enumerate(self.features):
-            features = layer(features)
-            if number in self.compared:
-                seen.append(features)
-        return seen
+    def _scaled(self, planes: Tensor) -> Tensor:
+        return (planes - self.get_buffer("shift")) / self.get_buffer("scale")
+
+
+def seen_by(features: nn.Sequential, compared: tuple[int, ...], planes: Tensor) -> list[Tensor]:
+    """What comes out of the numbered layers of a backbone."""
+    seen = []
+    for number, layer in enumerate(features):
+        planes = layer(planes)
+        if number in compared:
+            seen.append(planes)
+    return seen
 
 
 def _unit(features: Tensor) -> Tensor:
@@ -116,11 +121,17 @@ def lpips(super_res: Tensor, high_res: Tensor, network: nn.Module, *, data_range
     ``super_res``, ``high_res``: (B, 3, H, W), values 0 to ``data_range``. ``network``: an `Lpips` with its weights loaded.
     Raises UsageError for other channels or less than 32x32 pixels inside the border.
     """
-    if super_res.shape[1] != 3:
-        raise UsageError(f"LPIPS compares RGB planes (B, 3, H, W), got shape {tuple(super_res.shape)}")
-    pair = measured_planes(super_res, high_res, data_range=data_range, border=border, color="rgb")
-    if min(pair[0].shape[-2:]) < SMALLEST_PX:
-        raise UsageError(f"LPIPS needs {SMALLEST_PX}x{SMALLEST_PX} pixels inside the border, got {tuple(pair[0].shape[-2:])}")
-    first, second = ((planes / data_range * 2 - 1).float() for planes in pair)
+    pair = rgb_pair("LPIPS", super_res, high_res, data_range=data_range, border=border)
+    first, second = ((planes * 2 - 1).float() for planes in pair)
     distance: Tensor = network(first, second)
     return distance.double()
+
+
+def rgb_pair(metric: str, super_res: Tensor, high_res: Tensor, *, data_range: float, border: int) -> tuple[Tensor, Tensor]:
+    """Both batches (B, 3, H, W) in [0, 1], float64, borders cut. Raises UsageError when a backbone cannot look at them."""
+    if super_res.shape[1] != 3:
+        raise UsageError(f"{metric} compares RGB planes (B, 3, H, W), got shape {tuple(super_res.shape)}")
+    first, second = measured_planes(super_res, high_res, data_range=data_range, border=border, color="rgb")
+    if min(first.shape[-2:]) < SMALLEST_PX:
+        raise UsageError(f"{metric} needs {SMALLEST_PX}x{SMALLEST_PX} pixels inside the border, got {tuple(first.shape[-2:])}")
+    return first / data_range, second / data_range

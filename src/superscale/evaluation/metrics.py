@@ -10,12 +10,18 @@ from torch import Tensor, nn
 
 from superscale.errors import UsageError
 from superscale.evaluation.color_shift import delta_e
+from superscale.evaluation.dists import dists
 from superscale.evaluation.grid import grid
 from superscale.evaluation.lpips import BACKBONES, lpips
+from superscale.evaluation.niqe import NaturalModel, niqe, shipped_model
 from superscale.evaluation.planes import Color
 from superscale.evaluation.psnr import psnr
 from superscale.evaluation.reduction import lr_psnr
 from superscale.evaluation.ssim import ms_ssim, ssim
+
+# metric -> what it learned from people or pictures: LPIPS's network with its weights, NIQE's model of clean photographs
+Learned = Mapping[str, nn.Module | NaturalModel]
+NOTHING_LEARNED: Learned = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +33,7 @@ class Sample:
     low_res: Tensor | None
     border: int
     color: Color
-    networks: Mapping[str, nn.Module] = field(default_factory=dict)
+    learned: Learned = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -62,13 +68,20 @@ def _delta_e(sample: Sample) -> Tensor:
     return delta_e(sample.super_res, sample.high_res, data_range=1.0, border=sample.border)
 
 
-def _lpips(backbone: str, sample: Sample) -> Tensor:
-    name = f"lpips-{backbone}"
-    if name not in sample.networks:
-        raise UsageError(f"{name} needs its network with published weights: networks={{{name!r}: ...}}")
-    return lpips(sample.super_res, sample.high_res, sample.networks[name], data_range=1.0, border=sample.border)
+def _by_network(function: Callable[..., Tensor], name: str, sample: Sample) -> Tensor:
+    network = sample.learned.get(name)
+    if not isinstance(network, nn.Module):
+        raise UsageError(f"{name} needs its network with published weights: learned={{{name!r}: ...}}")
+    return function(sample.super_res, sample.high_res, network, data_range=1.0, border=sample.border)
 
 
+def _niqe(sample: Sample) -> Tensor:
+    model = sample.learned.get("niqe")
+    natural = model if isinstance(model, NaturalModel) else shipped_model()
+    return niqe(sample.super_res, natural, data_range=1.0, border=sample.border)
+
+
+LPIPS = tuple(f"lpips-{name}" for name in BACKBONES)
 METRICS: dict[str, Metric] = {
     "psnr": Metric(partial(_full_reference, psnr), "dB", True, 2),
     "ssim": Metric(partial(_full_reference, ssim), "", True),
@@ -76,11 +89,13 @@ METRICS: dict[str, Metric] = {
     "lr-psnr": Metric(_lr_psnr, "dB", True, 2, "output reduced by MATLAB's bicubic, unrounded, against the input"),
     "delta-e": Metric(_delta_e, "ΔE00", False, 3, "CIEDE2000, always RGB (sRGB, D65), mean over pixels"),
     "grid": Metric(_grid, "", False, 2, "no reference; about 1 in photographs, above 1.5 a grid of 2 or 4 pixels"),
-    **{f"lpips-{name}": Metric(partial(_lpips, name), "", False, 4, "v0.1, always RGB") for name in BACKBONES},
+    **{name: Metric(partial(_by_network, lpips, name), "", False, 4, "v0.1, always RGB") for name in LPIPS},
+    "dists": Metric(partial(_by_network, dists, "dists"), "", False, 4, "always RGB, pictures at their own size"),
+    "niqe": Metric(_niqe, "", False, 3, "no reference, always Y; values compare only within one model of clean photographs"),
 }
 
-# Metrics of likeness to the eye: one axis of the perception-distortion plane.
-PERCEPTUAL = tuple(f"lpips-{name}" for name in BACKBONES)
+# Metrics of likeness to the eye: one axis of the perception-distortion plane, the first that was measured.
+PERCEPTUAL = (*LPIPS, "dists", "niqe")
 
 
 def number(metric: str, value: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from math import inf, isnan
@@ -11,29 +11,30 @@ from pathlib import PurePath
 
 from superscale.evaluation.benchmark import Convention, Row
 from superscale.evaluation.cost import Cost
-from superscale.evaluation.crops import INPUT, TRUTH, Crops
+from superscale.evaluation.crops import INPUT, TRUTH
 from superscale.evaluation.metrics import METRICS, PERCEPTUAL, heading, number
 from superscale.evaluation.report import notes, to_json
 from superscale.evaluation.tables import cost_lines, metrics_of, per_image, summary
 
+# A report shows this many of the worst pictures.
 MOST_CROPS = 24
+NO_CROPS: Mapping[tuple[str, str], Mapping[str, str]] = {}
 
 
 def to_html(
     rows: Sequence[Row],
     convention: Convention,
     costs: Sequence[Cost] = (),
-    crops: Crops | None = None,
-    most_crops: int = MOST_CROPS,
+    crops: Mapping[tuple[str, str], Mapping[str, str]] = NO_CROPS,
 ) -> str:
-    """The whole page as text; it asks nothing of a network. The ``most_crops`` worst pictures are shown."""
+    """The whole page as text; it asks nothing of a network. ``crops``: of `Crops.keep`, in the order in which they are shown."""
     body = {
         "summary": _table(summary(rows), "summary"),
         "convention": "<br>".join(map(escape, [str(convention), *notes(list(rows))])),
         "costs": _table(cost_lines(costs), "costs") if costs else "",
-        "planes": "".join(_planes(rows)),
+        "planes": f'<div class="planes">{"".join(planes)}</div>' if (planes := _planes(rows)) else "",
         "images": "".join(f"<h3>{escape(data)}</h3>{_table(lines, 'images')}" for data, lines in per_image(rows)),
-        "crops": _crops(rows, crops, most_crops) if crops else "",
+        "crops": "".join(_viewer(data, name, pieces, rows) for (data, name), pieces in crops.items()),
         "results": _script_json(to_json(list(rows), convention, costs)),
     }
     page = files("superscale.evaluation").joinpath("report.html").read_text(encoding="utf-8")
@@ -73,33 +74,29 @@ def worst_first(rows: Sequence[Row]) -> list[tuple[str, str]]:
     return [(data, name) for _, data, name in sorted(values)]
 
 
-def _crops(rows: Sequence[Row], crops: Crops, most: int) -> str:
-    order = [key for key in worst_first(rows) if key in crops.pieces][:most]
-    kept = crops.keep(order)
-    return "".join(_viewer(data, name, kept[data, name], rows) for data, name in order)
-
-
-def _viewer(data: str, name: str, pieces: dict[str, str], rows: Sequence[Row]) -> str:
+def _viewer(data: str, name: str, pieces: Mapping[str, str], rows: Sequence[Row]) -> str:
     title = escape(f"{data} / {name}", quote=True)
     models = [what for what in pieces if what not in (TRUTH, INPUT)]
-    figures = [_figure(INPUT, "input", "low-res, pixels enlarged", pieces[INPUT])]
+    figures = [_figure(INPUT, "input", ["low-res, pixels enlarged"], pieces[INPUT])]
     for what in models:
         model = what.removeprefix("model ")
         own = [row for row in rows if (row.data, row.model) == (data, model)]
-        values = " · ".join(f"{heading(row.metric)} {number(row.metric, row.images[name])}" for row in own)
+        values = [f"{heading(row.metric)} {number(row.metric, row.images[name])}" for row in own]
         figures.append(_figure("model", model, values, pieces[what]))
-    figures.append(_figure(TRUTH, "truth", "high-res", pieces[TRUTH]))
+    figures.append(_figure(TRUTH, "truth", ["high-res"], pieces[TRUTH]))
     return (
         f'<section class="viewer" tabindex="0" aria-label="{title}" data-name="{title}">'
         f'<h3>{title}</h3><div class="row">{"".join(figures)}</div></section>'
     )
 
 
-def _figure(kind: str, title: str, values: str, url: str) -> str:
+def _figure(kind: str, title: str, values: Sequence[str], url: str) -> str:
     title = escape(title, quote=True)
+    # A number stays beside its name when the line is full.
+    facts = " · ".join(f"<span>{escape(value)}</span>" for value in values)
     return (
         f'<figure class="{kind}"><div class="pane"><img src="{url}" alt="{title}"></div>'
-        f"<figcaption><b>{title}</b> {escape(values)}</figcaption></figure>"
+        f"<figcaption><b>{title}</b> {facts}</figcaption></figure>"
     )
 
 

@@ -1,4 +1,4 @@
-"""Published weights of LPIPS v0.1: torchvision's backbones and the channel weights, by folder or from the cache, sha256 checked."""
+"""Published weights of LPIPS v0.1 and DISTS: torchvision's backbones and the channel weights, by folder or from the cache."""
 
 from __future__ import annotations
 
@@ -23,40 +23,46 @@ class Published(NamedTuple):
 
 TORCHVISION = "https://download.pytorch.org/models/"
 LPIPS = "the `lpips` 0.1.4 wheel on PyPI (lpips/weights/v0.1/, BSD-2-Clause), renamed"
+DISTS = "the `DISTS-pytorch` 0.1 wheel on PyPI (DISTS_pytorch/weights.pt, MIT), renamed"
 # The publisher puts the first eight digits of a backbone's sha256 into the file's name.
-LPIPS_FILES: dict[str, tuple[Published, Published]] = {
-    "alex": (
+VGG16 = Published("vgg16-397923af.pth", "397923af", TORCHVISION)
+JUDGES: dict[str, tuple[Published, Published]] = {
+    "lpips-alex": (
         Published("alexnet-owt-7be5be79.pth", "7be5be79", TORCHVISION),
         Published("lpips-v0.1-alex.pth", "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0", LPIPS),
     ),
-    "vgg": (
-        Published("vgg16-397923af.pth", "397923af", TORCHVISION),
+    "lpips-vgg": (
+        VGG16,
         Published("lpips-v0.1-vgg.pth", "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868", LPIPS),
     ),
-    "squeeze": (
+    "lpips-squeeze": (
         Published("squeezenet1_1-b8a52dc0.pth", "b8a52dc0", TORCHVISION),
         Published("lpips-v0.1-squeeze.pth", "4a5350f23600cb79923ce65bb07cbf57dca461329894153e05a1346bd531cf76", LPIPS),
+    ),
+    "dists": (
+        VGG16,
+        Published("dists-weights.pt", "f5e65c96230b7f6ca995691647d482237e4cab8a50c5c4a5784f219ef0748218", DISTS),
     ),
 }
 
 
-def load_lpips(network: nn.Module, name: str, folder: str | Path | None = None) -> None:
-    """Fill an `Lpips` network of that name from ``folder``, by default the cache folder.
+def load_judge(network: nn.Module, metric: str, folder: str | Path | None = None) -> None:
+    """Fill the network of a metric, an `Lpips` or `Dists`, from ``folder``, by default the cache folder.
 
     Raises ModelError, with what to fetch and where to put it, when a file is absent or its sha256 is another.
     """
-    if name not in LPIPS_FILES:
-        raise UnknownNameError("LPIPS network", name, LPIPS_FILES)
+    if metric not in JUDGES:
+        raise UnknownNameError("metric with a network", metric, JUDGES)
     wanted = network.state_dict().keys()
     tensors: dict[str, Tensor] = {}
-    for published in LPIPS_FILES[name]:
+    for published in JUDGES[metric]:
         path = (Path(folder) if folder else cache_folder()) / published.file
         if not path.is_file():
             raise ModelError(
-                f"lpips-{name} needs published weights, nothing is downloaded, and there is no {path}. Fetch {published.file} from "
+                f"{metric} needs published weights, nothing is downloaded, and there is no {path}. Fetch {published.file} from "
                 f"{published.origin} and put it there, or name its folder: --lpips-weights DIR"
             )
         if not sha256_of(path).startswith(published.sha256):
             raise ModelError(f"{path}: not the published {published.file} (its sha256 should begin with {published.sha256})")
         tensors |= {key: tensor for key, tensor in read_foreign(path).items() if key in wanted}
-    load_strictly(network, tensors, f"lpips-{name}")
+    load_strictly(network, tensors, metric)

@@ -1,0 +1,37 @@
+"""`superscale fit-niqe`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from superscale.errors import DataError
+
+
+def fit_niqe(
+    photos: Annotated[Path, typer.Argument(help="Clean photographs, at least 96x96 pixels each; about a hundred are enough.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The model file (JSON), for evaluate --niqe-model.")],
+    note: Annotated[
+        str | None, typer.Option(help="Which photographs these are, kept in the file; default: the folder.")
+    ] = None,
+) -> None:
+    """Fit the model of clean photographs that the metric NIQE compares with; values compare only within one model."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from superscale.evaluation.niqe import fit, to_json
+    from superscale.image.io import as_rgb8, list_images, read_image, write_bytes
+    from superscale.image.pixels import to_float
+
+    if not photos.is_dir():
+        raise DataError(f"{photos}: expected a folder of clean photographs")
+    paths = list_images(photos)
+    seen = track(paths, "photos", console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+    read = ((str(path), to_float(as_rgb8(read_image(path), str(path)))[None]) for path in seen)
+    model = fit(read, note or photos.resolve().name)
+    write_bytes(output, to_json(model).encode())
+    print(output)
+    print(f"{model.facts['blocks']} sharp blocks of {model.facts['photos']} photos", file=sys.stderr)
