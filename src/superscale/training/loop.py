@@ -5,32 +5,22 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from superscale.data.loader import stream, to_device
-from superscale.data.pack import MANIFEST, Pack
-from superscale.data.pairs import PairFolder, PatchPlan
-from superscale.data.prepare import prepare, prepare_synthetic
-from superscale.errors import CheckpointError, DataError, RecipeError
-from superscale.evaluation.benchmark import benchmark
-from superscale.image.pixels import to_float, to_pixels
-from superscale.losses.adversarial import ADVERSARIAL
-from superscale.losses.perceptual import FEATURE_NETWORKS, PerceptualLoss, deepest_layer
-from superscale.losses.pixel import PIXEL_LOSSES
-from superscale.networks.catalog import build_discriminator, build_generator
-from superscale.networks.contract import Generator
+from superscale.errors import CheckpointError, RecipeError
 from superscale.networks.device import pick_device
 from superscale.training.allocator import keep_freed_memory
 from superscale.training.config import Recipe, StageConfig, to_toml
-from superscale.training.log import RunLog, write_sample_sheet, write_text
+from superscale.training.log import RunLog, write_text
 from superscale.training.schedule import learning_rate
-from superscale.training.state import StageState, from_tensors, new_state, to_tensors
+from superscale.training.setup import begin_stage, build_criteria, first_generator, open_pack, patch_plan
+from superscale.training.state import StageState, from_tensors, to_tensors
 from superscale.training.steps import (
-    Criteria,
     Precision,
     discriminator_step,
     enlarge,
@@ -39,9 +29,8 @@ from superscale.training.steps import (
     judge,
     pixel_step,
 )
+from superscale.training.validation import validate, validation_pairs
 from superscale.weights.checkpoint import load_state, save_model, save_state, saved_states
-from superscale.weights.features import feature_network
-from superscale.weights.store import find_model
 
 PRECISIONS: dict[str, Precision] = {"fp32": None, "bf16": torch.bfloat16}
 MODEL_FILE = "model.safetensors"
@@ -86,42 +75,6 @@ def _passed(deadline: float | None) -> bool:
     return deadline is not None and time.monotonic() >= deadline
 
 
-def open_pack(recipe: Recipe, run_dir: Path) -> Pack:
-    """The recipe's data as a pack; a folder of photos, or "synthetic", is prepared in the run directory first."""
-    if not recipe.data.path:
-        raise RecipeError("no training data: name a folder of photos or a prepared pack with --data DIR")
-    path = Path(recipe.data.path)
-    if (path / MANIFEST).is_file():
-        return Pack(path)
-    own = run_dir / "pack"
-    if not (own / MANIFEST).is_file():
-        if recipe.data.path == "synthetic":
-            prepare_synthetic(own, side_px=max(128, recipe.data.patch_px), scale=recipe.scale)
-        else:
-            stored = recipe.data.rounding if recipe.data.low_res == "stored" else "none"
-            prepare(path, own, scale=recipe.scale, low_res=stored)
-    return Pack(own)
-
-
-def build_criteria(stage: StageConfig, device: torch.device) -> Criteria:
-    """The losses a stage names. Raises ModelError when the weights of its perceptual network are absent."""
-    criteria = Criteria(grid_weight=stage.grid_weight)
-    if stage.pixel is not None:
-        criteria = replace(criteria, pixel=PIXEL_LOSSES[stage.pixel.loss], pixel_weight=stage.pixel.weight)
-    if (config := stage.perceptual) is not None:
-        if config.network not in FEATURE_NETWORKS:
-            raise RecipeError(f"perceptual.network: expected one of {', '.join(FEATURE_NETWORKS)}, got {config.network!r}")
-        deepest = deepest_layer(FEATURE_NETWORKS[config.network], config.layers)
-        network = feature_network(config.network, deepest, config.weights or None)
-        loss = PerceptualLoss(network, config.layers, after_activation=config.after_activation, distance=config.distance)
-        loss = loss.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        criteria = replace(criteria, perceptual=loss, perceptual_weight=config.weight, shift_px=config.shift_px)
-    if stage.adversarial is not None:
-        adversarial = ADVERSARIAL[stage.adversarial.loss]()
-        criteria = replace(criteria, adversarial=adversarial, adversarial_weight=stage.adversarial.weight)
-    return criteria
-
-
 class _Run:
     """What all stages of a run share; built, and so checked, before the first step."""
 
@@ -133,22 +86,17 @@ class _Run:
             log.say(f"skipped {source}: {why}")
         if pack.manifest.skipped:
             log.say(f"{len(pack.manifest.skipped)} damaged photos skipped")
-        data = recipe.data
-        self.plan = PatchPlan(pack, scale=recipe.scale, patch_px=data.patch_px, seed=recipe.seed, augment=data.augment)
-        if data.low_res == "stored" and pack.manifest.low_res != data.rounding:
-            raise DataError(f"{pack.folder}: stores low_res {pack.manifest.low_res!r}, the recipe wants {data.rounding!r}")
-        validation = recipe.validation
-        self.pairs = PairFolder(validation.path, recipe.scale, data.rounding) if validation.path else None
+        self.plan = patch_plan(recipe, pack)
+        self.pairs = validation_pairs(recipe)
         self.criteria = {name: build_criteria(stage, device) for name, stage in recipe.stage.items()}
 
     def all_stages(self) -> Result:
-        torch.manual_seed(self.recipe.seed)
-        generator = self._first_generator()
+        generator = first_generator(self.recipe)
         saved = self._newest_state()
         before = 0
         for number, (name, stage) in enumerate(self.recipe.stage.items()):
             if saved is None or saved[1]["stage_number"] <= number:
-                state = self._begin(stage, generator)
+                state = begin_stage(self.recipe, stage, generator, self.device)
                 if saved is not None and saved[1]["stage_number"] == number:
                     from_tensors(state, saved[0], str(self.run_dir))
                     state.images, state.steps = saved[1]["images"], saved[1]["steps"]
@@ -162,13 +110,6 @@ class _Run:
         save_model(model, generator.eval(), self._card(before))
         return Result(self.run_dir, model, True, before)
 
-    def _first_generator(self) -> Generator:
-        options = dict(self.recipe.generator)
-        generator = build_generator(options.pop("name"), options)
-        if self.recipe.start:
-            generator.load_state_dict(find_model(self.recipe.start).generator.state_dict())
-        return generator
-
     def _newest_state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
         for folder in saved_states(self.run_dir / "checkpoints"):
             try:
@@ -180,15 +121,6 @@ class _Run:
                 raise RecipeError(f"{self.run_dir} holds a run of another generator; use --fresh or another directory")
             return tensors, facts
         return None
-
-    def _begin(self, stage: StageConfig, generator: Generator) -> StageState:
-        discriminator = None
-        if stage.adversarial is not None:
-            options = {"patch_px": self.recipe.data.patch_px, **stage.adversarial.discriminator}
-            discriminator = build_discriminator(options.pop("name"), options)
-            discriminator = discriminator.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        generator = generator.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return new_state(stage, generator.train(), discriminator)
 
     def _stage(self, number: int, name: str, stage: StageConfig, state: StageState, before: int) -> bool:
         """The training loop. Returns whether the stage came to its end."""
@@ -271,31 +203,12 @@ class _Run:
             shutil.rmtree(old)
 
     def _validate(self, name: str, state: StageState, before: int) -> None:
-        """PSNR-Y and SSIM-Y of the average on the validation pictures, and the sample sheet."""
         if self.pairs is None:
             return
-        network, device, sheet = state.average.network, self.device, []
-
-        def upscale(low_res: Any) -> Any:
-            with torch.inference_mode():
-                return to_pixels(network(to_float(low_res)[None].to(device))[0])
-
-        rows = benchmark(
-            upscale,
-            self.pairs,
-            model=self.recipe.name,
-            data=self.pairs.label,
-            metrics=("psnr", "ssim"),
-            border=self.recipe.scale,
-            color="y",
-        )
-        values = {f"validation_{row.metric}": row.mean for row in rows}
+        sheet = self.run_dir / "samples" / f"{before + state.images:012d}-{name}.png"
+        values = validate(state.average.network, self.pairs, self.recipe, self.device, sheet)
         self.log.write({"stage": name, "images": state.images, **values})
         self.log.say(f"{name} {state.images}  " + "  ".join(f"{key} {value:.4f}" for key, value in values.items()))
-        for index in range(min(self.recipe.validation.samples, len(self.pairs))):
-            pair = self.pairs[index]
-            sheet.append((pair.low_res, upscale(pair.low_res), pair.high_res))
-        write_sample_sheet(self.run_dir / "samples" / f"{before + state.images:012d}-{name}.png", sheet)
 
     def _card(self, images: int) -> dict[str, Any]:
         return {"recipe": self.recipe.name, "images_seen": images, "seed": self.recipe.seed, "scale": self.recipe.scale}
