@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,14 +11,18 @@ from typing import Any
 import torch
 
 from superscale.data.loader import stream, to_device
-from superscale.errors import CheckpointError, RecipeError
+from superscale.errors import Cancelled, TrainingError
 from superscale.networks.device import pick_device
+from superscale.training import health
 from superscale.training.allocator import keep_freed_memory
 from superscale.training.config import Recipe, StageConfig, to_toml
-from superscale.training.log import RunLog, write_text
-from superscale.training.schedule import learning_rate
+from superscale.training.health import Diverged
+from superscale.training.log import RunLog, versions, write_text
+from superscale.training.resume import check_same_run, commit, newest, settings, version_notice
+from superscale.training.run_directory import check_emptiable, empty, sole_user, sweep
+from superscale.training.schedule import learning_rate, seed_at
 from superscale.training.setup import begin_stage, build_criteria, first_generator, open_pack, patch_plan
-from superscale.training.state import StageState, from_tensors, to_tensors
+from superscale.training.state import StageState, restore, to_facts, to_tensors
 from superscale.training.steps import (
     Precision,
     discriminator_step,
@@ -30,7 +33,7 @@ from superscale.training.steps import (
     pixel_step,
 )
 from superscale.training.validation import validate, validation_pairs
-from superscale.weights.checkpoint import load_state, save_model, save_state, saved_states
+from superscale.weights.checkpoint import save_model
 
 PRECISIONS: dict[str, Precision] = {"fp32": None, "bf16": torch.bfloat16}
 MODEL_FILE = "model.safetensors"
@@ -53,22 +56,32 @@ def train(
     device: str = "auto",
     stop: Callable[[], bool] = lambda: False,
     max_seconds: float | None = None,
+    fresh: bool = False,
     quiet: bool = False,
 ) -> Result:
-    """Run every stage of a recipe in ``run_dir``, or go on where its newest training state ends.
+    """Run every stage of a recipe in ``run_dir``, or go on where its newest training state ends; ``fresh`` empties it first.
 
-    Raises DataError or RecipeError before the first step when something does not fit.
+    Raises DataError or RecipeError before the first step when something does not fit, TrainingError when another process
+    trains in ``run_dir`` or the run cannot be kept finite.
     """
     deadline = time.monotonic() + max_seconds if max_seconds is not None else None
     keep_freed_memory()
-    run_dir.mkdir(parents=True, exist_ok=True)
-    write_text(run_dir / "recipe.toml", to_toml(recipe))
-    log = RunLog(run_dir, quiet)
-    try:
-        run = _Run(recipe, run_dir, pick_device(device), log, lambda: stop() or _passed(deadline))
-        return run.all_stages()
-    finally:
-        log.close()
+    if fresh:
+        check_emptiable(run_dir)
+    with sole_user(run_dir):
+        if fresh:
+            empty(run_dir)
+        sweep(run_dir)
+        log = RunLog(run_dir, quiet)
+        try:
+            run = _Run(recipe, run_dir, pick_device(device), log, lambda: stop() or _passed(deadline))
+            while True:
+                try:
+                    return run.all_stages()
+                except Diverged as fault:
+                    run.roll_back(fault)
+        finally:
+            log.close()
 
 
 def _passed(deadline: float | None) -> bool:
@@ -89,17 +102,30 @@ class _Run:
         self.plan = patch_plan(recipe, pack)
         self.pairs = validation_pairs(recipe)
         self.criteria = {name: build_criteria(stage, device) for name, stage in recipe.stage.items()}
+        self.settings = settings(recipe, pack, run_dir)
+        # Stage -> how often it was taken back to an earlier state.
+        self.rollbacks: dict[str, int] = {}
+        self.stage_name = ""
 
     def all_stages(self) -> Result:
+        """From the newest training state to the end, or until asked to stop."""
         generator = first_generator(self.recipe)
-        saved = self._newest_state()
+        saved = newest(self.run_dir / "checkpoints", self.log.say)
+        if saved is not None:
+            check_same_run(self.recipe, self.settings, saved, str(self.run_dir))
+            self.rollbacks = dict(saved.facts.get("rollbacks", {})) | self.rollbacks
+            if notice := version_notice(saved, versions()):
+                self.log.say(notice)
+        self.log.cut_back(saved.facts.get("log_bytes") if saved is not None else 0)
+        write_text(self.run_dir / "recipe.toml", to_toml(self.recipe))
         before = 0
         for number, (name, stage) in enumerate(self.recipe.stage.items()):
-            if saved is None or saved[1]["stage_number"] <= number:
-                state = begin_stage(self.recipe, stage, generator, self.device)
-                if saved is not None and saved[1]["stage_number"] == number:
-                    from_tensors(state, saved[0], str(self.run_dir))
-                    state.images, state.steps = saved[1]["images"], saved[1]["steps"]
+            if saved is None or saved.stage_number <= number:
+                state = begin_stage(self.recipe, stage, before, generator, self.device)
+                if saved is not None and saved.stage_number == number:
+                    restore(state, saved.tensors, saved.facts, str(self.run_dir))
+                    if self.rollbacks != saved.facts.get("rollbacks", {}):
+                        state.bad_in_a_row = 0
                     self.log.say(f"going on with stage {name} at image {state.images}")
                 finished = self._stage(number, name, stage, state, before)
                 if not finished:
@@ -110,105 +136,164 @@ class _Run:
         save_model(model, generator.eval(), self._card(before))
         return Result(self.run_dir, model, True, before)
 
-    def _newest_state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-        for folder in saved_states(self.run_dir / "checkpoints"):
-            try:
-                tensors, facts = load_state(folder)
-            except CheckpointError as error:
-                self.log.say(f"passed over: {error}")
-                continue
-            if facts["generator"] != self.recipe.generator:
-                raise RecipeError(f"{self.run_dir} holds a run of another generator; use --fresh or another directory")
-            return tensors, facts
-        return None
+    def roll_back(self, fault: Diverged) -> None:
+        """Make the next `all_stages` go on with a lower learning rate. Raises TrainingError when that was done often enough."""
+        config, name = self.recipe.health, self.stage_name
+        count = self.rollbacks.get(name, 0) + 1
+        if count > config.rollbacks:
+            raise TrainingError(
+                f"stage {name} does not stay finite ({fault}), not at {config.rate_factor**config.rollbacks:g} times its learning "
+                f"rate either; the last good state is kept. Begin anew with a lower stage.{name}.learning_rate, or go on "
+                f"trying with --set health.rollbacks={2 * config.rollbacks + 1}"
+            ) from fault
+        self.rollbacks[name] = count
+        self.log.event(
+            f"{name}: {fault}; back to the newest training state, with {config.rate_factor**count:g} times the learning rate "
+            f"(attempt {count} of {config.rollbacks})",
+            event="rollback",
+            stage=name,
+            attempt=count,
+        )
 
     def _stage(self, number: int, name: str, stage: StageConfig, state: StageState, before: int) -> bool:
         """The training loop. Returns whether the stage came to its end."""
         recipe, criteria, precision = self.recipe, self.criteria[name], self.precision
-        data, adversarial = recipe.data, stage.adversarial
-        saved_at = state.images
+        data, adversarial, factor = recipe.data, stage.adversarial, recipe.health.rate_factor ** self.rollbacks.get(name, 0)
+        generator, discriminator = state.generator, state.discriminator
+        self.stage_name, saved_at, reported_at = name, state.images, state.steps
+        watch, buffers = health.Watch(), health.Buffers([generator] if discriminator is None else [generator, discriminator])
+        history: list[dict[str, float]] = []
+        signals: dict[str, float] = {}
         batches = stream(self.plan, start=before + state.images, batch=data.batch, stored_low_res=data.low_res == "stored")
         began = time.monotonic()
         while True:
             images = state.images
             done = images >= stage.images
-            stopping = self.stop()
+            rate = learning_rate(stage, images) * factor
+
+            # well?
+            if self.device.type == "cpu" or done or state.steps % health.READ_EVERY_STEPS == 0:
+                self._look(watch, state)
 
             # report
-            if done or stopping or _crossed(images, data.batch, recipe.report_every_images):
-                since = max(len(self.log.pending), 1)
-                seconds = (time.monotonic() - began) / since
-                self.log.report(name, images, stage.images, learning_rate(stage, images), seconds)
-                began = time.monotonic()
-            if images != saved_at and (done or _crossed(images, data.batch, recipe.validation.every_images)):
-                self._validate(name, state, before)
+            if done or _crossed(images, data.batch, recipe.report_every_images):
+                values = state.interval.take() | signals
+                if values:
+                    seconds = (time.monotonic() - began) / max(state.steps - reported_at, 1)
+                    self.log.report(name, images, stage.images, rate, seconds, values)
+                    self._judge_health(history, values)
+                signals, began, reported_at = {}, time.monotonic(), state.steps
+            validated = state.validated_images == images or self.pairs is None
+            if not validated and (done or _crossed(images, data.batch, recipe.validation.every_images)):
+                validated = self._validate(name, state, before)
 
             # save
+            stopping = self.stop()
             if images != saved_at and (done or stopping or _crossed(images, data.batch, recipe.checkpoint.every_images)):
+                self._look(watch, state)
                 self._save(number, state, before)
                 saved_at = images
 
             # done?
-            if done:
+            if done and validated:
                 return True
             if stopping:
                 return False
 
             # one batch: the discriminator's passes serve both players
+            torch.manual_seed(seed_at(recipe.seed, before + images))
             batch = to_device(next(batches), self.device, recipe.scale, data.rounding)
-            rate = learning_rate(stage, images)
-            for group in state.generator_optimizer.param_groups:
-                group["lr"] = rate
-            if state.discriminator is None or state.discriminator_optimizer is None or adversarial is None:
-                numbers = pixel_step(state.generator, batch, criteria, precision)
+            buffers.keep()
+            state.generator_optimizer.param_groups[0]["lr"] = rate
+            moving = [state.generator_optimizer]
+            if discriminator is None or state.discriminator_optimizer is None or adversarial is None:
+                numbers = pixel_step(generator, batch, criteria, precision)
                 generator_moves = True
             else:
-                for group in state.discriminator_optimizer.param_groups:
-                    group["lr"] = adversarial.learning_rate * rate / stage.learning_rate
+                state.discriminator_optimizer.param_groups[0]["lr"] = adversarial.learning_rate * rate / stage.learning_rate
                 generator_moves = images >= adversarial.alone_images
-                with frozen_norms(state.discriminator):
+                moving = [state.generator_optimizer] * generator_moves + [state.discriminator_optimizer]
+                with frozen_norms(discriminator):
                     with torch.set_grad_enabled(generator_moves):
-                        super_res = enlarge(state.generator, batch, precision)
-                    judgement = judge(state.discriminator, super_res, batch.high_res, precision)
+                        super_res = enlarge(generator, batch, precision)
+                    judgement = judge(discriminator, super_res, batch.high_res, precision)
                     numbers = {}
                     if generator_moves:
                         numbers = generator_step(super_res, batch, judgement, criteria, precision)
-                    numbers |= discriminator_step(state.discriminator, judgement, criteria)
-                state.discriminator_optimizer.step()
-                state.discriminator_optimizer.zero_grad()
-
-            # step, average
+                    numbers |= discriminator_step(discriminator, judgement, criteria)
+                numbers["discriminator_gradient_norm"] = health.norm_of_gradients(discriminator)
+                after = images + data.batch
+                if after >= stage.images or _crossed(after, data.batch, recipe.report_every_images):
+                    signals = health.signals(super_res, batch, recipe.scale)
             if generator_moves:
                 limit = stage.gradient_clip or float("inf")
-                norm = torch.nn.utils.clip_grad_norm_(state.generator.parameters(), limit)
-                numbers["gradient_norm"] = norm.detach()
-                state.generator_optimizer.step()
-                state.generator_optimizer.zero_grad()
-                state.average.update(state.generator, state.steps)
-            self.log.gather(numbers)
+                numbers["gradient_norm"] = torch.nn.utils.clip_grad_norm_(generator.parameters(), limit).detach()
+
+            # step, average: a step that is not finite moves nothing, decided on the device
+            good = watch.add(state.steps, batch.numbers, numbers)
+            for optimizer in moving:
+                optimizer.found_inf = (~good).float()  # type: ignore[attr-defined]
+                optimizer.step()
+                optimizer.zero_grad()
+            buffers.restore_unless(good)
+            if generator_moves:
+                state.average.update(generator, state.steps, good)
+            state.interval.add(numbers, good)
             state.steps += 1
             state.images += data.batch
 
-    def _save(self, number: int, state: StageState, before: int) -> None:
-        folder = self.run_dir / "checkpoints" / f"step-{before + state.images:012d}"
-        facts = {
-            "stage_number": number,
-            "images": state.images,
-            "steps": state.steps,
-            "generator": self.recipe.generator,
-            "recipe": self.recipe.name,
-        }
-        save_state(folder, to_tensors(state), facts)
-        for old in list(saved_states(folder.parent))[self.recipe.checkpoint.keep :]:
-            shutil.rmtree(old)
+    def _look(self, watch: health.Watch, state: StageState) -> None:
+        """Tell of the steps that were not finite. Raises Diverged when there were too many in a row."""
+        faults, state.bad_in_a_row = watch.read(state.bad_in_a_row)
+        for fault in faults:
+            self.log.event(
+                f"{self.stage_name}: step {fault.step} skipped, not finite: {', '.join(fault.not_finite)}",
+                event="skipped step",
+                stage=self.stage_name,
+                step=fault.step,
+                patches=fault.patches,
+                photos=[self.plan.pack.manifest.tiles[self.plan.place(number).tile].source for number in fault.patches],
+            )
+        if state.bad_in_a_row >= self.recipe.health.bad_in_a_row:
+            raise Diverged(f"{state.bad_in_a_row} steps in a row were not finite")
 
-    def _validate(self, name: str, state: StageState, before: int) -> None:
-        if self.pairs is None:
-            return
-        sheet = self.run_dir / "samples" / f"{before + state.images:012d}-{name}.png"
-        values = validate(state.average.network, self.pairs, self.recipe, self.device, sheet)
+    def _judge_health(self, history: list[dict[str, float]], values: dict[str, float]) -> None:
+        """Say what ails the GAN, once for as long as it lasts."""
+        before = health.verdict(history)
+        history.append(values)
+        if (now := health.verdict(history)) is not None and before is None:
+            self.log.event(f"{self.stage_name}: {now}", event="verdict", stage=self.stage_name)
+
+    def _save(self, number: int, state: StageState, before: int) -> None:
+        tensors = to_tensors(state)
+        health.check_finite(tensors)
+        facts = to_facts(state) | {
+            "stage_number": number,
+            "rollbacks": self.rollbacks,
+            "log_bytes": self.log.position(),
+            "settings": self.settings,
+            "versions": versions(),
+        }
+        folder = self.run_dir / "checkpoints" / f"step-{before + state.images:012d}"
+        commit(folder, tensors, facts, self.recipe.checkpoint.keep)
+
+    def _validate(self, name: str, state: StageState, before: int) -> bool:
+        """Measure the average, and keep it if no other of this stage was as good. Returns False when cut short by a stop."""
+        assert self.pairs is not None
+        network, images = state.average.network, before + state.images
+        health.check_finite(network.state_dict())
+        sheet = self.run_dir / "samples" / f"{images:012d}-{name}.png"
+        try:
+            values = validate(network, self.pairs, self.recipe, self.device, sheet, self.stop)
+        except Cancelled:
+            return False
+        state.validated_images = state.images
+        if values["validation_psnr"] > (state.best_psnr or 0):
+            state.best_psnr = values["validation_psnr"]
+            save_model(self.run_dir / f"model-best-{name}.safetensors", network, self._card(images) | values)
         self.log.write({"stage": name, "images": state.images, **values})
         self.log.say(f"{name} {state.images}  " + "  ".join(f"{key} {value:.4f}" for key, value in values.items()))
+        return True
 
     def _card(self, images: int) -> dict[str, Any]:
         return {"recipe": self.recipe.name, "images_seen": images, "seed": self.recipe.seed, "scale": self.recipe.scale}

@@ -17,6 +17,7 @@ from superscale.losses.pixel import PIXEL_LOSSES
 from superscale.networks.catalog import build_discriminator, build_generator
 from superscale.networks.contract import Generator
 from superscale.training.config import Recipe, StageConfig
+from superscale.training.schedule import seed_at
 from superscale.training.state import StageState, new_state
 from superscale.training.steps import Criteria
 from superscale.weights.features import feature_network
@@ -77,8 +78,12 @@ def first_generator(recipe: Recipe) -> Generator:
     return generator
 
 
-def begin_stage(recipe: Recipe, stage: StageConfig, generator: Generator, device: torch.device) -> StageState:
-    """A stage's moving parts before its first step, around the generator of the stage before."""
+def begin_stage(recipe: Recipe, stage: StageConfig, before: int, generator: Generator, device: torch.device) -> StageState:
+    """A stage's moving parts before its first step, around the generator of the stage before.
+
+    ``before``: the images of all earlier stages; the discriminator's weights are drawn from (seed, before).
+    """
+    torch.manual_seed(seed_at(recipe.seed, before))
     discriminator = None
     if stage.adversarial is not None:
         options = {"patch_px": recipe.data.patch_px, **stage.adversarial.discriminator}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 from superscale.data.pairs import PairFolder
+from superscale.errors import Cancelled
 from superscale.evaluation.benchmark import benchmark
 from superscale.image.pixels import to_float, to_pixels
 from superscale.training.config import Recipe
@@ -21,10 +23,17 @@ def validation_pairs(recipe: Recipe) -> PairFolder | None:
     return PairFolder(path, recipe.scale, recipe.data.rounding) if path else None
 
 
-def validate(network: nn.Module, pairs: PairFolder, recipe: Recipe, device: torch.device, sheet: Path) -> dict[str, float]:
-    """{"validation_psnr": dB, "validation_ssim": 0..1}, means over the pictures in the papers' convention; writes ``sheet``."""
+def validate(
+    network: nn.Module, pairs: PairFolder, recipe: Recipe, device: torch.device, sheet: Path, stop: Callable[[], bool]
+) -> dict[str, float]:
+    """{"validation_psnr": dB, "validation_ssim": 0..1}, means over the pictures in the papers' convention; writes ``sheet``.
+
+    Raises Cancelled when ``stop``, asked before every picture, says so.
+    """
 
     def upscale(low_res: Any) -> Any:
+        if stop():
+            raise Cancelled("asked to stop while validating")
         with torch.inference_mode():
             return to_pixels(network(to_float(low_res)[None].to(device))[0])
 
