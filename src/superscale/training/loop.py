@@ -177,8 +177,8 @@ class _Run:
 
             # report
             if done or _crossed(images, data.batch, recipe.report_every_images):
-                values = state.interval.take() | signals
-                if values:
+                if values := state.interval.take():
+                    values |= signals
                     seconds = (time.monotonic() - began) / max(state.steps - reported_at, 1)
                     self.log.report(name, images, stage.images, rate, seconds, values)
                     self._judge_health(history, values)
