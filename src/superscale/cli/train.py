@@ -32,6 +32,7 @@ def train(
 ) -> None:
     """Train a network; the same command again goes on where it stopped."""
     from superscale.training.config import load_recipe
+    from superscale.training.distributed import launched, rank
     from superscale.training.loop import train as run
 
     overrides = list(settings or [])
@@ -41,11 +42,14 @@ def train(
     loaded = load_recipe(recipe, overrides)
     run_dir = output or Path("runs") / loaded.name
     seconds = _seconds(max_time)
-    with StopOnSignal() as stop:
+    with StopOnSignal(under_torchrun=launched(), speaks=rank() == 0) as stop:
         result = run(loaded, run_dir, device=device, stop=stop, max_seconds=seconds, fresh=fresh, quiet=quiet)
     if not result.finished:
-        print(f"stopped at image {result.images}, saved; the same command goes on from there", file=sys.stderr)
+        if rank() == 0:
+            print(f"stopped at image {result.images}, saved; the same command goes on from there", file=sys.stderr)
         raise SystemExit(stop.exit_code)
+    if rank() > 0:
+        return
     print(result.model)
     if not quiet:
         print(f"next: superscale evaluate --model {result.model} --data DIR", file=sys.stderr)
@@ -64,12 +68,15 @@ def _seconds(text: str | None) -> float | None:
 class StopOnSignal:
     """Set by the first Ctrl-C or SIGTERM, so that the loop saves and ends; the second ends the process at once.
 
+    Under torchrun a second SIGTERM does not: Slurm sends one to torchrun and one to each of its processes, and torchrun passes
+    its own on.
+
     Python runs a handler only between two of its own instructions, and one backward pass can be long: so a thread listens to
     what the interpreter writes into a pipe the moment a signal arrives.
     """
 
-    def __init__(self) -> None:
-        self.exit_code = 0
+    def __init__(self, *, under_torchrun: bool = False, speaks: bool = True) -> None:
+        self.exit_code, self.under_torchrun, self.speaks = 0, under_torchrun, speaks
 
     def __enter__(self) -> StopOnSignal:
         self._listening, self._speaking = os.pipe()
@@ -93,9 +100,12 @@ class StopOnSignal:
             if told[0] not in (signal.SIGINT, signal.SIGTERM):
                 continue
             if self.exit_code:
+                if self.under_torchrun and told[0] == signal.SIGTERM:
+                    continue
                 os._exit(self.exit_code)
             self.exit_code = 128 + told[0]
-            os.write(2, b"stopping: saving the training state (again to stop at once)\n")
+            if self.speaks:
+                os.write(2, b"stopping: saving the training state (again to stop at once)\n")
 
     def __call__(self) -> bool:
         return self.exit_code != 0

@@ -21,7 +21,7 @@ Schedule = Literal["constant", "cosine", "step"]
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """``path``: a prepared pack, a folder of photos, or "synthetic". ``patch_px``: side of a high-res patch. ``batch``: of all processes."""
+    """``path``: a prepared pack, a folder of photos, or "synthetic". ``patch_px``: side of a high-res patch. ``batch``: of one process."""
 
     path: str = ""
     patch_px: int = 128

@@ -126,6 +126,16 @@ def wait() -> None:
     anywhere(False)
 
 
+@contextmanager
+def first_alone() -> Iterator[None]:
+    """Let process 0 through the block first; the others, who come after it, find what it has made."""
+    if rank() > 0:
+        wait()
+    yield
+    if rank() == 0:
+        wait()
+
+
 def _reduced(total: Tensor) -> Tensor:
     """The sum over all processes, in place."""
     if launched():
@@ -134,9 +144,12 @@ def _reduced(total: Tensor) -> Tensor:
     return total
 
 
-def mean_number(own: Tensor) -> Tensor:
-    """The mean of one tensor over all processes, without a gradient."""
-    return _reduced(own.detach().clone()) / world_size()
+def mean_numbers(own: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The means over all processes of scalars that all report by the same names; not finite at one, not finite at all."""
+    if not launched():
+        return own
+    means = _reduced(torch.stack([number.detach().float() for number in own.values()])) / world_size()
+    return dict(zip(own, means.unbind(), strict=True))
 
 
 class _Everywhere(torch.autograd.Function):
@@ -230,18 +243,18 @@ def _in_one_message(tensors: Iterable[Tensor], send: Callable[[Tensor], Any]) ->
 
 def require_equal_weights(*networks: nn.Module | None) -> None:
     """Raise TrainingError unless all processes hold bitwise the same parameters."""
-    if not launched():
-        return
-    digest = hashlib.sha256()
-    for network in networks:
-        for parameter in network.parameters() if network is not None else ():
-            digest.update(parameter.detach().cpu().contiguous().numpy().tobytes())
-    require_agreement(digest.hexdigest(), "the processes' weights have drifted apart; nothing was saved")
+    if launched():
+        digest = hashlib.sha256()
+        for network in networks:
+            for parameter in network.parameters() if network is not None else ():
+                digest.update(parameter.detach().cpu().contiguous().numpy().tobytes())
+        require_agreement(digest.hexdigest(), "the weights of the processes have drifted apart, and were not saved")
 
 
 def require_agreement(facts: Any, complaint: str) -> None:
-    """Raise TrainingError with ``complaint`` and who differs unless ``facts`` (JSON-able) are the same at all processes."""
-    everyones = gather(facts)
-    others = [number for number, theirs in enumerate(everyones) if theirs != everyones[0]]
-    if others:
-        raise TrainingError(f"{complaint} (process 0: {everyones[0]}, process {others[0]}: {everyones[others[0]]})")
+    """Raise TrainingError with ``complaint`` and who differs unless JSON-able ``facts`` are the same at all processes."""
+    if launched():
+        digests = gather(hashlib.sha256(json.dumps(facts).encode()).hexdigest())
+        others = [str(number) for number, digest in enumerate(digests) if digest != digests[0]]
+        if others:
+            raise TrainingError(f"{complaint} (process {', '.join(others)} differs from process 0)")

@@ -19,6 +19,7 @@ from rich.console import Console
 from superscale import __version__
 from superscale.image.io import Image, write_bytes, write_image
 from superscale.image.resize import resize_to
+from superscale.training.distributed import rank, world_size
 
 Array = NDArray[np.uint8]
 SHEET_CROP_PX = 192
@@ -30,16 +31,18 @@ class RunLog:
 
     ``metrics.jsonl`` is the record of the run as if it had never been interrupted: going on from a state cuts it back to what
     it was then. ``health.jsonl`` is a diary: it tells every fault when it happens, and nothing is taken out of it.
+    Of several processes only the first writes and speaks.
     """
 
     def __init__(self, run_dir: Path, quiet: bool = False) -> None:
-        self.run_dir = run_dir
-        self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
-        self.jsonl = open(run_dir / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115
-        self.events = self._tensorboard()
+        self.run_dir, self.first = run_dir, rank() == 0
+        self.console = Console(stderr=True, quiet=quiet or not self.first, highlight=False, soft_wrap=True)
+        self.jsonl = open(run_dir / "metrics.jsonl" if self.first else os.devnull, "a", encoding="utf-8")  # noqa: SIM115
+        self.events = self._tensorboard() if self.first else None
         self.started = time.monotonic()
         self.images_at_start: int | None = None
-        (run_dir / "environment.json").write_text(json.dumps(environment(), indent=1))
+        if self.first:
+            (run_dir / "environment.json").write_text(json.dumps(environment(), indent=1))
 
     def _tensorboard(self) -> Any:
         try:
@@ -55,6 +58,8 @@ class RunLog:
     def event(self, text: str, **facts: Any) -> None:
         """Say what happened to the run's health, and write it into the diary."""
         self.say(text)
+        if not self.first:
+            return
         with open(self.run_dir / "health.jsonl", "a", encoding="utf-8") as diary:
             diary.write(json.dumps({"text": text, **facts}) + "\n")
 
@@ -66,7 +71,7 @@ class RunLog:
 
     def cut_back(self, position: int | None) -> None:
         """Drop the rows written after this position (None: unknown, keep all); a row cut in two goes as well."""
-        if position is None:
+        if position is None or not self.first:
             return
         self.jsonl.flush()
         path = self.run_dir / "metrics.jsonl"
@@ -134,6 +139,7 @@ def environment() -> dict[str, Any]:
         **versions(),
         "platform": platform.platform(),
         "device": device,
+        "processes": world_size(),
         "command": " ".join(sys.argv),
     }
 

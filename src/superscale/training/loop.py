@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,26 @@ import torch
 
 from superscale.data.loader import stream, to_device
 from superscale.errors import Cancelled, TrainingError
-from superscale.networks.device import pick_device
 from superscale.training import health
 from superscale.training.allocator import keep_freed_memory
 from superscale.training.config import Recipe, StageConfig, to_toml
+from superscale.training.distributed import (
+    anywhere,
+    average_gradients,
+    first_alone,
+    gather,
+    mean_numbers,
+    rank,
+    require_agreement,
+    require_equal_weights,
+    restarted,
+    together,
+    wait,
+    world_size,
+)
 from superscale.training.health import Diverged
 from superscale.training.log import RunLog, versions, write_text
-from superscale.training.resume import check_same_run, commit, newest, settings, version_notice
+from superscale.training.resume import check_same_run, commit, newest, settings, step_notice, version_notice
 from superscale.training.run_directory import check_emptiable, empty, sole_user, sweep
 from superscale.training.schedule import learning_rate, seed_at
 from superscale.training.setup import begin_stage, build_criteria, first_generator, open_pack, patch_plan
@@ -61,20 +75,19 @@ def train(
 ) -> Result:
     """Run every stage of a recipe in ``run_dir``, or go on where its newest training state ends; ``fresh`` empties it first.
 
+    Under torchrun it does so with the other processes; the first alone writes and speaks.
+
     Raises DataError or RecipeError before the first step when something does not fit, TrainingError when another process
-    trains in ``run_dir`` or the run cannot be kept finite.
+    trains in ``run_dir``, the run cannot be kept finite, or a process has lost the others.
     """
     deadline = time.monotonic() + max_seconds if max_seconds is not None else None
     keep_freed_memory()
-    if fresh:
-        check_emptiable(run_dir)
-    with sole_user(run_dir):
-        if fresh:
-            empty(run_dir)
-        sweep(run_dir)
+    with together(device) as own_device, _directory(run_dir, fresh):
+        require_agreement([versions()["superscale"], to_toml(recipe)], "the processes run different recipes or versions")
         log = RunLog(run_dir, quiet)
         try:
-            run = _Run(recipe, run_dir, pick_device(device), log, lambda: stop() or _passed(deadline))
+            # Whoever is asked to stop, all hear of it at the same step.
+            run = _Run(recipe, run_dir, own_device, log, lambda: anywhere(stop() or _passed(deadline)))
             while True:
                 try:
                     return run.all_stages()
@@ -82,6 +95,25 @@ def train(
                     run.roll_back(fault)
         finally:
             log.close()
+
+
+@contextmanager
+def _directory(run_dir: Path, fresh: bool) -> Iterator[None]:
+    """The first process locks and sweeps the directory; the others follow when that is done."""
+    if rank() > 0:
+        wait()
+        yield
+        return
+    # Restarted by torchrun, the same command line must not delete what it is to go on with.
+    fresh = fresh and not restarted()
+    if fresh:
+        check_emptiable(run_dir)
+    with sole_user(run_dir):
+        if fresh:
+            empty(run_dir)
+        sweep(run_dir)
+        wait()
+        yield
 
 
 def _passed(deadline: float | None) -> bool:
@@ -94,7 +126,10 @@ class _Run:
     def __init__(self, recipe: Recipe, run_dir: Path, device: torch.device, log: RunLog, stop: Callable[[], bool]) -> None:
         self.recipe, self.run_dir, self.device, self.log, self.stop = recipe, run_dir, device, log, stop
         self.precision = PRECISIONS[recipe.precision]
-        pack = open_pack(recipe, run_dir)
+        with first_alone():
+            pack = open_pack(recipe, run_dir)
+        tiles = [(tile.sha256, tile.top, tile.left) for tile in pack.manifest.tiles]
+        require_agreement(tiles, f"{pack.folder} does not hold the same photos at all processes")
         for source, why in pack.manifest.skipped:
             log.say(f"skipped {source}: {why}")
         if pack.manifest.skipped:
@@ -111,13 +146,17 @@ class _Run:
         """From the newest training state to the end, or until asked to stop."""
         generator = first_generator(self.recipe)
         saved = newest(self.run_dir / "checkpoints", self.log.say)
+        found = saved and saved.facts
+        require_agreement(found, f"{self.run_dir} is not the same folder at all processes; put it on storage that all share")
         if saved is not None:
             check_same_run(self.recipe, self.settings, saved, str(self.run_dir))
             self.rollbacks = dict(saved.facts.get("rollbacks", {})) | self.rollbacks
-            if notice := version_notice(saved, versions()):
-                self.log.say(notice)
+            for notice in (version_notice(saved, versions()), step_notice(saved, self.settings)):
+                if notice is not None:
+                    self.log.say(notice)
         self.log.cut_back(saved.facts.get("log_bytes") if saved is not None else 0)
-        write_text(self.run_dir / "recipe.toml", to_toml(self.recipe))
+        if rank() == 0:
+            write_text(self.run_dir / "recipe.toml", to_toml(self.recipe))
         before = 0
         for number, (name, stage) in enumerate(self.recipe.stage.items()):
             if saved is None or saved.stage_number <= number:
@@ -133,7 +172,9 @@ class _Run:
                 generator = state.average.network.train().requires_grad_(True)
             before += stage.images
         model = self.run_dir / MODEL_FILE
-        save_model(model, generator.eval(), self._card(before))
+        if rank() == 0:
+            save_model(model, generator.eval(), self._card(before))
+        wait()
         return Result(self.run_dir, model, True, before)
 
     def roll_back(self, fault: Diverged) -> None:
@@ -164,7 +205,15 @@ class _Run:
         watch, buffers = health.Watch(), health.Buffers([generator] if discriminator is None else [generator, discriminator])
         history: list[dict[str, float]] = []
         signals: dict[str, float] = {}
-        batches = stream(self.plan, start=before + state.images, batch=data.batch, stored_low_res=data.low_res == "stored")
+        step_images = data.batch * world_size()
+        batches = stream(
+            self.plan,
+            start=before + state.images,
+            batch=data.batch,
+            rank=rank(),
+            world_size=world_size(),
+            stored_low_res=data.low_res == "stored",
+        )
         began = time.monotonic()
         while True:
             images = state.images
@@ -176,7 +225,7 @@ class _Run:
                 self._look(watch, state)
 
             # report
-            if done or _crossed(images, data.batch, recipe.report_every_images):
+            if done or _crossed(images, step_images, recipe.report_every_images):
                 if values := state.interval.take():
                     values |= signals
                     seconds = (time.monotonic() - began) / max(state.steps - reported_at, 1)
@@ -184,12 +233,12 @@ class _Run:
                     self._judge_health(history, values)
                 signals, began, reported_at = {}, time.monotonic(), state.steps
             validated = state.validated_images == images or self.pairs is None
-            if not validated and (done or _crossed(images, data.batch, recipe.validation.every_images)):
+            if not validated and (done or _crossed(images, step_images, recipe.validation.every_images)):
                 validated = self._validate(name, state, before)
 
             # save
             stopping = self.stop()
-            if images != saved_at and (done or stopping or _crossed(images, data.batch, recipe.checkpoint.every_images)):
+            if images != saved_at and (done or stopping or _crossed(images, step_images, recipe.checkpoint.every_images)):
                 self._look(watch, state)
                 self._save(number, state, before)
                 saved_at = images
@@ -221,15 +270,18 @@ class _Run:
                     if generator_moves:
                         numbers = generator_step(super_res, batch, judgement, criteria, precision)
                     numbers |= discriminator_step(discriminator, judgement, criteria)
+                average_gradients(discriminator)
                 numbers["discriminator_gradient_norm"] = health.norm_of_gradients(discriminator)
-                after = images + data.batch
-                if after >= stage.images or _crossed(after, data.batch, recipe.report_every_images):
+                after = images + step_images
+                if after >= stage.images or _crossed(after, step_images, recipe.report_every_images):
                     signals = health.signals(super_res, batch, recipe.scale)
             if generator_moves:
+                average_gradients(generator)
                 limit = stage.gradient_clip or float("inf")
                 numbers["gradient_norm"] = torch.nn.utils.clip_grad_norm_(generator.parameters(), limit).detach()
 
             # step, average: a step that is not finite moves nothing, decided on the device
+            numbers = mean_numbers(numbers)
             good = watch.add(state.steps, batch.numbers, numbers)
             for optimizer in moving:
                 optimizer.found_inf = (~good).float()  # type: ignore[attr-defined]
@@ -240,19 +292,20 @@ class _Run:
                 state.average.update(generator, state.steps, good)
             state.interval.add(numbers, good)
             state.steps += 1
-            state.images += data.batch
+            state.images += step_images
 
     def _look(self, watch: health.Watch, state: StageState) -> None:
         """Tell of the steps that were not finite. Raises Diverged when there were too many in a row."""
         faults, state.bad_in_a_row = watch.read(state.bad_in_a_row)
         for fault in faults:
+            patches = sorted(number for share in gather(fault.patches) for number in share)
             self.log.event(
                 f"{self.stage_name}: step {fault.step} skipped, not finite: {', '.join(fault.not_finite)}",
                 event="skipped step",
                 stage=self.stage_name,
                 step=fault.step,
-                patches=fault.patches,
-                photos=[self.plan.pack.manifest.tiles[self.plan.place(number).tile].source for number in fault.patches],
+                patches=patches,
+                photos=[self.plan.pack.manifest.tiles[self.plan.place(number).tile].source for number in patches],
             )
         if state.bad_in_a_row >= self.recipe.health.bad_in_a_row:
             raise Diverged(f"{state.bad_in_a_row} steps in a row were not finite")
@@ -267,6 +320,9 @@ class _Run:
     def _save(self, number: int, state: StageState, before: int) -> None:
         tensors = to_tensors(state)
         health.check_finite(tensors)
+        require_equal_weights(state.generator, state.discriminator)
+        if rank() > 0:
+            return
         facts = to_facts(state) | {
             "stage_number": number,
             "rollbacks": self.rollbacks,
@@ -290,7 +346,8 @@ class _Run:
         state.validated_images = state.images
         if values["validation_psnr"] > (state.best_psnr or 0):
             state.best_psnr = values["validation_psnr"]
-            save_model(self.run_dir / f"model-best-{name}.safetensors", network, self._card(images) | values)
+            if rank() == 0:
+                save_model(self.run_dir / f"model-best-{name}.safetensors", network, self._card(images) | values)
         self.log.write({"stage": name, "images": state.images, **values})
         self.log.say(f"{name} {state.images}  " + "  ".join(f"{key} {value:.4f}" for key, value in values.items()))
         return True

@@ -16,6 +16,7 @@ from torch import Tensor
 from superscale.data.pack import MANIFEST, Pack
 from superscale.errors import CheckpointError, RecipeError
 from superscale.training.config import Recipe
+from superscale.training.distributed import world_size
 from superscale.weights.checkpoint import load_state, save_state, saved_states
 
 # Settings that decide nothing about the weights, or only when something has gone wrong.
@@ -69,7 +70,7 @@ def settings(recipe: Recipe, pack: Pack, run_dir: Path) -> dict[str, Any]:
     flat = _flat(json.loads(json.dumps(asdict(recipe))), "")
     if pack.folder != run_dir / "pack":
         flat["data.path"] = f"pack {hashlib.sha256((pack.folder / MANIFEST).read_bytes()).hexdigest()}"
-    return flat
+    return flat | {"processes": world_size()}
 
 
 def _flat(table: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -90,9 +91,11 @@ def check_same_run(recipe: Recipe, now: Mapping[str, Any], saved: Saved, name: s
         return
     stages = list(recipe.stage)
     running = stages[saved.stage_number] if saved.stage_number < len(stages) else None
-    free = [*FREE, *(f"stage.{later}." for later in stages[saved.stage_number + 1 :])]
+    free = [*FREE, "processes", *(f"stage.{later}." for later in stages[saved.stage_number + 1 :])]
     if running and recipe.stage[running].schedule != "cosine" and recipe.stage[running].images >= saved.facts["images"]:
         free.append(f"stage.{running}.images")
+    if _step_images(before) == _step_images(now):
+        free.append("data.batch")
     absent = "(nothing)"
     changed = [
         f"{key} was {value}, is {now.get(key, absent)}"
@@ -113,6 +116,16 @@ def _reordered(stages: list[str], before: Mapping[str, Any], number: int) -> lis
     were = list(dict.fromkeys(key.split(".")[1] for key in before if key.startswith("stage.")))[: number + 1]
     now = stages[: number + 1]
     return [] if were == now else [f"stages were {', '.join(were)}, are {', '.join(now)}"]
+
+
+def _step_images(settings: Mapping[str, Any]) -> int:
+    return int(settings["data.batch"]) * int(settings.get("processes", 1))
+
+
+def step_notice(saved: Saved, now: Mapping[str, Any]) -> str | None:
+    """A line when there are more or fewer processes than before: the data go on, in steps of another size."""
+    before, after = _step_images(saved.facts.get("settings", now)), _step_images(now)
+    return f"a step was {before} images and is now {after}, by {now['processes']} processes" if before != after else None
 
 
 def version_notice(saved: Saved, versions: Mapping[str, Any]) -> str | None:

@@ -17,6 +17,7 @@ from superscale.losses.pixel import PIXEL_LOSSES
 from superscale.networks.catalog import build_discriminator, build_generator
 from superscale.networks.contract import Generator
 from superscale.training.config import Recipe, StageConfig
+from superscale.training.distributed import mean, synchronized
 from superscale.training.schedule import seed_at
 from superscale.training.state import StageState, new_state
 from superscale.training.steps import Criteria
@@ -63,8 +64,8 @@ def build_criteria(stage: StageConfig, device: torch.device) -> Criteria:
         loss = loss.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         criteria = replace(criteria, perceptual=loss, perceptual_weight=config.weight, shift_px=config.shift_px)
     if stage.adversarial is not None:
-        adversarial = ADVERSARIAL[stage.adversarial.loss]()
-        criteria = replace(criteria, adversarial=adversarial, adversarial_weight=stage.adversarial.weight)
+        adversarial = ADVERSARIAL[stage.adversarial.loss](mean)
+        criteria = replace(criteria, adversarial=adversarial, adversarial_weight=stage.adversarial.weight, mean=mean)
     return criteria
 
 
@@ -89,5 +90,6 @@ def begin_stage(recipe: Recipe, stage: StageConfig, before: int, generator: Gene
         options = {"patch_px": recipe.data.patch_px, **stage.adversarial.discriminator}
         discriminator = build_discriminator(options.pop("name"), options)
         discriminator = discriminator.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        discriminator = synchronized(discriminator)
     generator = generator.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return new_state(stage, generator.train(), discriminator)
+    return new_state(stage, synchronized(generator).train(), discriminator)
