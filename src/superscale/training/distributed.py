@@ -49,7 +49,7 @@ def restarted() -> bool:
 
 @contextmanager
 def together(device: str = "auto") -> Iterator[torch.device]:
-    """Join the other processes for as long as the block lasts; yields the device of this one.
+    """Join the other processes for as long as the outermost such block lasts; yields the device of this one.
 
     ``device``: auto, cpu or cuda; each process of a machine takes its own GPU. Facts and flags travel by gloo, tensors on a
     GPU by nccl. Raises UsageError when a process would have to share a GPU, TrainingError when the others do not come.
@@ -58,6 +58,9 @@ def together(device: str = "auto") -> Iterator[torch.device]:
         yield pick_device(device)
         return
     own = _own_device(device)
+    if dist.is_initialized():
+        yield own
+        return
     with _exchange():
         dist.init_process_group("cpu:gloo,cuda:nccl" if own.type == "cuda" else "gloo")
     # After an error the others may be gone, and taking leave of them would wait for ever: then the exit itself is the farewell.
