@@ -39,7 +39,7 @@ def test_facts_come_to_all_in_order_of_rank_to_the_last_digit(together: Path) ->
         assert found["in_order"] == [number / 7 for number in range(5)]
         assert found["one_flag"] is True
         assert found["no_flag"] is False
-        assert found["mean_number"] == [1.5, 3.0]
+        assert found["means"] == {"loss": 1.5, "bad": pytest.approx(float("nan"), nan_ok=True)}
 
 
 def test_weights_that_drift_apart_are_an_error_at_every_process(together: Path) -> None:
@@ -85,14 +85,22 @@ def rows(run_dir: Path) -> list[dict[str, Any]]:
 
 
 def close(got: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    """Each network's parameters, and each kind of moment, together differ by less than 1e-4 of their norm.
+
+    Not each tensor: the last bias of a discriminator has no gradient in a relativistic loss but for rounding, which Adam
+    brings to full size.
+    """
     assert got.keys() == expected.keys()
-    for key, tensor in expected.items():
-        # Adam divides by the root of the gradient's square, which lifts what rounding leaves of small gradients.
-        torch.testing.assert_close(got[key], tensor, rtol=1e-3, atol=2e-5, msg=lambda text, key=key: f"{key}: {text}")
+    kinds = {key: key.split("/")[0] + (key.rpartition(".")[2] if "optimizer" in key else "") for key in expected}
+    for kind in set(kinds.values()):
+        keys = [key for key in expected if kinds[key] == kind]
+        ours, theirs = (torch.cat([tensors[key].double().flatten() for key in keys]) for tensors in (got, expected))
+        assert torch.linalg.norm(ours - theirs) <= 1e-4 * torch.linalg.norm(theirs), kind
 
 
 def test_two_ranks_with_batch_b_train_as_one_with_batch_2b(together: Path, one: Path) -> None:
-    close(*(load_model(run / "model.safetensors").generator.state_dict() for run in (together / "whole", one)))
+    models = [load_model(run / "model.safetensors").generator.state_dict() for run in (together / "whole", one)]
+    close(*({f"model/{key}": tensor for key, tensor in model.items()} for model in models))
     (got, facts), (expected, expected_facts) = newest(together / "whole"), newest(one)
     assert facts["images"] == expected_facts["images"] == 16
     assert facts["steps"] == expected_facts["steps"] == 4
@@ -103,18 +111,24 @@ def test_what_is_written_are_means_over_all_processes(together: Path, one: Path)
     both, alone = rows(together / "whole"), rows(one)
     assert len(both) == len(alone)
     for got, expected in zip(both, alone, strict=True):
+        # Of the last batch only, and of the first process's part of it.
+        for row in (got, expected):
+            row.pop("lr_psnr", None)
+            row.pop("sharpness_ratio", None)
+        assert got.keys() == expected.keys()
+        assert got.pop("stage") == expected.pop("stage")
         assert got == pytest.approx(expected, rel=1e-3)
 
 
 def test_a_stop_at_one_process_stops_all_after_the_same_step(together: Path) -> None:
-    assert [json.loads((together / f"stopped-{rank}.json").read_text()) for rank in range(2)] == [28, 28]
+    assert [json.loads((together / f"stopped-{rank}.json").read_text()) for rank in range(2)] == [36, 36]
 
 
 def test_one_process_goes_on_in_the_data_where_two_were_stopped(together: Path, one: Path) -> None:
     recipe = tiny(together)
     recipe = replace(recipe, data=replace(recipe.data, batch=2 * recipe.data.batch))
     shutil.copytree(together / "stopped", together / "resumed")
-    assert newest(together / "resumed")[1]["images"] == 4
+    assert newest(together / "resumed")[1]["images"] == 12
     assert train(recipe, together / "resumed", quiet=True).finished
     close(newest(together / "resumed")[0], newest(one)[0])
 
@@ -130,6 +144,15 @@ def test_validation_in_shares_is_validation_by_one_to_the_last_digit(together: P
     last = [row for row in rows(together / "whole") if "validation_psnr" in row][-1]
     assert last["images"] == 16
     assert [last["validation_psnr"], last["validation_ssim"]] == [row.mean for row in expected]
+
+
+def test_a_step_that_is_not_finite_at_one_process_moves_nothing_at_either(together: Path) -> None:
+    (event,) = [json.loads(line) for line in (together / "poisoned" / "health.jsonl").read_text().splitlines()]
+    assert event["step"] == 1
+    assert event["patches"] == [4, 5, 6, 7]
+    tensors, facts = newest(together / "poisoned")
+    assert facts["steps"] == 3
+    assert tensors["generator_optimizer/0.step"] == 2
 
 
 def test_a_process_that_fails_takes_the_others_with_it(material: Path) -> None:

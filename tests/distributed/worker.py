@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from superscale.errors import TrainingError
-from superscale.training import distributed
+from superscale.training import distributed, loop
 from superscale.training.config import Recipe, load_recipe
 from superscale.training.loop import train
 
@@ -28,12 +29,13 @@ def keep(folder: Path, name: str, tensors: dict[str, Tensor]) -> None:
 
 def facts(folder: Path) -> None:
     rank = distributed.rank()
+    numbers = {"loss": torch.tensor(1.0 + rank), "bad": torch.tensor(float("nan" if rank else 1))}
     found: dict[str, Any] = {
         "gathered": distributed.gather({"rank": rank, "text": "é" * rank, "third": 1 / 3, "infinite": float("inf")}),
         "in_order": distributed.in_order([number / 7 for number in distributed.share(5)]),
         "one_flag": distributed.anywhere(rank == 1),
         "no_flag": distributed.anywhere(False),
-        "mean_number": distributed.mean_number(torch.tensor([1.0, 2.0]) * (rank + 1)).tolist(),
+        "means": {key: float(mean) for key, mean in distributed.mean_numbers(numbers).items()},
     }
     network = torch.nn.Linear(2, 2)
     distributed.synchronized(network)
@@ -81,10 +83,27 @@ def whole(folder: Path) -> None:
 
 
 def stopped(folder: Path) -> None:
-    asked = iter(range(10**6))
-    result = train(tiny(folder), folder / "stopped", stop=lambda: next(asked) >= 8 and distributed.rank() == 1, quiet=True)
+    """Process 1 alone is asked to stop, at the first question after image 32: in the midst of the validation at 36."""
+    state = folder / "stopped" / "checkpoints" / "step-000000000032"
+    result = train(tiny(folder), folder / "stopped", stop=lambda: distributed.rank() == 1 and state.exists(), quiet=True)
     assert not result.finished
     (folder / f"stopped-{distributed.rank()}.json").write_text(json.dumps(result.images))
+
+
+def poisoned(folder: Path) -> None:
+    """The second step of process 1 alone is not finite."""
+    whole_step, steps = loop.pixel_step, iter(range(10**6))
+
+    def step(generator: torch.nn.Module, *arguments: Any) -> dict[str, Tensor]:
+        numbers = whole_step(generator, *arguments)
+        if next(steps) == 1 and distributed.rank() == 1:
+            numbers["loss"] = numbers["loss"] * float("nan")
+        return numbers
+
+    recipe = tiny(folder)
+    loop.pixel_step = step  # type: ignore[assignment]
+    train(replace(recipe, stage={"psnr": replace(recipe.stage["psnr"], images=12)}), folder / "poisoned", quiet=True)
+    loop.pixel_step = whole_step
 
 
 def failing(folder: Path) -> None:
@@ -96,7 +115,15 @@ def failing(folder: Path) -> None:
     train(tiny(folder), folder / "failing", stop=stop, quiet=True)
 
 
-CASES = {"facts": facts, "norms": norms, "games": games, "whole": whole, "stopped": stopped, "failing": failing}
+CASES = {
+    "facts": facts,
+    "norms": norms,
+    "games": games,
+    "whole": whole,
+    "stopped": stopped,
+    "poisoned": poisoned,
+    "failing": failing,
+}
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
