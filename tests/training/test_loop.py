@@ -166,12 +166,6 @@ def test_what_does_not_fit_is_an_error_before_the_first_step(
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
-def test_a_run_of_another_generator_is_not_resumed(recipe: Recipe, tmp_path: Path) -> None:
-    train(recipe, tmp_path / "run", stop=after(5), quiet=True)
-    with pytest.raises(RecipeError, match="another generator"):
-        train(replace(recipe, generator={**recipe.generator, "blocks": 3}), tmp_path / "run", quiet=True)
-
-
 def test_the_average_is_the_formula_and_copies_buffers() -> None:
     torch.manual_seed(0)
     network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))

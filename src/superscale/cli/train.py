@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import sys
+import threading
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -32,6 +32,7 @@ def train(
 ) -> None:
     """Train a network; the same command again goes on where it stopped."""
     from superscale.training.config import load_recipe
+    from superscale.training.distributed import launched, rank
     from superscale.training.loop import train as run
 
     overrides = list(settings or [])
@@ -40,23 +41,19 @@ def train(
             overrides.append(f"{key}={value!r}")
     loaded = load_recipe(recipe, overrides)
     run_dir = output or Path("runs") / loaded.name
-    if fresh and run_dir.exists():
-        _remove_run(run_dir)
-    stop = StopOnSignal()
-    result = run(loaded, run_dir, device=device, stop=stop, max_seconds=_seconds(max_time), quiet=quiet)
+    seconds = _seconds(max_time)
+    with StopOnSignal(under_torchrun=launched(), speaks=rank() == 0) as stop:
+        result = run(loaded, run_dir, device=device, stop=stop, max_seconds=seconds, fresh=fresh, quiet=quiet)
     if not result.finished:
-        print(f"stopped at image {result.images}, saved; the same command goes on from there", file=sys.stderr)
+        if rank() == 0:
+            print(f"stopped at image {result.images}, saved; the same command goes on from there", file=sys.stderr)
         raise SystemExit(stop.exit_code)
+    if rank() > 0:
+        return
     print(result.model)
     if not quiet:
         print(f"next: superscale evaluate --model {result.model} --data DIR", file=sys.stderr)
         print(f"      superscale upscale PHOTO --model {result.model}", file=sys.stderr)
-
-
-def _remove_run(run_dir: Path) -> None:
-    if not (run_dir / "recipe.toml").is_file():
-        raise UsageError(f"--fresh deletes a run directory, and {run_dir} is none (no recipe.toml)")
-    shutil.rmtree(run_dir)
 
 
 def _seconds(text: str | None) -> float | None:
@@ -69,18 +66,50 @@ def _seconds(text: str | None) -> float | None:
 
 
 class StopOnSignal:
-    """Set by the first Ctrl-C or SIGTERM, so that the loop saves and ends; the second ends the process at once."""
+    """Set by the first Ctrl-C or SIGTERM, so that the loop saves and ends; the second ends the process at once.
 
-    def __init__(self) -> None:
-        self.exit_code = 0
-        signal.signal(signal.SIGINT, self._handle)
-        signal.signal(signal.SIGTERM, self._handle)
+    Under torchrun a second SIGTERM does not: Slurm sends one to torchrun and one to each of its processes, and torchrun passes
+    its own on.
 
-    def _handle(self, number: int, _frame: FrameType | None) -> None:
-        if self.exit_code:
-            os._exit(self.exit_code)
-        self.exit_code = 128 + number
-        os.write(2, b"stopping: saving the training state (again to stop at once)\n")
+    Python runs a handler only between two of its own instructions, and one backward pass can be long: so a thread listens to
+    what the interpreter writes into a pipe the moment a signal arrives.
+    """
+
+    def __init__(self, *, under_torchrun: bool = False, speaks: bool = True) -> None:
+        self.exit_code, self.under_torchrun, self.speaks = 0, under_torchrun, speaks
+
+    def __enter__(self) -> StopOnSignal:
+        self._listening, self._speaking = os.pipe()
+        os.set_blocking(self._speaking, False)
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+        self._wakeup = signal.set_wakeup_fd(self._speaking)
+        self._handlers = {number: signal.signal(number, _ignore) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self._wakeup)
+        os.close(self._speaking)
+        self._thread.join()
+        os.close(self._listening)
+
+    def _listen(self) -> None:
+        while told := os.read(self._listening, 1):
+            if told[0] not in (signal.SIGINT, signal.SIGTERM):
+                continue
+            if self.exit_code:
+                if self.under_torchrun and told[0] == signal.SIGTERM:
+                    continue
+                os._exit(self.exit_code)
+            self.exit_code = 128 + told[0]
+            if self.speaks:
+                os.write(2, b"stopping: saving the training state (again to stop at once)\n")
 
     def __call__(self) -> bool:
         return self.exit_code != 0
+
+
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """A handler must be there for the interpreter to write into the pipe."""

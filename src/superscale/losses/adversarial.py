@@ -25,7 +25,10 @@ class Adversarial(Protocol):
 
 
 class StandardAdversarial:
-    """Goodfellow's game as SRGAN plays it (Ledig et al. 2017, eq. 2 and 6)."""
+    """Goodfellow's game as SRGAN plays it (Ledig et al. 2017, eq. 2 and 6); no average enters, so ``mean`` is not asked."""
+
+    def __init__(self, mean: Mean = torch.mean) -> None:
+        pass
 
     def generator(self, real: Tensor, fake: Tensor) -> Tensor:  # noqa: ARG002
         """E[-log D(fake)] (eq. 6, per picture); ``real`` does not enter."""
@@ -63,7 +66,8 @@ def _cross_entropy(logits: Tensor, is_real: bool) -> Tensor:
     return F.softplus(-logits if is_real else logits).mean()
 
 
-ADVERSARIAL: dict[str, Callable[[], Adversarial]] = {
+# name -> class; each takes the ``mean`` of RelativisticAverage
+ADVERSARIAL: dict[str, Callable[..., Adversarial]] = {
     "standard": StandardAdversarial,
     "relativistic": RelativisticAverage,
 }

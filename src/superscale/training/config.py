@@ -22,7 +22,7 @@ Schedule = Literal["constant", "cosine", "step"]
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """``path``: a prepared pack, a folder of photos, or "synthetic". ``patch_px``: side of a high-res patch. ``batch``: of all processes.
+    """``path``: a prepared pack, a folder of photos, or "synthetic". ``patch_px``: side of a high-res patch. ``batch``: of one process.
 
     ``low_res``: bicubic "on_load", "stored" in the pack, or "degraded" as ``degradation`` says, whose empty table is Real-ESRGAN's.
     """
@@ -57,6 +57,28 @@ class CheckpointConfig:
 
     every_images: int = 100_000
     keep: int = 2
+
+    def __post_init__(self) -> None:
+        if self.keep < 2:
+            raise RecipeError(f"keep must be at least 2, so that one is left when the newest is damaged; got {self.keep}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HealthConfig:
+    """A step with a loss or gradient that is not finite moves nothing. ``bad_in_a_row`` of them take the run back to its newest
+    training state, there to go on with ``rate_factor`` times the learning rate; at most ``rollbacks`` times a stage.
+    """
+
+    bad_in_a_row: int = 3
+    rate_factor: float = 0.5
+    rollbacks: int = 3
+
+    def __post_init__(self) -> None:
+        if self.bad_in_a_row < 1 or self.rollbacks < 0 or not 0 < self.rate_factor <= 1:
+            raise RecipeError(
+                "health needs bad_in_a_row >= 1, rollbacks >= 0 and rate_factor in (0, 1], "
+                f"got {self.bad_in_a_row}, {self.rollbacks} and {self.rate_factor}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +156,7 @@ class Recipe:
     data: DataConfig = DataConfig()
     validation: ValidationConfig = ValidationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    health: HealthConfig = HealthConfig()
     stage: dict[str, StageConfig]
 
     def __post_init__(self) -> None:

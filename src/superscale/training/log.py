@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import sys
 import time
@@ -18,7 +19,7 @@ from rich.console import Console
 from superscale import __version__
 from superscale.image.io import Image, write_bytes, write_image
 from superscale.image.resize import resize_to
-from superscale.training.steps import Numbers
+from superscale.training.distributed import rank, world_size
 
 Array = NDArray[np.uint8]
 SHEET_CROP_PX = 192
@@ -26,17 +27,22 @@ SHEET_GAP_PX = 4
 
 
 class RunLog:
-    """The writer of one run directory. Numbers are gathered on the device and read once a report, so no step waits for them."""
+    """The writer of one run directory.
+
+    ``metrics.jsonl`` is the record of the run as if it had never been interrupted: going on from a state cuts it back to what
+    it was then. ``health.jsonl`` is a diary: it tells every fault when it happens, and nothing is taken out of it.
+    Of several processes only the first writes and speaks.
+    """
 
     def __init__(self, run_dir: Path, quiet: bool = False) -> None:
-        self.run_dir = run_dir
-        self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
-        self.jsonl = open(run_dir / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115
-        self.events = self._tensorboard()
-        self.pending: list[Numbers] = []
+        self.run_dir, self.first = run_dir, rank() == 0
+        self.console = Console(stderr=True, quiet=quiet or not self.first, highlight=False, soft_wrap=True)
+        self.jsonl = open(run_dir / "metrics.jsonl" if self.first else os.devnull, "a", encoding="utf-8")  # noqa: SIM115
+        self.events = self._tensorboard() if self.first else None
         self.started = time.monotonic()
         self.images_at_start: int | None = None
-        (run_dir / "environment.json").write_text(json.dumps(environment(), indent=1))
+        if self.first:
+            (run_dir / "environment.json").write_text(json.dumps(environment(), indent=1))
 
     def _tensorboard(self) -> Any:
         try:
@@ -49,18 +55,32 @@ class RunLog:
     def say(self, text: str) -> None:
         self.console.print(text, markup=False)
 
-    def gather(self, numbers: Numbers) -> None:
-        """Keep one step's numbers for the next report."""
-        self.pending.append(numbers)
-
-    def report(self, stage: str, images: int, total: int, learning_rate: float, seconds_a_step: float) -> None:
-        """Write the mean of the gathered numbers; all of them are read from the device here."""
-        if not self.pending:
+    def event(self, text: str, **facts: Any) -> None:
+        """Say what happened to the run's health, and write it into the diary."""
+        self.say(text)
+        if not self.first:
             return
-        names = list(self.pending[0])
-        means = torch.stack([torch.stack([step[name].float() for step in self.pending]).mean() for name in names]).tolist()
-        self.pending.clear()
-        values = dict(zip(names, means, strict=True))
+        with open(self.run_dir / "health.jsonl", "a", encoding="utf-8") as diary:
+            diary.write(json.dumps({"text": text, **facts}) + "\n")
+
+    def position(self) -> int:
+        """How many bytes of metrics.jsonl are safely on disk."""
+        self.jsonl.flush()
+        os.fsync(self.jsonl.fileno())
+        return os.fstat(self.jsonl.fileno()).st_size
+
+    def cut_back(self, position: int | None) -> None:
+        """Drop the rows written after this position (None: unknown, keep all); a row cut in two goes as well."""
+        if position is None or not self.first:
+            return
+        self.jsonl.flush()
+        path = self.run_dir / "metrics.jsonl"
+        os.truncate(path, path.read_bytes()[:position].rfind(b"\n") + 1)
+
+    def report(
+        self, stage: str, images: int, total: int, learning_rate: float, seconds_a_step: float, values: Mapping[str, float]
+    ) -> None:
+        """Write the means of an interval."""
         self.write({"stage": stage, "images": images, "learning_rate": learning_rate, **values})
         eta = self._eta(images, total)
         losses = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
@@ -102,16 +122,24 @@ def write_sample_sheet(path: Path, rows: list[tuple[Array, Array, Array]]) -> No
     write_image(path, Image(np.concatenate(strips, axis=0)))
 
 
-def environment() -> dict[str, Any]:
-    """Versions and hardware of this run, for environment.json and model cards."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+def versions() -> dict[str, str]:
+    """What a result depends on besides the recipe and the hardware."""
     return {
         "superscale": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
+    }
+
+
+def environment() -> dict[str, Any]:
+    """Versions and hardware of this run, for environment.json and model cards."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    return {
+        **versions(),
         "platform": platform.platform(),
         "device": device,
+        "processes": world_size(),
         "command": " ".join(sys.argv),
     }
 

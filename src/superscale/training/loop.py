@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from superscale.data.loader import stream, to_device
-from superscale.data.pack import MANIFEST, Pack
-from superscale.data.pairs import PairFolder, PatchPlan
-from superscale.data.prepare import prepare, prepare_synthetic
-from superscale.errors import CheckpointError, DataError, RecipeError
-from superscale.evaluation.benchmark import benchmark
-from superscale.image.pixels import to_float, to_pixels
-from superscale.losses.adversarial import ADVERSARIAL
-from superscale.losses.perceptual import FEATURE_NETWORKS, PerceptualLoss, deepest_layer
-from superscale.losses.pixel import PIXEL_LOSSES
-from superscale.networks.catalog import build_discriminator, build_generator
-from superscale.networks.contract import Generator
-from superscale.networks.device import pick_device
+from superscale.errors import Cancelled, TrainingError
+from superscale.training import health
 from superscale.training.allocator import keep_freed_memory
 from superscale.training.config import Recipe, StageConfig, to_toml
-from superscale.training.log import RunLog, write_sample_sheet, write_text
-from superscale.training.schedule import learning_rate
-from superscale.training.state import StageState, from_tensors, new_state, to_tensors
+from superscale.training.distributed import (
+    anywhere,
+    average_gradients,
+    first_alone,
+    gather,
+    mean_numbers,
+    rank,
+    require_agreement,
+    require_equal_weights,
+    restarted,
+    together,
+    wait,
+    world_size,
+)
+from superscale.training.health import Diverged
+from superscale.training.log import RunLog, versions, write_text
+from superscale.training.resume import check_same_run, commit, newest, settings, step_notice, version_notice
+from superscale.training.run_directory import check_emptiable, empty, sole_user, sweep
+from superscale.training.schedule import learning_rate, seed_at
+from superscale.training.setup import begin_stage, build_criteria, first_generator, open_pack, patch_plan
+from superscale.training.state import StageState, restore, to_facts, to_tensors
 from superscale.training.steps import (
-    Criteria,
     Precision,
     discriminator_step,
     enlarge,
@@ -39,9 +46,8 @@ from superscale.training.steps import (
     judge,
     pixel_step,
 )
-from superscale.weights.checkpoint import load_state, save_model, save_state, saved_states
-from superscale.weights.features import feature_network
-from superscale.weights.store import find_model
+from superscale.training.validation import validate, validation_pairs
+from superscale.weights.checkpoint import save_model
 
 PRECISIONS: dict[str, Precision] = {"fp32": None, "bf16": torch.bfloat16}
 MODEL_FILE = "model.safetensors"
@@ -64,62 +70,54 @@ def train(
     device: str = "auto",
     stop: Callable[[], bool] = lambda: False,
     max_seconds: float | None = None,
+    fresh: bool = False,
     quiet: bool = False,
 ) -> Result:
-    """Run every stage of a recipe in ``run_dir``, or go on where its newest training state ends.
+    """Run every stage of a recipe in ``run_dir``, or go on where its newest training state ends; ``fresh`` empties it first.
 
-    Raises DataError or RecipeError before the first step when something does not fit.
+    Under torchrun it does so with the other processes; the first alone writes and speaks.
+
+    Raises DataError or RecipeError before the first step when something does not fit, TrainingError when another process
+    trains in ``run_dir``, the run cannot be kept finite, or a process has lost the others.
     """
     deadline = time.monotonic() + max_seconds if max_seconds is not None else None
     keep_freed_memory()
-    run_dir.mkdir(parents=True, exist_ok=True)
-    write_text(run_dir / "recipe.toml", to_toml(recipe))
-    log = RunLog(run_dir, quiet)
-    try:
-        run = _Run(recipe, run_dir, pick_device(device), log, lambda: stop() or _passed(deadline))
-        return run.all_stages()
-    finally:
-        log.close()
+    with together(device) as own_device, _directory(run_dir, fresh):
+        require_agreement([versions()["superscale"], to_toml(recipe)], "the processes run different recipes or versions")
+        log = RunLog(run_dir, quiet)
+        try:
+            # Whoever is asked to stop, all hear of it at the same step.
+            run = _Run(recipe, run_dir, own_device, log, lambda: anywhere(stop() or _passed(deadline)))
+            while True:
+                try:
+                    return run.all_stages()
+                except Diverged as fault:
+                    run.roll_back(fault)
+        finally:
+            log.close()
+
+
+@contextmanager
+def _directory(run_dir: Path, fresh: bool) -> Iterator[None]:
+    """The first process locks and sweeps the directory; the others follow when that is done."""
+    if rank() > 0:
+        wait()
+        yield
+        return
+    # Restarted by torchrun, the same command line must not delete what it is to go on with.
+    fresh = fresh and not restarted()
+    if fresh:
+        check_emptiable(run_dir)
+    with sole_user(run_dir):
+        if fresh:
+            empty(run_dir)
+        sweep(run_dir)
+        wait()
+        yield
 
 
 def _passed(deadline: float | None) -> bool:
     return deadline is not None and time.monotonic() >= deadline
-
-
-def open_pack(recipe: Recipe, run_dir: Path) -> Pack:
-    """The recipe's data as a pack; a folder of photos, or "synthetic", is prepared in the run directory first."""
-    if not recipe.data.path:
-        raise RecipeError("no training data: name a folder of photos or a prepared pack with --data DIR")
-    path = Path(recipe.data.path)
-    if (path / MANIFEST).is_file():
-        return Pack(path)
-    own = run_dir / "pack"
-    if not (own / MANIFEST).is_file():
-        if recipe.data.path == "synthetic":
-            prepare_synthetic(own, side_px=max(128, recipe.data.patch_px), scale=recipe.scale)
-        else:
-            stored = recipe.data.rounding if recipe.data.low_res == "stored" else "none"
-            prepare(path, own, scale=recipe.scale, low_res=stored)
-    return Pack(own)
-
-
-def build_criteria(stage: StageConfig, device: torch.device) -> Criteria:
-    """The losses a stage names. Raises ModelError when the weights of its perceptual network are absent."""
-    criteria = Criteria(grid_weight=stage.grid_weight)
-    if stage.pixel is not None:
-        criteria = replace(criteria, pixel=PIXEL_LOSSES[stage.pixel.loss], pixel_weight=stage.pixel.weight)
-    if (config := stage.perceptual) is not None:
-        if config.network not in FEATURE_NETWORKS:
-            raise RecipeError(f"perceptual.network: expected one of {', '.join(FEATURE_NETWORKS)}, got {config.network!r}")
-        deepest = deepest_layer(FEATURE_NETWORKS[config.network], config.layers)
-        network = feature_network(config.network, deepest, config.weights or None)
-        loss = PerceptualLoss(network, config.layers, after_activation=config.after_activation, distance=config.distance)
-        loss = loss.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        criteria = replace(criteria, perceptual=loss, perceptual_weight=config.weight, shift_px=config.shift_px)
-    if stage.adversarial is not None:
-        adversarial = ADVERSARIAL[stage.adversarial.loss]()
-        criteria = replace(criteria, adversarial=adversarial, adversarial_weight=stage.adversarial.weight)
-    return criteria
 
 
 class _Run:
@@ -128,37 +126,45 @@ class _Run:
     def __init__(self, recipe: Recipe, run_dir: Path, device: torch.device, log: RunLog, stop: Callable[[], bool]) -> None:
         self.recipe, self.run_dir, self.device, self.log, self.stop = recipe, run_dir, device, log, stop
         self.precision = PRECISIONS[recipe.precision]
-        pack = open_pack(recipe, run_dir)
+        with first_alone():
+            pack = open_pack(recipe, run_dir)
+        tiles = [(tile.sha256, tile.top, tile.left) for tile in pack.manifest.tiles]
+        require_agreement(tiles, f"{pack.folder} does not hold the same photos at all processes")
         for source, why in pack.manifest.skipped:
             log.say(f"skipped {source}: {why}")
         if pack.manifest.skipped:
             log.say(f"{len(pack.manifest.skipped)} damaged photos skipped")
-        data = recipe.data
-        self.plan = PatchPlan(
-            pack,
-            scale=recipe.scale,
-            patch_px=data.patch_px,
-            seed=recipe.seed,
-            augment=data.augment,
-            degradation=data.degradation,
-        )
-        if data.low_res == "stored" and pack.manifest.low_res != data.rounding:
-            raise DataError(f"{pack.folder}: stores low_res {pack.manifest.low_res!r}, the recipe wants {data.rounding!r}")
-        validation = recipe.validation
-        self.pairs = PairFolder(validation.path, recipe.scale, data.rounding) if validation.path else None
+        self.plan = patch_plan(recipe, pack)
+        self.pairs = validation_pairs(recipe)
         self.criteria = {name: build_criteria(stage, device) for name, stage in recipe.stage.items()}
+        self.settings = settings(recipe, pack, run_dir)
+        # Stage -> how often it was taken back to an earlier state.
+        self.rollbacks: dict[str, int] = {}
+        self.stage_name = ""
 
     def all_stages(self) -> Result:
-        torch.manual_seed(self.recipe.seed)
-        generator = self._first_generator()
-        saved = self._newest_state()
+        """From the newest training state to the end, or until asked to stop."""
+        generator = first_generator(self.recipe)
+        saved = newest(self.run_dir / "checkpoints", self.log.say)
+        found = saved and saved.facts
+        require_agreement(found, f"{self.run_dir} is not the same folder at all processes; put it on storage that all share")
+        if saved is not None:
+            check_same_run(self.recipe, self.settings, saved, str(self.run_dir))
+            self.rollbacks = dict(saved.facts.get("rollbacks", {})) | self.rollbacks
+            for notice in (version_notice(saved, versions()), step_notice(saved, self.settings)):
+                if notice is not None:
+                    self.log.say(notice)
+        self.log.cut_back(saved.facts.get("log_bytes") if saved is not None else 0)
+        if rank() == 0:
+            write_text(self.run_dir / "recipe.toml", to_toml(self.recipe))
         before = 0
         for number, (name, stage) in enumerate(self.recipe.stage.items()):
-            if saved is None or saved[1]["stage_number"] <= number:
-                state = self._begin(stage, generator)
-                if saved is not None and saved[1]["stage_number"] == number:
-                    from_tensors(state, saved[0], str(self.run_dir))
-                    state.images, state.steps = saved[1]["images"], saved[1]["steps"]
+            if saved is None or saved.stage_number <= number:
+                state = begin_stage(self.recipe, stage, before, generator, self.device)
+                if saved is not None and saved.stage_number == number:
+                    restore(state, saved.tensors, saved.facts, str(self.run_dir))
+                    if self.rollbacks != saved.facts.get("rollbacks", {}):
+                        state.bad_in_a_row = 0
                     self.log.say(f"going on with stage {name} at image {state.images}")
                 finished = self._stage(number, name, stage, state, before)
                 if not finished:
@@ -166,143 +172,185 @@ class _Run:
                 generator = state.average.network.train().requires_grad_(True)
             before += stage.images
         model = self.run_dir / MODEL_FILE
-        save_model(model, generator.eval(), self._card(before))
+        if rank() == 0:
+            save_model(model, generator.eval(), self._card(before))
+        wait()
         return Result(self.run_dir, model, True, before)
 
-    def _first_generator(self) -> Generator:
-        options = dict(self.recipe.generator)
-        generator = build_generator(options.pop("name"), options)
-        if self.recipe.start:
-            generator.load_state_dict(find_model(self.recipe.start).generator.state_dict())
-        return generator
-
-    def _newest_state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-        for folder in saved_states(self.run_dir / "checkpoints"):
-            try:
-                tensors, facts = load_state(folder)
-            except CheckpointError as error:
-                self.log.say(f"passed over: {error}")
-                continue
-            if facts["generator"] != self.recipe.generator:
-                raise RecipeError(f"{self.run_dir} holds a run of another generator; use --fresh or another directory")
-            return tensors, facts
-        return None
-
-    def _begin(self, stage: StageConfig, generator: Generator) -> StageState:
-        discriminator = None
-        if stage.adversarial is not None:
-            options = {"patch_px": self.recipe.data.patch_px, **stage.adversarial.discriminator}
-            discriminator = build_discriminator(options.pop("name"), options)
-            discriminator = discriminator.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        generator = generator.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return new_state(stage, generator.train(), discriminator)
+    def roll_back(self, fault: Diverged) -> None:
+        """Make the next `all_stages` go on with a lower learning rate. Raises TrainingError when that was done often enough."""
+        config, name = self.recipe.health, self.stage_name
+        count = self.rollbacks.get(name, 0) + 1
+        if count > config.rollbacks:
+            raise TrainingError(
+                f"stage {name} does not stay finite ({fault}), not at {config.rate_factor**config.rollbacks:g} times its learning "
+                f"rate either; the last good state is kept. Begin anew with a lower stage.{name}.learning_rate, or go on "
+                f"trying with --set health.rollbacks={2 * config.rollbacks + 1}"
+            ) from fault
+        self.rollbacks[name] = count
+        self.log.event(
+            f"{name}: {fault}; back to the newest training state, with {config.rate_factor**count:g} times the learning rate "
+            f"(attempt {count} of {config.rollbacks})",
+            event="rollback",
+            stage=name,
+            attempt=count,
+        )
 
     def _stage(self, number: int, name: str, stage: StageConfig, state: StageState, before: int) -> bool:
         """The training loop. Returns whether the stage came to its end."""
         recipe, criteria, precision = self.recipe, self.criteria[name], self.precision
-        data, adversarial = recipe.data, stage.adversarial
-        saved_at = state.images
-        batches = stream(self.plan, start=before + state.images, batch=data.batch, stored_low_res=data.low_res == "stored")
+        data, adversarial, factor = recipe.data, stage.adversarial, recipe.health.rate_factor ** self.rollbacks.get(name, 0)
+        generator, discriminator = state.generator, state.discriminator
+        self.stage_name, saved_at, reported_at = name, state.images, state.steps
+        watch, buffers = health.Watch(), health.Buffers([generator] if discriminator is None else [generator, discriminator])
+        history: list[dict[str, float]] = []
+        signals: dict[str, float] = {}
+        step_images = data.batch * world_size()
+        batches = stream(
+            self.plan,
+            start=before + state.images,
+            batch=data.batch,
+            rank=rank(),
+            world_size=world_size(),
+            stored_low_res=data.low_res == "stored",
+        )
         began = time.monotonic()
         while True:
             images = state.images
             done = images >= stage.images
-            stopping = self.stop()
+            rate = learning_rate(stage, images) * factor
+
+            # well?
+            if self.device.type == "cpu" or done or state.steps % health.READ_EVERY_STEPS == 0:
+                self._look(watch, state)
 
             # report
-            if done or stopping or _crossed(images, data.batch, recipe.report_every_images):
-                since = max(len(self.log.pending), 1)
-                seconds = (time.monotonic() - began) / since
-                self.log.report(name, images, stage.images, learning_rate(stage, images), seconds)
-                began = time.monotonic()
-            if images != saved_at and (done or _crossed(images, data.batch, recipe.validation.every_images)):
-                self._validate(name, state, before)
+            if done or _crossed(images, step_images, recipe.report_every_images):
+                if values := state.interval.take():
+                    values |= signals
+                    seconds = (time.monotonic() - began) / max(state.steps - reported_at, 1)
+                    self.log.report(name, images, stage.images, rate, seconds, values)
+                    self._judge_health(history, values)
+                signals, began, reported_at = {}, time.monotonic(), state.steps
+            validated = state.validated_images == images or self.pairs is None
+            if not validated and (done or _crossed(images, step_images, recipe.validation.every_images)):
+                validated = self._validate(name, state, before)
 
             # save
-            if images != saved_at and (done or stopping or _crossed(images, data.batch, recipe.checkpoint.every_images)):
+            stopping = self.stop()
+            if images != saved_at and (done or stopping or _crossed(images, step_images, recipe.checkpoint.every_images)):
+                self._look(watch, state)
                 self._save(number, state, before)
                 saved_at = images
 
             # done?
-            if done:
+            if done and validated:
                 return True
             if stopping:
                 return False
 
             # one batch: the discriminator's passes serve both players
+            torch.manual_seed(seed_at(recipe.seed, before + images))
             batch = to_device(next(batches), self.device, recipe.scale, data.rounding)
-            rate = learning_rate(stage, images)
-            for group in state.generator_optimizer.param_groups:
-                group["lr"] = rate
-            if state.discriminator is None or state.discriminator_optimizer is None or adversarial is None:
-                numbers = pixel_step(state.generator, batch, criteria, precision)
+            buffers.keep()
+            state.generator_optimizer.param_groups[0]["lr"] = rate
+            moving = [state.generator_optimizer]
+            if discriminator is None or state.discriminator_optimizer is None or adversarial is None:
+                numbers = pixel_step(generator, batch, criteria, precision)
                 generator_moves = True
             else:
-                for group in state.discriminator_optimizer.param_groups:
-                    group["lr"] = adversarial.learning_rate * rate / stage.learning_rate
+                state.discriminator_optimizer.param_groups[0]["lr"] = adversarial.learning_rate * rate / stage.learning_rate
                 generator_moves = images >= adversarial.alone_images
-                with frozen_norms(state.discriminator):
+                moving = [state.generator_optimizer] * generator_moves + [state.discriminator_optimizer]
+                with frozen_norms(discriminator):
                     with torch.set_grad_enabled(generator_moves):
-                        super_res = enlarge(state.generator, batch, precision)
-                    judgement = judge(state.discriminator, super_res, batch.high_res, precision)
+                        super_res = enlarge(generator, batch, precision)
+                    judgement = judge(discriminator, super_res, batch.high_res, precision)
                     numbers = {}
                     if generator_moves:
                         numbers = generator_step(super_res, batch, judgement, criteria, precision)
-                    numbers |= discriminator_step(state.discriminator, judgement, criteria)
-                state.discriminator_optimizer.step()
-                state.discriminator_optimizer.zero_grad()
-
-            # step, average
+                    numbers |= discriminator_step(discriminator, judgement, criteria)
+                average_gradients(discriminator)
+                numbers["discriminator_gradient_norm"] = health.norm_of_gradients(discriminator)
+                after = images + step_images
+                if after >= stage.images or _crossed(after, step_images, recipe.report_every_images):
+                    signals = health.signals(super_res, batch, recipe.scale)
             if generator_moves:
+                average_gradients(generator)
                 limit = stage.gradient_clip or float("inf")
-                norm = torch.nn.utils.clip_grad_norm_(state.generator.parameters(), limit)
-                numbers["gradient_norm"] = norm.detach()
-                state.generator_optimizer.step()
-                state.generator_optimizer.zero_grad()
-                state.average.update(state.generator, state.steps)
-            self.log.gather(numbers)
+                numbers["gradient_norm"] = torch.nn.utils.clip_grad_norm_(generator.parameters(), limit).detach()
+
+            # step, average: a step that is not finite moves nothing, decided on the device
+            numbers = mean_numbers(numbers)
+            good = watch.add(state.steps, batch.numbers, numbers)
+            for optimizer in moving:
+                optimizer.found_inf = (~good).float()  # type: ignore[attr-defined]
+                optimizer.step()
+                optimizer.zero_grad()
+            buffers.restore_unless(good)
+            if generator_moves:
+                state.average.update(generator, state.steps, good)
+            state.interval.add(numbers, good)
             state.steps += 1
-            state.images += data.batch
+            state.images += step_images
+
+    def _look(self, watch: health.Watch, state: StageState) -> None:
+        """Tell of the steps that were not finite. Raises Diverged when there were too many in a row."""
+        faults, state.bad_in_a_row = watch.read(state.bad_in_a_row)
+        for fault in faults:
+            patches = sorted(number for share in gather(fault.patches) for number in share)
+            self.log.event(
+                f"{self.stage_name}: step {fault.step} skipped, not finite: {', '.join(fault.not_finite)}",
+                event="skipped step",
+                stage=self.stage_name,
+                step=fault.step,
+                patches=patches,
+                photos=[self.plan.pack.manifest.tiles[self.plan.place(number).tile].source for number in patches],
+            )
+        if state.bad_in_a_row >= self.recipe.health.bad_in_a_row:
+            raise Diverged(f"{state.bad_in_a_row} steps in a row were not finite")
+
+    def _judge_health(self, history: list[dict[str, float]], values: dict[str, float]) -> None:
+        """Say what ails the GAN, once for as long as it lasts."""
+        before = health.verdict(history)
+        history.append(values)
+        if (now := health.verdict(history)) is not None and before is None:
+            self.log.event(f"{self.stage_name}: {now}", event="verdict", stage=self.stage_name)
 
     def _save(self, number: int, state: StageState, before: int) -> None:
-        folder = self.run_dir / "checkpoints" / f"step-{before + state.images:012d}"
-        facts = {
-            "stage_number": number,
-            "images": state.images,
-            "steps": state.steps,
-            "generator": self.recipe.generator,
-            "recipe": self.recipe.name,
-        }
-        save_state(folder, to_tensors(state), facts)
-        for old in list(saved_states(folder.parent))[self.recipe.checkpoint.keep :]:
-            shutil.rmtree(old)
-
-    def _validate(self, name: str, state: StageState, before: int) -> None:
-        """PSNR-Y and SSIM-Y of the average on the validation pictures, and the sample sheet."""
-        if self.pairs is None:
+        tensors = to_tensors(state)
+        health.check_finite(tensors)
+        require_equal_weights(state.generator, state.discriminator)
+        if rank() > 0:
             return
-        network, device, sheet = state.average.network, self.device, []
+        facts = to_facts(state) | {
+            "stage_number": number,
+            "rollbacks": self.rollbacks,
+            "log_bytes": self.log.position(),
+            "settings": self.settings,
+            "versions": versions(),
+        }
+        folder = self.run_dir / "checkpoints" / f"step-{before + state.images:012d}"
+        commit(folder, tensors, facts, self.recipe.checkpoint.keep)
 
-        def upscale(low_res: Any) -> Any:
-            with torch.inference_mode():
-                return to_pixels(network(to_float(low_res)[None].to(device))[0])
-
-        rows = benchmark(
-            upscale,
-            self.pairs,
-            model=self.recipe.name,
-            data=self.pairs.label,
-            metrics=("psnr", "ssim"),
-            border=self.recipe.scale,
-            color="y",
-        )
-        values = {f"validation_{row.metric}": row.mean for row in rows}
+    def _validate(self, name: str, state: StageState, before: int) -> bool:
+        """Measure the average, and keep it if no other of this stage was as good. Returns False when cut short by a stop."""
+        assert self.pairs is not None
+        network, images = state.average.network, before + state.images
+        health.check_finite(network.state_dict())
+        sheet = self.run_dir / "samples" / f"{images:012d}-{name}.png"
+        try:
+            values = validate(network, self.pairs, self.recipe, self.device, sheet, self.stop)
+        except Cancelled:
+            return False
+        state.validated_images = state.images
+        if values["validation_psnr"] > (state.best_psnr or 0):
+            state.best_psnr = values["validation_psnr"]
+            if rank() == 0:
+                save_model(self.run_dir / f"model-best-{name}.safetensors", network, self._card(images) | values)
         self.log.write({"stage": name, "images": state.images, **values})
         self.log.say(f"{name} {state.images}  " + "  ".join(f"{key} {value:.4f}" for key, value in values.items()))
-        for index in range(min(self.recipe.validation.samples, len(self.pairs))):
-            pair = self.pairs[index]
-            sheet.append((pair.low_res, upscale(pair.low_res), pair.high_res))
-        write_sample_sheet(self.run_dir / "samples" / f"{before + state.images:012d}-{name}.png", sheet)
+        return True
 
     def _card(self, images: int) -> dict[str, Any]:
         return {"recipe": self.recipe.name, "images_seen": images, "seed": self.recipe.seed, "scale": self.recipe.scale}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from superscale.errors import CheckpointError, ModelError
 from superscale.networks.contract import Generator
 from superscale.training.config import StageConfig
 from superscale.training.ema import ExponentialMovingAverage
+from superscale.training.interval import Interval
 from superscale.weights.checkpoint import load_strictly
 
 Tensors = dict[str, Tensor]
@@ -19,7 +21,11 @@ Tensors = dict[str, Tensor]
 
 @dataclass
 class StageState:
-    """``images``: seen in this stage. ``steps``: made in this stage."""
+    """``images``: seen in this stage. ``steps``: made in this stage. ``validated_images``: at the last validation.
+
+    ``best_psnr``: of this stage's validations. ``bad_in_a_row``: steps that moved nothing, up to now. ``interval``: the numbers
+    since the last report.
+    """
 
     generator: Generator
     average: ExponentialMovingAverage[Generator]
@@ -28,6 +34,13 @@ class StageState:
     discriminator_optimizer: torch.optim.Adam | None = None
     images: int = 0
     steps: int = 0
+    validated_images: int = 0
+    best_psnr: float | None = None
+    bad_in_a_row: int = 0
+    interval: Interval = field(default_factory=Interval)
+
+
+COUNTERS = ("images", "steps", "validated_images", "best_psnr", "bad_in_a_row")
 
 
 def new_state(stage: StageConfig, generator: Generator, discriminator: nn.Module | None) -> StageState:
@@ -50,14 +63,24 @@ def to_tensors(state: StageState) -> Tensors:
     tensors = _prefixed("generator", state.generator.state_dict())
     tensors |= _prefixed("average", state.average.network.state_dict())
     tensors |= _prefixed("generator_optimizer", _moments(state.generator_optimizer))
+    tensors |= _prefixed("interval", state.interval.sums)
     if state.discriminator is not None and state.discriminator_optimizer is not None:
         tensors |= _prefixed("discriminator", state.discriminator.state_dict())
         tensors |= _prefixed("discriminator_optimizer", _moments(state.discriminator_optimizer))
     return tensors
 
 
-def from_tensors(state: StageState, tensors: Tensors, name: str) -> None:
-    """Put saved tensors back into freshly built parts. Raises CheckpointError when they do not fit."""
+def to_facts(state: StageState) -> dict[str, Any]:
+    """Every number that is no tensor."""
+    return {name: getattr(state, name) for name in COUNTERS}
+
+
+def restore(state: StageState, tensors: Tensors, facts: Mapping[str, Any], name: str) -> None:
+    """Put a saved state back into freshly built parts. Raises CheckpointError when they do not fit."""
+    for counter in COUNTERS:
+        setattr(state, counter, facts.get(counter, getattr(state, counter)))
+    device = next(state.generator.parameters()).device
+    state.interval = Interval({key: tensor.to(device) for key, tensor in _under("interval", tensors).items()})
     try:
         load_strictly(state.generator, _under("generator", tensors), name)
         load_strictly(state.average.network, _under("average", tensors), name)

@@ -19,6 +19,7 @@ from superscale.data.loader import Batch
 from superscale.losses.adversarial import Adversarial
 from superscale.losses.grid import grid_loss
 from superscale.losses.perceptual import PerceptualLoss
+from superscale.training.distributed import rank
 
 Numbers = dict[str, Tensor]
 Precision = torch.dtype | None
@@ -26,7 +27,7 @@ Precision = torch.dtype | None
 
 @dataclass(frozen=True, kw_only=True)
 class Criteria:
-    """The losses of a stage with their weights; what is None does not take part."""
+    """The losses of a stage with their weights; what is None does not take part. ``mean``: of logits, over all processes."""
 
     pixel: Callable[[Tensor, Tensor], Tensor] | None = None
     pixel_weight: float = 1.0
@@ -36,6 +37,7 @@ class Criteria:
     shift_px: int = 0
     adversarial: Adversarial | None = None
     adversarial_weight: float = 0.0
+    mean: Callable[[Tensor], Tensor] = torch.mean
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ def content_loss(criteria: Criteria, super_res: Tensor, batch: Batch, precision:
         numbers["grid"] = term.detach()
         loss = loss + criteria.grid_weight * term
     if criteria.perceptual is not None:
-        top, left = shift(batch.numbers[0], criteria.shift_px)
+        # The step's first image, at whichever process it is: all processes crop alike, as one large batch would.
+        top, left = shift(batch.numbers[0] - rank(), criteria.shift_px)
         with autocast(super_res.device, precision):
             term = criteria.perceptual(super_res[..., top:, left:], batch.high_res[..., top:, left:])
         numbers["perceptual"] = term.detach()
@@ -133,7 +136,7 @@ def discriminator_step(discriminator: nn.Module, judgement: Judgement, criteria:
     loss = criteria.adversarial.discriminator(judgement.real, judgement.fake)
     torch.autograd.backward(loss, inputs=[parameter for parameter in discriminator.parameters() if parameter.requires_grad])
     real, fake = judgement.real.detach(), judgement.fake.detach()
-    middle = (real.mean() + fake.mean()) / 2
+    middle = (criteria.mean(real) + criteria.mean(fake)) / 2
     return {
         "discriminator": loss.detach(),
         "accuracy_real": (real > middle).float().mean(),

@@ -1,0 +1,82 @@
+"""One run directory, one run: who may write in it, what a killed process left in it, and how it is emptied."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from superscale.errors import TrainingError, UsageError
+
+if sys.platform != "win32":
+    import fcntl
+
+LOCK_FILE = ".lock"
+# What our writers call a thing that is not whole yet.
+UNFINISHED = (".superscale-*.part", ".step-*.part", ".pack-*.part")
+
+
+@contextmanager
+def sole_user(run_dir: Path) -> Iterator[bool]:
+    """Hold the directory, made if need be, for one process; the lock dies with the process, however that ends.
+
+    Yields whether it could be locked: some network file systems cannot, nor can Windows. Raises TrainingError, with the
+    holder's process id, when another run is there.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with open(run_dir / LOCK_FILE, "a+", encoding="ascii") as file:
+        try:
+            locked = _lock(file.fileno())
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "of unknown id"
+            raise TrainingError(
+                f"{run_dir}: process {holder} is training here; wait for it or stop it, or choose another directory with -o"
+            ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield locked
+
+
+def _lock(descriptor: int) -> bool:
+    if sys.platform == "win32":
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        return False
+    return True
+
+
+def check_emptiable(run_dir: Path) -> None:
+    """Raise UsageError for a folder that `empty` must not touch: one that is no run directory."""
+    if run_dir.exists() and not any((run_dir / name).is_file() for name in ("recipe.toml", LOCK_FILE)):
+        raise UsageError(f"--fresh deletes a run directory, and {run_dir} is none (no recipe.toml)")
+
+
+def empty(run_dir: Path) -> None:
+    """Delete what the directory holds, but for the lock."""
+    for path in run_dir.iterdir():
+        if path.name != LOCK_FILE:
+            _delete(path)
+
+
+def sweep(run_dir: Path) -> None:
+    """Delete what a killed process did not finish. Only under the lock: nobody is writing it any more."""
+    for folder in (run_dir, run_dir / "checkpoints", run_dir / "samples"):
+        for pattern in UNFINISHED:
+            for path in folder.glob(pattern):
+                _delete(path)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()

@@ -1,0 +1,102 @@
+"""What a run is made of before its first step: the data, the networks, the losses. All that cannot fit together is found here."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from superscale.data.pack import MANIFEST, Pack
+from superscale.data.pairs import PatchPlan
+from superscale.data.prepare import prepare, prepare_synthetic
+from superscale.errors import DataError, RecipeError
+from superscale.losses.adversarial import ADVERSARIAL
+from superscale.losses.perceptual import FEATURE_NETWORKS, PerceptualLoss, deepest_layer
+from superscale.losses.pixel import PIXEL_LOSSES
+from superscale.networks.catalog import build_discriminator, build_generator
+from superscale.networks.contract import Generator
+from superscale.training.config import Recipe, StageConfig
+from superscale.training.distributed import mean, synchronized
+from superscale.training.schedule import seed_at
+from superscale.training.state import StageState, new_state
+from superscale.training.steps import Criteria
+from superscale.weights.features import feature_network
+from superscale.weights.store import find_model
+
+
+def open_pack(recipe: Recipe, run_dir: Path) -> Pack:
+    """The recipe's data as a pack; a folder of photos, or "synthetic", is prepared in the run directory first."""
+    if not recipe.data.path:
+        raise RecipeError("no training data: name a folder of photos or a prepared pack with --data DIR")
+    path = Path(recipe.data.path)
+    if (path / MANIFEST).is_file():
+        return Pack(path)
+    own = run_dir / "pack"
+    if not (own / MANIFEST).is_file():
+        if recipe.data.path == "synthetic":
+            prepare_synthetic(own, side_px=max(128, recipe.data.patch_px), scale=recipe.scale)
+        else:
+            stored = recipe.data.rounding if recipe.data.low_res == "stored" else "none"
+            prepare(path, own, scale=recipe.scale, low_res=stored)
+    return Pack(own)
+
+
+def patch_plan(recipe: Recipe, pack: Pack) -> PatchPlan:
+    """The order of the run's patches. Raises DataError when the pack is not what the recipe trains on."""
+    data = recipe.data
+    if data.low_res == "stored" and pack.manifest.low_res != data.rounding:
+        raise DataError(f"{pack.folder}: stores low_res {pack.manifest.low_res!r}, the recipe wants {data.rounding!r}")
+    return PatchPlan(
+        pack,
+        scale=recipe.scale,
+        patch_px=data.patch_px,
+        seed=recipe.seed,
+        augment=data.augment,
+        degradation=data.degradation,
+    )
+
+
+def build_criteria(stage: StageConfig, device: torch.device) -> Criteria:
+    """The losses a stage names. Raises ModelError when the weights of its perceptual network are absent."""
+    criteria = Criteria(grid_weight=stage.grid_weight)
+    if stage.pixel is not None:
+        criteria = replace(criteria, pixel=PIXEL_LOSSES[stage.pixel.loss], pixel_weight=stage.pixel.weight)
+    if (config := stage.perceptual) is not None:
+        if config.network not in FEATURE_NETWORKS:
+            raise RecipeError(f"perceptual.network: expected one of {', '.join(FEATURE_NETWORKS)}, got {config.network!r}")
+        deepest = deepest_layer(FEATURE_NETWORKS[config.network], config.layers)
+        network = feature_network(config.network, deepest, config.weights or None)
+        loss = PerceptualLoss(network, config.layers, after_activation=config.after_activation, distance=config.distance)
+        loss = loss.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        criteria = replace(criteria, perceptual=loss, perceptual_weight=config.weight, shift_px=config.shift_px)
+    if stage.adversarial is not None:
+        adversarial = ADVERSARIAL[stage.adversarial.loss](mean)
+        criteria = replace(criteria, adversarial=adversarial, adversarial_weight=stage.adversarial.weight, mean=mean)
+    return criteria
+
+
+def first_generator(recipe: Recipe) -> Generator:
+    """The generator that the first stage begins with: drawn from the seed, or the weights of ``start``."""
+    torch.manual_seed(recipe.seed)
+    options = dict(recipe.generator)
+    generator = build_generator(options.pop("name"), options)
+    if recipe.start:
+        generator.load_state_dict(find_model(recipe.start).generator.state_dict())
+    return generator
+
+
+def begin_stage(recipe: Recipe, stage: StageConfig, before: int, generator: Generator, device: torch.device) -> StageState:
+    """A stage's moving parts before its first step, around the generator of the stage before.
+
+    ``before``: the images of all earlier stages; the discriminator's weights are drawn from (seed, before).
+    """
+    torch.manual_seed(seed_at(recipe.seed, before))
+    discriminator = None
+    if stage.adversarial is not None:
+        options = {"patch_px": recipe.data.patch_px, **stage.adversarial.discriminator}
+        discriminator = build_discriminator(options.pop("name"), options)
+        discriminator = discriminator.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        discriminator = synchronized(discriminator)
+    generator = generator.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return new_state(stage, synchronized(generator).train(), discriminator)

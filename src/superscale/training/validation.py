@@ -1,0 +1,59 @@
+"""How good the average is on pictures it never saw: PSNR-Y, SSIM-Y and the sample sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from superscale.data.pairs import PairFolder
+from superscale.errors import Cancelled
+from superscale.evaluation.benchmark import benchmark
+from superscale.image.pixels import to_float, to_pixels
+from superscale.training.config import Recipe
+from superscale.training.distributed import in_order, rank, world_size
+from superscale.training.log import write_sample_sheet
+
+
+def validation_pairs(recipe: Recipe) -> PairFolder | None:
+    """The recipe's validation pictures, or None where it names none. Raises DataError when they do not fit."""
+    path = recipe.validation.path
+    return PairFolder(path, recipe.scale, recipe.data.rounding) if path else None
+
+
+def validate(
+    network: nn.Module, pairs: PairFolder, recipe: Recipe, device: torch.device, sheet: Path, stop: Callable[[], bool]
+) -> dict[str, float]:
+    """{"validation_psnr": dB, "validation_ssim": 0..1}, means over the pictures in the papers' convention; writes ``sheet``.
+
+    Several processes share the pictures, and all have the numbers. Raises Cancelled when ``stop``, asked before every picture
+    and by all processes equally often, says so.
+    """
+
+    def upscale(low_res: Any) -> Any:
+        with torch.inference_mode():
+            return to_pixels(network(to_float(low_res)[None].to(device))[0])
+
+    def asking(indices: range) -> Iterator[int]:
+        for index in indices:
+            if stop():
+                raise Cancelled("asked to stop while validating")
+            yield index
+
+    everyones_turns = asking(range(0, len(pairs), world_size()))
+    own = (pairs[turn + rank()] for turn in everyones_turns if turn + rank() < len(pairs))
+    metrics = ("psnr", "ssim")
+    rows = benchmark(upscale, own, model=recipe.name, data=pairs.label, metrics=metrics, border=recipe.scale, color="y")
+    rows = [replace(row, images=dict(in_order(list(row.images.items())))) for row in rows]
+    shown = []
+    for index in asking(range(min(recipe.validation.samples, len(pairs)))):
+        if rank() == 0:
+            pair = pairs[index]
+            shown.append((pair.low_res, upscale(pair.low_res), pair.high_res))
+    if rank() == 0:
+        write_sample_sheet(sheet, shown)
+    return {f"validation_{row.metric}": row.mean for row in rows}

@@ -1,0 +1,324 @@
+"""A run that was killed, stopped or starved of disk ends as if nothing had happened, or says in one line why it does not begin."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from superscale.data.prepare import prepare_synthetic
+from superscale.errors import CheckpointError, RecipeError, TrainingError, UsageError
+from superscale.losses.pixel import l1
+from superscale.training import log, setup
+from superscale.training.config import Recipe, to_toml
+from superscale.training.loop import train
+from superscale.training.run_directory import sole_user
+from superscale.weights.checkpoint import load_model, load_state, saved_states
+
+Tiny = Callable[..., Recipe]
+PATIENCE_SECONDS = 300
+# What a row of metrics.jsonl says of the training itself, and not of the machine's speed.
+EXACT = {
+    *("stage", "images", "learning_rate", "loss", "pixel", "adversarial", "discriminator", "accuracy_real", "accuracy_fake"),
+    *("gradient_norm", "discriminator_gradient_norm", "lr_psnr", "sharpness_ratio", "validation_psnr", "validation_ssim"),
+}
+
+
+def record(run_dir: Path) -> list[dict[str, Any]]:
+    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
+    return [{key: value for key, value in json.loads(line).items() if key in EXACT} for line in lines]
+
+
+def after(calls: int) -> Callable[[], bool]:
+    """A stop signal that comes at the given question."""
+    asked = iter(range(10**6))
+    return lambda: next(asked) >= calls
+
+
+def assert_the_same_run(whole: Path, parts: Path) -> None:
+    """Every loss of every step, every model file and every tensor of the last training state, bit for bit."""
+    assert record(parts) == record(whole)
+    models = sorted(path.name for path in whole.glob("*.safetensors"))
+    assert models == sorted(path.name for path in parts.glob("*.safetensors"))
+    for name in models:
+        model, expected = (load_model(run_dir / name) for run_dir in (parts, whole))
+        assert model.card == expected.card
+        assert_equal(model.generator.state_dict(), expected.generator.state_dict())
+    assert_equal(*(load_state(next(saved_states(run_dir / "checkpoints")))[0] for run_dir in (parts, whole)))
+
+
+def assert_equal(got: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert got.keys() == expected.keys()
+    for key, tensor in expected.items():
+        assert torch.equal(got[key], tensor), key
+
+
+def command(recipe: Path, run_dir: Path) -> list[str]:
+    return [sys.executable, "-m", "superscale", "train", str(recipe), "-o", str(run_dir), "--device", "cpu", "-q"]
+
+
+def one_thread() -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+def rows_written(run_dir: Path) -> int:
+    path = run_dir / "metrics.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def being_saved(run_dir: Path) -> bool:
+    return any((run_dir / "checkpoints").glob(".step-*.part"))
+
+
+def kill(process: subprocess.Popen[bytes], when: Callable[[], bool]) -> None:
+    """SIGKILL as soon as ``when`` holds."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not when():
+        assert process.poll() is None, "the run ended before it was killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+
+
+def kill_and_finish(recipe: Recipe, tmp_path: Path, moments: list[tuple[int, bool]]) -> None:
+    """A whole run, and one killed at each of (rows written, whether in the midst of a save), by the same command line."""
+    (tmp_path / "tiny.toml").write_text(to_toml(recipe))
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    subprocess.run(command(tmp_path / "tiny.toml", whole), env=one_thread(), check=True, capture_output=True)
+    for rows, saving in moments:
+        process = subprocess.Popen(command(tmp_path / "tiny.toml", parts), env=one_thread(), stderr=subprocess.DEVNULL)
+        kill(process, lambda rows=rows, saving=saving: rows_written(parts) >= rows and (not saving or being_saved(parts)))  # type: ignore[misc]
+    subprocess.run(command(tmp_path / "tiny.toml", parts), env=one_thread(), check=True, capture_output=True)
+    assert_the_same_run(whole, parts)
+    assert not list(parts.rglob("*.part"))
+
+
+def lengthened(recipe: Recipe, steps: int) -> Recipe:
+    images = steps * recipe.data.batch
+    return replace(recipe, stage={name: replace(stage, images=images) for name, stage in recipe.stage.items()})
+
+
+def test_a_run_killed_in_the_midst_of_a_save_ends_bitwise_as_one_never_killed(tiny: Tiny, tmp_path: Path) -> None:
+    kill_and_finish(lengthened(tiny(), 12), tmp_path, [(15, True)])
+
+
+@pytest.mark.slow
+def test_a_run_killed_five_times_at_random_ends_bitwise_as_one_never_killed(tiny: Tiny, tmp_path: Path, photos: Path) -> None:
+    """Both stages; twice in the midst of a save, three times anywhere. One row is one step, but for the validations."""
+    recipe = lengthened(tiny(validation={"path": str(photos), "every_images": 20, "samples": 1}), 60)
+    places = sorted(random.Random().sample(range(1, 110), 5))
+    kill_and_finish(recipe, tmp_path, [(rows, number in (1, 3)) for number, rows in enumerate(places)])
+
+
+def test_a_run_stopped_again_and_again_leaves_the_same_record_and_the_best_of_each_stage(
+    tiny: Tiny, tmp_path: Path, photos: Path
+) -> None:
+    """The report interval does not divide the places of the stops, and some of them come amid a validation."""
+    for path in sorted(photos.iterdir())[2:]:
+        path.unlink()
+    recipe = tiny(report_every_images=6, validation={"path": str(photos), "every_images": 8, "samples": 1})
+    assert train(recipe, tmp_path / "whole", quiet=True).finished
+    for stop_at in (3, 4, 5, 6):
+        assert not train(recipe, tmp_path / "parts", stop=after(stop_at), quiet=True).finished
+    assert train(recipe, tmp_path / "parts", quiet=True).finished
+    assert_the_same_run(tmp_path / "whole", tmp_path / "parts")
+    validations = [row for row in record(tmp_path / "whole") if "validation_psnr" in row]
+    for name in recipe.stage:
+        measured = [row["validation_psnr"] for row in validations if row["stage"] == name]
+        assert len(measured) == 2
+        assert load_model(tmp_path / "whole" / f"model-best-{name}.safetensors").card["validation_psnr"] == max(measured)
+
+
+def test_whatever_draws_from_torchs_generator_in_a_step_draws_the_same_after_resuming(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[float] = []
+
+    def random_loss(super_res: Tensor, high_res: Tensor) -> Tensor:
+        weight = torch.rand(())
+        drawn.append(weight.item())
+        return weight * l1(super_res, high_res)
+
+    monkeypatch.setitem(setup.PIXEL_LOSSES, "l1", random_loss)
+    train(tiny(), tmp_path / "whole", quiet=True)
+    assert len(set(drawn)) == 16, "every step draws its own"
+    train(tiny(), tmp_path / "parts", stop=after(5), quiet=True)
+    torch.rand(7)
+    train(tiny(), tmp_path / "parts", quiet=True)
+    assert drawn[16:] == drawn[:16]
+    assert_the_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_state_holds_all_that_decides_how_the_run_goes_on(tiny: Tiny, tmp_path: Path) -> None:
+    recipe = tiny(report_every_images=8)
+    train(recipe, tmp_path / "run", stop=after(11), quiet=True)
+    tensors, facts = load_state(next(saved_states(tmp_path / "run" / "checkpoints")))
+    kinds = {key.split("/")[0] for key in tensors}
+    parts = {"generator", "average", "generator_optimizer", "discriminator", "discriminator_optimizer", "interval"}
+    assert kinds == parts
+    assert {"generator_optimizer/0.step", "generator_optimizer/0.exp_avg", "generator_optimizer/0.exp_avg_sq"} <= tensors.keys()
+    assert (facts["stage_number"], facts["images"], facts["steps"]) == (1, 4, 2)
+    assert facts["settings"]["stage.gan.adversarial.loss"] == "relativistic"
+    assert facts["versions"]["torch"] == torch.__version__
+
+
+def test_a_full_disk_keeps_the_last_good_state_says_so_and_the_run_goes_on_when_there_is_room(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(tiny(), tmp_path / "whole", quiet=True)
+    synced = iter(range(10**6))
+    sound = os.fsync
+
+    def full_for_a_while(descriptor: int) -> None:
+        if next(synced) >= 12:
+            raise OSError(28, "No space left on device")
+        sound(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full_for_a_while)
+        with pytest.raises((CheckpointError, OSError), match="No space left on device"):
+            train(tiny(), tmp_path / "parts", quiet=True)
+    assert load_state(next(saved_states(tmp_path / "parts" / "checkpoints")))[1]["images"] < 16
+    train(tiny(), tmp_path / "parts", quiet=True)
+    assert_the_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_when_every_state_is_damaged_nothing_is_begun_anew_behind_ones_back(tiny: Tiny, tmp_path: Path) -> None:
+    train(tiny(), tmp_path / "run", stop=after(5), quiet=True)
+    for folder in saved_states(tmp_path / "run" / "checkpoints"):
+        (folder / "manifest.json").unlink()
+    with pytest.raises(CheckpointError, match=r"none of step-\d+, step-\d+ is whole.*--fresh"):
+        train(tiny(), tmp_path / "run", quiet=True)
+    assert train(tiny(), tmp_path / "run", quiet=True, fresh=True).finished
+
+
+def changed(recipe: Recipe, stage: str, **fields: Any) -> Recipe:
+    return replace(recipe, stage=recipe.stage | {stage: replace(recipe.stage[stage], **fields)})
+
+
+REFUSED: dict[str, Callable[[Recipe], Recipe]] = {
+    r"generator\.blocks was 1, is 2": lambda r: replace(r, generator={**r.generator, "blocks": 2}),
+    r"data\.batch was 2, is 4": lambda r: replace(r, data=replace(r.data, batch=4)),
+    r"seed was 0, is 1": lambda r: replace(r, seed=1),
+    r"stage\.psnr\.learning_rate was 0\.001, is 0\.002": lambda r: changed(r, "psnr", learning_rate=2e-3),
+    r"stage\.psnr\.images was 16, is 2": lambda r: changed(r, "psnr", images=2),
+    r"stages were psnr, are gan": lambda r: replace(r, stage=dict(reversed(r.stage.items()))),
+}
+ALLOWED: dict[str, Callable[[Recipe], Recipe]] = {
+    "a name, reports, validation, states and health": lambda r: replace(
+        r, name="other", report_every_images=4, checkpoint=replace(r.checkpoint, keep=3), health=replace(r.health, rollbacks=9)
+    ),
+    "the length of the running stage": lambda r: changed(r, "psnr", images=20),
+    "a stage that has not begun": lambda r: changed(r, "gan", learning_rate=2e-4, images=4),
+}
+
+
+def test_a_setting_that_the_state_depends_on_cannot_change(tiny: Tiny, tmp_path: Path) -> None:
+    train(tiny(), tmp_path / "run", stop=after(3), quiet=True)
+    written = (tmp_path / "run" / "recipe.toml").read_bytes()
+    for match, change in REFUSED.items():
+        with pytest.raises(RecipeError, match=rf"another recipe: .*{match}.*--fresh"):
+            train(change(tiny()), tmp_path / "run", quiet=True)
+    assert (tmp_path / "run" / "recipe.toml").read_bytes() == written
+
+
+@pytest.mark.parametrize("what", ALLOWED)
+def test_what_may_change_leads_to_the_weights_of_a_run_that_always_had_it(what: str, tiny: Tiny, tmp_path: Path) -> None:
+    recipe = ALLOWED[what](tiny())
+    train(tiny(), tmp_path / "parts", stop=after(3), quiet=True)
+    for run_dir in ("parts", "whole"):
+        train(recipe, tmp_path / run_dir, quiet=True)
+    expected = load_model(tmp_path / "whole" / "model.safetensors").generator.state_dict()
+    for key, tensor in load_model(tmp_path / "parts" / "model.safetensors").generator.state_dict().items():
+        assert torch.equal(tensor, expected[key]), key
+
+
+def test_a_pack_may_move_but_not_be_another(tiny: Tiny, pack: Path, tmp_path: Path) -> None:
+    train(tiny(), tmp_path / "run", stop=after(3), quiet=True)
+    (tmp_path / "moved").symlink_to(pack)
+    moved = replace(tiny(), data=replace(tiny().data, path=str(tmp_path / "moved")))
+    train(moved, tmp_path / "run", stop=after(3), quiet=True)
+    prepare_synthetic(tmp_path / "other", count=9, side_px=48)
+    other = replace(tiny(), data=replace(tiny().data, path=str(tmp_path / "other")))
+    with pytest.raises(RecipeError, match=r"data\.path was pack [0-9a-f]{64}, is pack"):
+        train(other, tmp_path / "run", quiet=True)
+
+
+def test_a_state_of_other_versions_is_resumed_with_a_word_about_it(
+    tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(log.np, "__version__", "1.0")
+        train(tiny(), tmp_path / "run", stop=after(3), quiet=True)
+    train(tiny(), tmp_path / "run", stop=after(3))
+    assert "saved with numpy 1.0, now" in capsys.readouterr().err
+
+
+def test_a_second_run_in_the_same_directory_is_refused_and_names_the_process(tiny: Tiny, tmp_path: Path) -> None:
+    with sole_user(tmp_path / "run"):
+        for fresh in (False, True):
+            with pytest.raises(TrainingError, match=rf"process {os.getpid()} is training here"):
+                train(tiny(), tmp_path / "run", quiet=True, fresh=fresh)
+    with sole_user(tmp_path / "run"):
+        pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no flock")
+def test_the_lock_dies_with_a_killed_process(tmp_path: Path) -> None:
+    program = (
+        "import sys, time; from pathlib import Path; from superscale.training.run_directory import sole_user\n"
+        "with sole_user(Path(sys.argv[1])): print('held', flush=True); time.sleep(600)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    with holder, holder.stdout:
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(TrainingError, match=f"process {holder.pid} is"), sole_user(tmp_path):
+            pass
+        holder.kill()
+    with sole_user(tmp_path) as locked:
+        assert locked
+
+
+def test_fresh_empties_run_directories_only(tiny: Tiny, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "dear.png").write_bytes(b"")
+    with pytest.raises(UsageError, match=r"no recipe\.toml"):
+        train(tiny(), tmp_path / "photos", quiet=True, fresh=True)
+    assert [path.name for path in (tmp_path / "photos").iterdir()] == ["dear.png"]
+    train(tiny(), tmp_path / "run", stop=after(3), quiet=True)
+    assert not train(tiny(), tmp_path / "run", stop=after(0), quiet=True, fresh=True).finished
+    assert not list(saved_states(tmp_path / "run" / "checkpoints"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_second_signal_ends_a_process_that_is_deep_in_one_long_call(number: signal.Signals, code: int) -> None:
+    """The call is C that would go on for a day, as a backward pass might for a minute."""
+    program = (
+        "import hashlib; from superscale.cli.train import StopOnSignal\n"
+        "with StopOnSignal(): print('busy', flush=True); hashlib.pbkdf2_hmac('sha256', b'a', b'b', 2**31 - 1)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with process, process.stdout, process.stderr:
+        assert process.stdout.readline() == b"busy\n"
+        process.send_signal(number)
+        assert b"again to stop at once" in process.stderr.readline()
+        assert process.poll() is None
+        process.send_signal(number)
+        assert process.wait(PATIENCE_SECONDS) == code

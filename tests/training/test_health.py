@@ -1,0 +1,240 @@
+"""Faults are put into a run by hand: what must not move does not, and the run ends well or says why it cannot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from superscale.data.degrade import bicubic_patch, context_px
+from superscale.data.loader import Batch
+from superscale.data.synthetic import synthetic_picture
+from superscale.errors import TrainingError
+from superscale.training import health, loop
+from superscale.training.config import CheckpointConfig, HealthConfig, Recipe
+from superscale.training.interval import Interval
+from superscale.weights.checkpoint import load_model, load_state, saved_states
+
+Tiny = Callable[..., Recipe]
+NAN = float("nan")
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def faults(run_dir: Path) -> list[dict[str, Any]]:
+    """The diary but for verdicts, which so young a GAN deserves."""
+    return [row for row in rows(run_dir / "health.jsonl") if row["event"] != "verdict"]
+
+
+def states(run_dir: Path) -> list[tuple[dict[str, Tensor], dict[str, Any]]]:
+    """Oldest first."""
+    return [load_state(folder) for folder in reversed(list(saved_states(run_dir / "checkpoints")))]
+
+
+def finite(tensors: dict[str, Tensor]) -> bool:
+    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values())
+
+
+def spoil_inputs(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
+    """Make the low-res batch of these calls NaN, as a faulty memory would."""
+    calls = iter(range(10**6))
+    healthy = loop.to_device
+
+    def spoiled(*arguments: Any) -> Batch:
+        batch = healthy(*arguments)
+        return replace(batch, low_res=batch.low_res * NAN) if next(calls) in steps else batch
+
+    monkeypatch.setattr(loop, "to_device", spoiled)
+
+
+def spoil_one_gradient(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
+    """Make one entry of the discriminator's gradient infinite at these calls; losses and the generator stay sound."""
+    calls = iter(range(10**6))
+    healthy = loop.discriminator_step
+
+    def spoiled(discriminator: torch.nn.Module, *arguments: Any) -> dict[str, Tensor]:
+        numbers = healthy(discriminator, *arguments)
+        if next(calls) in steps:
+            next(discriminator.parameters()).grad[0, 0, 0, 0] = float("inf")  # type: ignore[union-attr]
+        return numbers
+
+    monkeypatch.setattr(loop, "discriminator_step", spoiled)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "what"), [(spoil_inputs, "pixel, adversarial, loss"), (spoil_one_gradient, "discriminator_gradient_norm")]
+)
+def test_a_step_that_is_not_finite_moves_nothing_and_is_told_with_its_patches(
+    spoil: Callable[[pytest.MonkeyPatch, set[int]], None],
+    what: str,
+    tiny: Tiny,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every step leaves a state: around the bad one, weights, averages, moments and batch-norm statistics are the same bits."""
+    recipe = tiny(checkpoint={"every_images": 2, "keep": 100})
+    recipe = replace(recipe, stage={"gan": recipe.stage["gan"]})
+    spoil(monkeypatch, {4})
+    loop.train(recipe, tmp_path / "run", quiet=True)
+    saved = states(tmp_path / "run")
+    assert [facts["images"] for _, facts in saved] == list(range(2, 17, 2))
+    before, after, later = (saved[place][0] for place in (3, 4, 5))
+    assert {key.split("/")[0] for key in before} == {
+        *("generator", "average", "generator_optimizer", "discriminator", "discriminator_optimizer")
+    }
+    for key, tensor in before.items():
+        assert torch.equal(after[key], tensor), key
+    assert not torch.equal(later["generator/tail.weight"], before["generator/tail.weight"])
+    assert all(finite(tensors) for tensors, _ in saved)
+    (told,) = faults(tmp_path / "run")
+    assert (told["event"], told["stage"], told["step"], told["patches"]) == ("skipped step", "gan", 4, [8, 9])
+    assert all(photo.startswith("synthetic-") for photo in told["photos"])
+    assert what in told["text"]
+    assert [row["images"] for row in rows(tmp_path / "run" / "metrics.jsonl")] == [2, 4, 6, 8, 12, 14, 16]
+
+
+def test_three_bad_steps_in_a_row_go_back_to_the_last_state_with_half_the_rate_which_a_resumed_run_keeps(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tiny()
+    recipe = replace(recipe, stage={"psnr": recipe.stage["psnr"]})
+    spoil_inputs(monkeypatch, {1, 3, 4, 5})
+    asked = iter(range(100))
+    loop.train(recipe, tmp_path / "run", quiet=True, stop=lambda: next(asked) >= 8)
+    loop.train(recipe, tmp_path / "run", quiet=True)
+    diary = faults(tmp_path / "run")
+    assert [row["event"] for row in diary] == ["skipped step"] * 4 + ["rollback"]
+    assert [row["step"] for row in diary[:4]] == [1, 3, 4, 5]
+    metrics = rows(tmp_path / "run" / "metrics.jsonl")
+    # The newest state lay at image 8, before the second of the three; from there on every step has half the rate.
+    rates = [(row["images"], row["learning_rate"]) for row in metrics]
+    assert rates == [(2, 1e-3), (6, 1e-3), (10, 5e-4), (12, 5e-4), (14, 5e-4), (16, 5e-4)]
+    assert states(tmp_path / "run")[-1][1]["rollbacks"] == {"psnr": 1}
+    assert finite(load_model(tmp_path / "run" / "model.safetensors").generator.state_dict())
+
+
+def test_weights_that_are_not_finite_are_never_saved_and_replaced_by_the_last_good_ones(
+    tiny: Tiny, tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fault comes right before a validation and a save."""
+    recipe = tiny(validation={"path": str(photos), "every_images": 4, "samples": 1})
+    asked = iter(range(10**6))
+    healthy = loop.pixel_step
+
+    def spoiled(generator: torch.nn.Module, *arguments: Any) -> dict[str, Tensor]:
+        numbers = healthy(generator, *arguments)
+        if next(asked) == 3:
+            with torch.no_grad():
+                next(generator.parameters())[0, 0, 0, 0] = NAN
+        return numbers
+
+    monkeypatch.setattr(loop, "pixel_step", spoiled)
+    assert loop.train(recipe, tmp_path / "run", quiet=True).finished
+    (told,) = faults(tmp_path / "run")
+    assert told["event"] == "rollback"
+    assert "is not finite" in told["text"]
+    assert all(finite(tensors) for tensors, _ in states(tmp_path / "run"))
+    for name in ("model", "model-best-psnr", "model-best-gan"):
+        assert finite(load_model(tmp_path / "run" / f"{name}.safetensors").generator.state_dict())
+
+
+def test_a_run_that_never_stays_finite_stops_after_its_attempts_and_keeps_the_last_good_state(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(tiny(), health=HealthConfig(bad_in_a_row=2, rollbacks=2), checkpoint=CheckpointConfig(every_images=2))
+    spoil_inputs(monkeypatch, set(range(3, 100)))
+    with pytest.raises(TrainingError, match=r"stage psnr does not stay finite .* not at 0\.25 times its learning rate"):
+        loop.train(recipe, tmp_path / "run", quiet=True)
+    diary = faults(tmp_path / "run")
+    assert [row["attempt"] for row in diary if row["event"] == "rollback"] == [1, 2]
+    assert sum(row["event"] == "skipped step" for row in diary) == 3 * 2
+    saved = states(tmp_path / "run")
+    for tensors, _ in saved:
+        assert finite(tensors)
+        assert torch.equal(tensors["generator/tail.weight"], saved[0][0]["generator/tail.weight"])
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_means_are_of_the_good_steps_and_of_those_that_report_the_number() -> None:
+    interval = Interval()
+    steps = [({"d": 4.0}, True), ({"d": 1.0, "g": 2.0}, True), ({"d": NAN, "g": 1.0}, False), ({"d": 4.0, "g": 5.0}, True)]
+    for numbers, good in steps:
+        interval.add({name: torch.tensor(value) for name, value in numbers.items()}, torch.tensor(good))
+    assert interval.take() == {"d": 3.0, "g": 3.5}
+    assert interval.take() == {}
+
+
+def test_sharpness_is_the_laplacian_by_hand() -> None:
+    checkers = (torch.arange(8)[:, None] + torch.arange(8)) % 2
+    ramp = torch.arange(8.0)[None] * torch.ones(8, 1)
+    assert health.sharpness(checkers.float().expand(2, 3, 8, 8)) == 4
+    assert health.sharpness(ramp.expand(2, 3, 8, 8)) == 0
+
+
+def test_the_truth_is_consistent_with_its_reduction_and_a_brighter_picture_is_not() -> None:
+    margin = context_px(4)
+    whole = torch.stack([torch.from_numpy(synthetic_picture(n, 64 + 2 * margin)).permute(2, 0, 1) for n in range(2)])
+    low_res, high_res = bicubic_patch(whole, 4, "double")
+    batch = Batch((0, 1), low_res / 255, high_res / 255)
+    truth = health.signals(batch.high_res, batch, 4)
+    assert truth["lr_psnr"] > 55, "only the 8 bits of the input are between them"
+    assert truth["sharpness_ratio"] == 1
+    brighter = health.signals(batch.high_res + 0.1, batch, 4)
+    assert brighter["lr_psnr"] == pytest.approx(20, abs=0.1), "10 log10(1 / 0.1²)"
+    assert brighter["sharpness_ratio"] == pytest.approx(1, abs=1e-3)
+    assert health.signals(batch.high_res * NAN, batch, 4) == {}
+
+
+def reports(count: int = 4, **columns: list[float]) -> list[dict[str, float]]:
+    """A hand-made history of a GAN that is well, but for these columns."""
+    well = {"accuracy_real": 0.8, "accuracy_fake": 0.8, "adversarial": 1.0, "lr_psnr": 38.0, "sharpness_ratio": 0.8}
+    return [well | {name: values[place] for name, values in columns.items()} for place in range(count)]
+
+
+RISING, FALLING = [1.0, 2.0, 3.0, 4.0], [4.0, 3.0, 2.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("history", "words"),
+    [
+        (reports(), None),
+        (reports(accuracy_real=[1.0] * 4, accuracy_fake=[1.0] * 4, adversarial=RISING), "overpowers the generator"),
+        (reports(accuracy_real=[1.0] * 4, accuracy_fake=[1.0] * 4, adversarial=FALLING), None),
+        (reports(accuracy_real=[1.0] * 4, adversarial=RISING), None),
+        (
+            reports(accuracy_real=[0.9, 0.2, 0.6, 0.5], accuracy_fake=[0.1, 0.8, 0.4, 0.5]),
+            "has learnt nothing: it is right on 50 %",
+        ),
+        (reports(accuracy_real=[0.5, 0.5, 0.5, 0.9], accuracy_fake=[0.5] * 4), None),
+        (reports(lr_psnr=[19.0, 15.0, 12.0, 9.0]), "the GAN has collapsed: its output, reduced again, is 9 dB"),
+        (reports(lr_psnr=[19.0, 15.0, 12.0, 25.0]), None),
+        (reports(sharpness_ratio=[2.5, 3.0, 3.5, 4.0]), "invents noise: its output is 4.0 times as sharp"),
+        (reports(sharpness_ratio=[0.1] * 4), "blurs: its output has 10 %"),
+        (reports(lr_psnr=[9.0] * 4)[1:], None),
+        ([{"pixel": 0.1, "loss": 0.1}] * 4, None),
+    ],
+)
+def test_a_verdict_is_plain_english_and_only_given_when_the_signs_last(
+    history: list[dict[str, float]], words: str | None
+) -> None:
+    said = health.verdict(history)
+    assert (said is None) if words is None else (said is not None and words in said)
+
+
+def test_a_gan_stage_reports_its_signs_and_says_once_when_the_discriminator_learns_nothing(tiny: Tiny, tmp_path: Path) -> None:
+    recipe = tiny()
+    gan = recipe.stage["gan"]
+    assert gan.adversarial is not None
+    frozen = replace(gan, images=32, adversarial=replace(gan.adversarial, learning_rate=1e-20))
+    loop.train(replace(recipe, report_every_images=4, stage={"gan": frozen}), tmp_path / "run", quiet=True)
+    for row in rows(tmp_path / "run" / "metrics.jsonl"):
+        assert {"gradient_norm", "discriminator_gradient_norm", "accuracy_real", "lr_psnr", "sharpness_ratio"} <= row.keys()
+        assert 0 < row["discriminator_gradient_norm"] < 100
