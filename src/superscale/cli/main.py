@@ -76,5 +76,6 @@ def main() -> None:
 
 
 def _fail(text: str, code: int) -> NoReturn:
-    print(f"superscale: {text}", file=sys.stderr)
+    for line in text.splitlines():
+        print(f"superscale: {line}", file=sys.stderr)
     raise SystemExit(code)
