@@ -21,13 +21,14 @@ from superscale.image.pixels import to_float, to_pixels
 from superscale.losses.adversarial import ADVERSARIAL
 from superscale.losses.perceptual import FEATURE_NETWORKS, PerceptualLoss, deepest_layer
 from superscale.losses.pixel import PIXEL_LOSSES
-from superscale.networks.catalog import build_discriminator, build_generator
+from superscale.networks.catalog import build_discriminator
 from superscale.networks.contract import Generator
 from superscale.networks.device import pick_device
 from superscale.training.allocator import keep_freed_memory
 from superscale.training.config import Recipe, StageConfig, to_toml
 from superscale.training.log import RunLog, write_sample_sheet, write_text
 from superscale.training.schedule import learning_rate
+from superscale.training.start import first_generator, with_generator
 from superscale.training.state import StageState, from_tensors, new_state, to_tensors
 from superscale.training.steps import (
     Criteria,
@@ -41,7 +42,6 @@ from superscale.training.steps import (
 )
 from superscale.weights.checkpoint import load_state, save_model, save_state, saved_states
 from superscale.weights.features import feature_network
-from superscale.weights.store import find_model
 
 PRECISIONS: dict[str, Precision] = {"fp32": None, "bf16": torch.bfloat16}
 MODEL_FILE = "model.safetensors"
@@ -71,6 +71,7 @@ def train(
     Raises DataError or RecipeError before the first step when something does not fit.
     """
     deadline = time.monotonic() + max_seconds if max_seconds is not None else None
+    recipe = with_generator(recipe)
     keep_freed_memory()
     run_dir.mkdir(parents=True, exist_ok=True)
     write_text(run_dir / "recipe.toml", to_toml(recipe))
@@ -143,7 +144,7 @@ class _Run:
 
     def all_stages(self) -> Result:
         torch.manual_seed(self.recipe.seed)
-        generator = self._first_generator()
+        generator = first_generator(self.recipe)
         saved = self._newest_state()
         before = 0
         for number, (name, stage) in enumerate(self.recipe.stage.items()):
@@ -161,13 +162,6 @@ class _Run:
         model = self.run_dir / MODEL_FILE
         save_model(model, generator.eval(), self._card(before))
         return Result(self.run_dir, model, True, before)
-
-    def _first_generator(self) -> Generator:
-        options = dict(self.recipe.generator)
-        generator = build_generator(options.pop("name"), options)
-        if self.recipe.start:
-            generator.load_state_dict(find_model(self.recipe.start).generator.state_dict())
-        return generator
 
     def _newest_state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
         for folder in saved_states(self.run_dir / "checkpoints"):
