@@ -190,7 +190,7 @@ class _Run:
         data, adversarial = recipe.data, stage.adversarial
         saved_at = state.images
         batches = stream(self.plan, start=before + state.images, batch=data.batch, stored_low_res=data.low_res == "stored")
-        began = time.monotonic()
+        self.log.begin(name, state.images, stage.images, data.batch)
         while True:
             images = state.images
             done = images >= stage.images
@@ -198,16 +198,15 @@ class _Run:
 
             # report
             if done or stopping or _crossed(images, data.batch, recipe.report_every_images):
-                since = max(len(self.log.pending), 1)
-                seconds = (time.monotonic() - began) / since
-                self.log.report(name, images, stage.images, learning_rate(stage, images), seconds)
-                began = time.monotonic()
+                self.log.report(images, learning_rate(stage, images))
             if images != saved_at and (done or _crossed(images, data.batch, recipe.validation.every_images)):
-                self._validate(name, state, before)
+                with self.log.pace.pause("validation"):
+                    self._validate(name, state, before)
 
             # save
             if images != saved_at and (done or stopping or _crossed(images, data.batch, recipe.checkpoint.every_images)):
-                self._save(number, state, before)
+                with self.log.pace.pause("save"):
+                    self._save(number, state, before)
                 saved_at = images
 
             # done?
@@ -217,7 +216,9 @@ class _Run:
                 return False
 
             # one batch: the discriminator's passes serve both players
-            batch = to_device(next(batches), self.device, recipe.scale, data.rounding)
+            with self.log.pace.waiting():
+                raw = next(batches)
+            batch = to_device(raw, self.device, recipe.scale, data.rounding)
             rate = learning_rate(stage, images)
             for group in state.generator_optimizer.param_groups:
                 group["lr"] = rate
