@@ -14,6 +14,7 @@ from superscale.cli.blend import blend
 from superscale.cli.doctor import doctor
 from superscale.cli.evaluate import evaluate
 from superscale.cli.models import models
+from superscale.cli.plot import plot
 from superscale.cli.prepare import prepare
 from superscale.cli.train import train
 from superscale.cli.upscale import upscale
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.command()(upscale)
 app.command()(prepare)
 app.command()(train)
+app.command()(plot)
 app.command()(evaluate)
 app.command()(blend)
 app.command()(doctor)
