@@ -14,8 +14,18 @@ DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize(("page", "made"), [("tutorial.md", "big.png"), ("pictures.md", "large/b_x2.png")])
+@pytest.mark.parametrize(
+    ("page", "made"),
+    [
+        ("tutorial.md", "big.png"),
+        ("pictures.md", "large/b_x2.png"),
+        ("training.md", "compared.png"),
+        ("finetuning.md", "large.png"),
+    ],
+)
 def test_every_block_of_the_page_runs(page: str, made: str, tmp_path: Path) -> None:
+    if page == "training.md":
+        pytest.importorskip("matplotlib")
     blocks = BLOCK.findall((DOCS / page).read_text())
     assert blocks
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
