@@ -8,6 +8,7 @@ from superscale.errors import RecipeError, UnknownNameError
 from superscale.networks.catalog import build_discriminator, build_generator
 from superscale.training.config import bundled_recipes, load_recipe, parse_recipe, survey_recipe, to_toml
 from superscale.training.schedule import learning_rate
+from superscale.training.start import with_generator
 
 MINIMAL = {"name": "r", "generator": {"name": "srresnet"}, "stage": {"psnr": {"images": 10, "pixel": {}}}}
 
@@ -17,7 +18,7 @@ def test_every_bundled_recipe_loads_builds_and_survives_being_written(name: str,
     recipe = load_recipe(name)
     (tmp_path / f"{name}.toml").write_text(to_toml(recipe))
     assert load_recipe(str(tmp_path / f"{name}.toml")) == recipe
-    options = dict(recipe.generator)
+    options = dict(with_generator(recipe).generator)
     assert build_generator(options.pop("name"), options).contract.scale == recipe.scale
     for stage in recipe.stage.values():
         if stage.adversarial:
