@@ -19,6 +19,7 @@ OWNERS = {
     "onnxruntime": ("weights/onnx.py", "inference/backends.py"),
     "fastapi": ("server/",),
     "typer": ("cli/",),
+    "matplotlib": ("training/curves.py",),
     "torchvision": (),
     "cv2": (),
 }

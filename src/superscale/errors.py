@@ -31,7 +31,11 @@ class UsageError(SuperscaleError):
 
 
 class RecipeError(UsageError):
-    """A recipe with an unknown key, a wrong type or a contradiction."""
+    """A recipe with unknown keys, wrong types or contradictions: every one of them, a line each."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
 
 
 class UnknownNameError(UsageError):

@@ -7,8 +7,9 @@ import pytest
 from superscale.data.draws import DegradationConfig, SecondRoundConfig
 from superscale.errors import RecipeError, UnknownNameError
 from superscale.networks.catalog import build_discriminator, build_generator
-from superscale.training.config import bundled_recipes, load_recipe, parse_recipe, to_toml
+from superscale.training.config import bundled_recipes, load_recipe, parse_recipe, survey_recipe, to_toml
 from superscale.training.schedule import learning_rate
+from superscale.training.start import with_generator
 
 MINIMAL = {"name": "r", "generator": {"name": "srresnet"}, "stage": {"psnr": {"images": 10, "pixel": {}}}}
 
@@ -18,7 +19,7 @@ def test_every_bundled_recipe_loads_builds_and_survives_being_written(name: str,
     recipe = load_recipe(name)
     (tmp_path / f"{name}.toml").write_text(to_toml(recipe))
     assert load_recipe(str(tmp_path / f"{name}.toml")) == recipe
-    options = dict(recipe.generator)
+    options = dict(with_generator(recipe).generator)
     assert build_generator(options.pop("name"), options).contract.scale == recipe.scale
     for stage in recipe.stage.values():
         if stage.adversarial:
@@ -91,6 +92,35 @@ def test_schedules_are_functions_of_images_seen() -> None:
 def test_a_setting_that_cannot_be_is_named_with_the_way_out(override: str, match: str) -> None:
     with pytest.raises(RecipeError, match=match):
         load_recipe("smoke", ["seed=0", override])
+
+
+def test_all_that_is_wrong_with_a_recipe_is_said_at_once() -> None:
+    overrides = [
+        "sed=1",
+        "data.bach=2",
+        "data.patch_px=big",
+        "stage.gan.perceptual.wight=1",
+        "stage.psnr.images=0",
+        "checkpoint.keep=0",
+    ]
+    with pytest.raises(RecipeError) as error:
+        load_recipe("smoke", overrides)
+    assert [problem.split(";")[0] for problem in error.value.problems] == [
+        "data.patch_px: expected int, got 'big'",
+        "unknown key data.bach (did you mean 'batch'?)",
+        "checkpoint: keep must be at least 1, got 0",
+        "stage.psnr: a stage needs images >= 1 and learning_rate > 0, got 0 and 0.001",
+        "unknown key stage.gan.perceptual.wight (did you mean 'weight'?)",
+        "unknown key sed (did you mean 'seed'?)",
+    ]
+
+
+def test_what_is_left_of_a_wrong_recipe_can_still_be_checked() -> None:
+    recipe, problems = survey_recipe("smoke", ["data.bach=2", "data.path=/nowhere"])
+    assert recipe is not None
+    assert (recipe.data.path, recipe.data.batch, len(problems)) == ("/nowhere", 4, 1)
+    recipe, problems = survey_recipe("smoke", ["stage=3"])
+    assert (recipe, problems) == (None, ["stage: expected a table, got 3"])
 
 
 def test_settings_are_typed_by_the_field_and_never_evaluated() -> None:

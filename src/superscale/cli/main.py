@@ -15,6 +15,7 @@ from superscale.cli.doctor import doctor
 from superscale.cli.evaluate import evaluate
 from superscale.cli.fit_niqe import fit_niqe
 from superscale.cli.models import models
+from superscale.cli.plot import plot
 from superscale.cli.prepare import prepare
 from superscale.cli.train import train
 from superscale.cli.upscale import upscale
@@ -33,6 +34,7 @@ app = typer.Typer(
 app.command()(upscale)
 app.command()(prepare)
 app.command()(train)
+app.command()(plot)
 app.command()(evaluate)
 app.command()(fit_niqe)
 app.command()(blend)
@@ -78,5 +80,6 @@ def main() -> None:
 
 
 def _fail(text: str, code: int) -> NoReturn:
-    print(f"superscale: {text}", file=sys.stderr)
+    for line in text.splitlines():
+        print(f"superscale: {line}", file=sys.stderr)
     raise SystemExit(code)

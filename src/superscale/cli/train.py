@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import sys
 import threading
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from superscale.cli.progress import say
+from superscale.cli.rehearsal import rehearsal
 from superscale.errors import UsageError
 
+if TYPE_CHECKING:
+    from superscale.training.config import Recipe
+
+SHOW_CURSOR = b"\x1b[?25h\n"
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -24,6 +31,9 @@ def train(
     data: Annotated[str | None, typer.Option(help="Photos, or a pack made by prepare.")] = None,
     validation: Annotated[str | None, typer.Option(help="A folder of pictures to validate on.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="key=value, e.g. stage.gan.learning_rate=1e-4.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Find everything that is wrong, try two steps of each stage, leave nothing.")
+    ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete what the run directory holds and start anew.")] = False,
     max_time: Annotated[str | None, typer.Option(help="Stop and save after this long, e.g. 90m or 2h.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -39,21 +49,36 @@ def train(
     for key, value in (("data.path", data), ("validation.path", validation), ("precision", precision)):
         if value is not None:
             overrides.append(f"{key}={value!r}")
+    if dry_run:
+        raise SystemExit(rehearsal(recipe, overrides, output, device))
     loaded = load_recipe(recipe, overrides)
     run_dir = output or Path("runs") / loaded.name
+    if fresh and loaded.start and Path(loaded.start).resolve().is_relative_to(run_dir.resolve()):
+        raise UsageError(f"--fresh would delete {loaded.start}, which the run starts from; choose another directory with -o")
     seconds = _seconds(max_time)
     with StopOnSignal(under_torchrun=launched(), speaks=rank() == 0) as stop:
         result = run(loaded, run_dir, device=device, stop=stop, max_seconds=seconds, fresh=fresh, quiet=quiet)
-    if not result.finished:
+    if not result.finished or result.model is None:
         if rank() == 0:
-            print(f"stopped at image {result.images}, saved; the same command goes on from there", file=sys.stderr)
+            say(f"stopped at image {result.images}, saved; the same command goes on from there")
         raise SystemExit(stop.exit_code)
     if rank() > 0:
         return
     print(result.model)
     if not quiet:
-        print(f"next: superscale evaluate --model {result.model} --data DIR", file=sys.stderr)
-        print(f"      superscale upscale PHOTO --model {result.model}", file=sys.stderr)
+        for lead, command in zip(("next: ", "      "), next_commands(loaded, result.model), strict=True):
+            say(lead + shlex.join(command))
+
+
+def next_commands(recipe: Recipe, model: Path) -> tuple[list[str], list[str]]:
+    """What to type next, as lists of words: measure the model beside bicubic, and enlarge a picture with it."""
+    from superscale.image.io import list_images
+
+    validation = recipe.validation.path
+    pictures = list_images(Path(validation)) if validation else []
+    scale = ["--scale", str(recipe.scale)] if recipe.scale != 4 else []
+    measure = ["superscale", "evaluate", "--model", "bicubic", "--model", str(model), "--data", validation or "DIR", *scale]
+    return measure, ["superscale", "upscale", str(pictures[0]) if pictures else "PHOTO", "--model", str(model)]
 
 
 def _seconds(text: str | None) -> float | None:
@@ -102,6 +127,8 @@ class StopOnSignal:
             if self.exit_code:
                 if self.under_torchrun and told[0] == signal.SIGTERM:
                     continue
+                if self.speaks and sys.stderr.isatty():
+                    os.write(2, SHOW_CURSOR)  # the live table hid it
                 os._exit(self.exit_code)
             self.exit_code = 128 + told[0]
             if self.speaks:

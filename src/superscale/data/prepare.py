@@ -22,6 +22,7 @@ from superscale.image.resize import imresize
 
 LowRes = Literal["none", "double", "uint8"]
 Progress = Callable[[int, int], None]
+DEFAULT_TILE_PX = 512
 Photo = tuple[str, str, NDArray[np.uint8]]
 
 
@@ -29,7 +30,7 @@ def prepare(
     source: Path | str,
     output: Path | str,
     *,
-    tile_px: int = 512,
+    tile_px: int = DEFAULT_TILE_PX,
     scale: int = 4,
     low_res: LowRes = "none",
     progress: Progress | None = None,

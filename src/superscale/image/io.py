@@ -34,6 +34,7 @@ __all__ = [
     "decode",
     "encode",
     "encode_with_notices",
+    "image_size",
     "list_images",
     "over_white",
     "read_image",
@@ -66,6 +67,24 @@ def read_image(source: Path | str | bytes, max_pixels: int | None = MAX_PIXELS) 
     except Exception as error:  # a decoder given damaged bytes raises whatever it stumbles over
         why = " ".join(str(error).split())[:300] or type(error).__name__
         raise ImageError(f"{name}: damaged picture ({why})") from error
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(width, height) as stored in a picture's header; a TIFF is decoded for it. Raises ImageError when there is no such header."""
+    with _opened(path, str(path)) as stream, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        form = recognised(stream.read(HEADER_BYTES), str(path))
+        stream.seek(0)
+        if form == "TIFF":
+            image = read_image(path, max_pixels=None)
+            return image.width, image.height
+        try:
+            with open_picture(stream, form, str(path)) as picture:
+                return picture.size
+        except ImageError:
+            raise
+        except Exception as error:  # as in `read_image`
+            raise ImageError(f"{path}: damaged picture ({error})") from error
 
 
 @contextmanager

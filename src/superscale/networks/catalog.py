@@ -28,12 +28,12 @@ DISCRIMINATORS: dict[str, tuple[type[Any], type[nn.Module]]] = {
 
 def build_generator(name: str, options: Mapping[str, Any]) -> Generator:
     """A generator with fresh weights. Raises UnknownNameError for a name or an option that is not in its table."""
-    return cast(Generator, _build("network", GENERATORS, name, options))
+    return cast(Generator, _build(GENERATORS, name, options))
 
 
 def build_discriminator(name: str, options: Mapping[str, Any]) -> nn.Module:
     """A discriminator with fresh weights; errors as in `build_generator`."""
-    return _build("discriminator", DISCRIMINATORS, name, options)
+    return _build(DISCRIMINATORS, name, options)
 
 
 def describe(generator: Generator) -> dict[str, Any]:
@@ -44,15 +44,22 @@ def describe(generator: Generator) -> dict[str, Any]:
     raise UsageError(f"{type(generator).__name__} is not in the catalog")
 
 
-def _build(kind: str, table: Mapping[str, tuple[Any, Any]], name: str, options: Mapping[str, Any]) -> nn.Module:
+def faults(table: Mapping[str, tuple[Any, Any]], name: str, options: Mapping[str, Any]) -> list[UsageError]:
+    """All that keeps a network of `GENERATORS` or `DISCRIMINATORS` from being built with these options."""
     if name not in table:
-        raise UnknownNameError(kind, name, table)
-    config, network = table[name]
-    types = {field.name: type(field.default) for field in fields(config)}
+        return [UnknownNameError("discriminator" if table is DISCRIMINATORS else "network", name, table)]
+    types = {field.name: type(field.default) for field in fields(table[name][0])}
+    found: list[UsageError] = [UnknownNameError(f"{name} option", key, types) for key in options if key not in types]
     for key, value in options.items():
-        if key not in types:
-            raise UnknownNameError(f"{name} option", key, types)
-        if not isinstance(value, types[key]) and not (types[key] is float and isinstance(value, int)):
-            raise UsageError(f"{name} option {key!r} must be {types[key].__name__}, got {value!r}")
+        fits = key not in types or isinstance(value, types[key]) or (types[key] is float and isinstance(value, int))
+        if not fits:
+            found.append(UsageError(f"{name} option {key!r} must be {types[key].__name__}, got {value!r}"))
+    return found
+
+
+def _build(table: Mapping[str, tuple[Any, Any]], name: str, options: Mapping[str, Any]) -> nn.Module:
+    if found := faults(table, name, options):
+        raise found[0]
+    config, network = table[name]
     module: nn.Module = network(config(**options))
     return module

@@ -1,22 +1,19 @@
-"""A run as frozen dataclasses, and the strict loader of TOML recipes: an unknown key is an error that lists the known ones."""
+"""A run as frozen dataclasses, and where its recipe is read from."""
 
 from __future__ import annotations
 
-import dataclasses
 import tomllib
-import types
-import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from superscale.data.draws import DegradationConfig
-from superscale.errors import RecipeError, UnknownNameError, did_you_mean
+from superscale.errors import RecipeError, UnknownNameError
 from superscale.image.resize import Rounding
+from superscale.training.tables import LeftOut, apply, parse, write
 
-T = TypeVar("T")
 Schedule = Literal["constant", "cosine", "step"]
 
 
@@ -36,6 +33,7 @@ class DataConfig:
     degradation: DegradationConfig | None = None
 
     def __post_init__(self) -> None:
+        _at_least_one(patch_px=self.patch_px, batch=self.batch)
         if self.low_res == "degraded" and self.degradation is None:
             raise RecipeError('low_res = "degraded" needs a table [data.degradation]; an empty one means Real-ESRGAN\'s ranges')
         if self.low_res != "degraded" and self.degradation is not None:
@@ -50,6 +48,9 @@ class ValidationConfig:
     every_images: int = 100_000
     samples: int = 4
 
+    def __post_init__(self) -> None:
+        _at_least_one(every_images=self.every_images)
+
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointConfig:
@@ -59,6 +60,7 @@ class CheckpointConfig:
     keep: int = 2
 
     def __post_init__(self) -> None:
+        _at_least_one(every_images=self.every_images)
         if self.keep < 2:
             raise RecipeError(f"keep must be at least 2, so that one is left when the newest is damaged; got {self.keep}")
 
@@ -79,6 +81,12 @@ class HealthConfig:
                 "health needs bad_in_a_row >= 1, rollbacks >= 0 and rate_factor in (0, 1], "
                 f"got {self.bad_in_a_row}, {self.rollbacks} and {self.rate_factor}"
             )
+
+
+def _at_least_one(**values: int) -> None:
+    problems = [f"{name} must be at least 1, got {value}" for name, value in values.items() if value < 1]
+    if problems:
+        raise RecipeError(*problems)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,14 +152,18 @@ class StageConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Everything that decides a run's result. ``start``: a model file or name whose weights the first stage begins with."""
+    """Everything that decides a run's result.
+
+    ``start``: a model's name or file (ours, or a published one) whose weights the first stage begins with; without a
+    ``generator``, its network is trained.
+    """
 
     name: str
     scale: int = 4
     seed: int = 0
     precision: Literal["fp32", "bf16"] = "fp32"
     start: str = ""
-    generator: dict[str, Any]
+    generator: dict[str, Any] = field(default_factory=dict)
     report_every_images: int = 1600
     data: DataConfig = DataConfig()
     validation: ValidationConfig = ValidationConfig()
@@ -160,16 +172,23 @@ class Recipe:
     stage: dict[str, StageConfig]
 
     def __post_init__(self) -> None:
-        if not self.stage:
-            raise RecipeError("a recipe needs at least one [stage.NAME]")
-        networks = {"generator": self.generator}
-        networks |= {name: stage.adversarial.discriminator for name, stage in self.stage.items() if stage.adversarial}
-        for of, options in networks.items():
-            if "name" not in options:
-                raise RecipeError(f"{of}: the network needs a name")
-        own_scale = self.generator.get("scale", 4)
+        problems = [] if self.stage else ["a recipe needs at least one [stage.NAME]"]
+        if not self.generator and not self.start:
+            problems.append("generator is missing: give [generator] a name, or start a model whose network is trained")
+        networks = {"generator": self.generator} if self.generator else {}
+        networks |= {
+            f"stage.{name}.adversarial.discriminator": stage.adversarial.discriminator
+            for name, stage in self.stage.items()
+            if stage.adversarial
+        }
+        problems += [f"{of}: the network needs a name" for of, options in networks.items() if "name" not in options]
+        own_scale = self.generator.get("scale", 4) if self.generator else self.scale
         if own_scale != self.scale:
-            raise RecipeError(f"scale is {self.scale}, but generator.scale is {own_scale}")
+            problems.append(f"scale is {self.scale}, but generator.scale is {own_scale}")
+        if self.report_every_images < 1:
+            problems.append(f"report_every_images must be at least 1, got {self.report_every_images}")
+        if problems:
+            raise RecipeError(*problems)
 
     @property
     def total_images(self) -> int:
@@ -183,7 +202,33 @@ def bundled_recipes() -> list[str]:
 
 
 def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
-    """A bundled recipe by name or a TOML file by path, with ``key.sub=value`` overrides. Raises RecipeError or UnknownNameError."""
+    """A bundled recipe by name or a TOML file by path, with ``key.sub=value`` overrides.
+
+    Raises RecipeError, which names all that is wrong at once, or UnknownNameError.
+    """
+    recipe, problems = survey_recipe(name_or_path, overrides)
+    if recipe is None or problems:
+        raise RecipeError(*problems)
+    return recipe
+
+
+def survey_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> tuple[Recipe | None, list[str]]:
+    """What can be read of a recipe, and all that is wrong with it; a wrong value is left at its default.
+
+    The recipe is None where nothing can stand in for what is wrong. Raises as `load_recipe` for a recipe that is not there.
+    """
+    tables = _read(name_or_path)
+    problems: list[str] = []
+    for override in overrides:
+        try:
+            apply(override, tables)
+        except RecipeError as error:
+            problems += error.problems
+    recipe, more = _survey(tables)
+    return recipe, problems + more
+
+
+def _read(name_or_path: str) -> dict[str, Any]:
     path = Path(name_or_path)
     if name_or_path in bundled_recipes():
         text = (files("superscale") / "recipes" / f"{name_or_path}.toml").read_text()
@@ -194,133 +239,32 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     else:
         raise UnknownNameError("recipe", name_or_path, bundled_recipes())
     try:
-        tables = tomllib.loads(text)
+        return {"name": path.stem} | tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{name_or_path}: not TOML ({error})") from error
-    tables.setdefault("name", path.stem)
-    for override in overrides:
-        _override(tables, override)
-    return parse_recipe(tables)
 
 
 def parse_recipe(tables: Mapping[str, Any]) -> Recipe:
-    """Nested tables -> Recipe. ``stage.start`` may stand among the stages; it is the run's ``start``."""
+    """Nested tables -> Recipe. ``stage.start`` may stand among the stages; it is the run's ``start``. Raises RecipeError."""
+    recipe, problems = _survey(tables)
+    if recipe is None or problems:
+        raise RecipeError(*problems)
+    return recipe
+
+
+def _survey(tables: Mapping[str, Any]) -> tuple[Recipe | None, list[str]]:
     tables = dict(tables)
     stages = tables.get("stage")
     if isinstance(stages, Mapping) and isinstance(stages.get("start"), str):
         tables["start"] = stages["start"]
         tables["stage"] = {name: stage for name, stage in stages.items() if name != "start"}
-    recipe: Recipe = _parse(Recipe, tables, "")
-    return recipe
-
-
-def _override(tables: dict[str, Any], override: str) -> None:
-    path, separator, text = override.partition("=")
-    keys = path.strip().split(".")
-    if not separator or not all(keys):
-        raise RecipeError(f"--set expects key=value, such as stage.gan.learning_rate=1e-4, got {override!r}")
+    problems: list[str] = []
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text  # a bare word is a string; its type is checked with the field's
-    table = tables
-    for depth, key in enumerate(keys[:-1]):
-        below = table.setdefault(key, {})
-        if not isinstance(below, dict):
-            raise RecipeError(f"--set {path}: {'.'.join(keys[: depth + 1])} is a value, not a table")
-        table = below
-    table[keys[-1]] = value
-
-
-def _parse(kind: Any, value: Any, where: str) -> Any:
-    """Check ``value`` against a type annotation and build it; ``where`` is the dotted key for messages."""
-    origin = typing.get_origin(kind)
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        return _parse_table(kind, value, where)
-    if origin is types.UnionType:
-        return _parse(next(part for part in typing.get_args(kind) if part is not type(None)), value, where)
-    if origin is Literal:
-        if value not in typing.get_args(kind):
-            options = [str(option) for option in typing.get_args(kind)]
-            raise RecipeError(
-                f"{where}: expected one of {', '.join(options)}, got {value!r}{did_you_mean(str(value), options)}"
-            )
-        return value
-    if origin is dict:
-        if not isinstance(value, Mapping):
-            raise RecipeError(f"{where}: expected a table, got {value!r}")
-        return {key: _parse(typing.get_args(kind)[1], item, f"{where}.{key}") for key, item in value.items()}
-    if origin is tuple:
-        return _parse_tuple(typing.get_args(kind), value, where)
-    if kind is Any:
-        return value
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise RecipeError(f"{where}: expected {kind.__name__}, got {value!r}")
-    return value
-
-
-def _parse_tuple(items: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
-    if not isinstance(value, Sequence) or isinstance(value, str):
-        raise RecipeError(f"{where}: expected a list, got {value!r}")
-    if items[-1] is not Ellipsis and len(value) != len(items):
-        raise RecipeError(f"{where}: expected {len(items)} values, got {len(value)}")
-    return tuple(_parse(items[0], item, f"{where}[{index}]") for index, item in enumerate(value))
-
-
-def _parse_table(kind: type[Any], value: Any, where: str) -> Any:
-    if not isinstance(value, Mapping):
-        raise RecipeError(f"{where or 'the recipe'}: expected a table, got {value!r}")
-    hints = typing.get_type_hints(kind)
-    prefix = f"{where}." if where else ""
-    for key in value:
-        if key not in hints:
-            raise RecipeError(f"unknown key {prefix}{key}{did_you_mean(key, hints)}; there is: {', '.join(hints)}")
-    for entry in dataclasses.fields(kind):
-        required = entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING
-        if required and entry.name not in value:
-            raise RecipeError(f"{prefix}{entry.name} is missing")
-    try:
-        return kind(**{key: _parse(hints[key], item, f"{prefix}{key}") for key, item in value.items()})
-    except RecipeError as error:
-        if where and not str(error).startswith((where, "unknown")):
-            raise RecipeError(f"{where}: {error}") from error
-        raise
+        return parse(Recipe, tables, "", problems), problems
+    except LeftOut:
+        return None, problems
 
 
 def to_toml(recipe: Recipe) -> str:
     """The effective recipe as TOML that `load_recipe` reads back to an equal one."""
-    lines: list[str] = []
-    _write_table(_plain(recipe), "", lines)
-    return "\n".join(lines) + "\n"
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {entry.name: _plain(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return value
-
-
-def _write_table(table: Mapping[str, Any], where: str, lines: list[str]) -> None:
-    lines += [
-        f"{key} = {_toml_value(value)}" for key, value in table.items() if value is not None and not isinstance(value, Mapping)
-    ]
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            name = f"{where}.{key}" if where else key
-            lines += ["", f"[{name}]"]
-            _write_table(value, name, lines)
-
-
-def _toml_value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{escaped}"'
-    if isinstance(value, Sequence):
-        return f"[{', '.join(_toml_value(item) for item in value)}]"
-    return repr(value)
+    return write(recipe)

@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,8 @@ from superscale import __version__
 from superscale.image.io import Image, write_bytes, write_image
 from superscale.image.resize import resize_to
 from superscale.training.distributed import rank, world_size
+from superscale.training.live import LiveTable, Standing
+from superscale.training.pace import Pace, hours
 
 Array = NDArray[np.uint8]
 SHEET_CROP_PX = 192
@@ -36,11 +37,13 @@ class RunLog:
 
     def __init__(self, run_dir: Path, quiet: bool = False) -> None:
         self.run_dir, self.first = run_dir, rank() == 0
-        self.console = Console(stderr=True, quiet=quiet or not self.first, highlight=False, soft_wrap=True)
+        quiet = quiet or not self.first
+        self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
         self.jsonl = open(run_dir / "metrics.jsonl" if self.first else os.devnull, "a", encoding="utf-8")  # noqa: SIM115
         self.events = self._tensorboard() if self.first else None
-        self.started = time.monotonic()
-        self.images_at_start: int | None = None
+        self.pace = Pace()
+        self.standing = Standing()
+        self.table = LiveTable(self.console) if sys.stderr.isatty() and not quiet else None
         if self.first:
             (run_dir / "environment.json").write_text(json.dumps(environment(), indent=1))
 
@@ -77,24 +80,38 @@ class RunLog:
         path = self.run_dir / "metrics.jsonl"
         os.truncate(path, path.read_bytes()[:position].rfind(b"\n") + 1)
 
-    def report(
-        self, stage: str, images: int, total: int, learning_rate: float, seconds_a_step: float, values: Mapping[str, float]
-    ) -> None:
-        """Write the means of an interval."""
-        self.write({"stage": stage, "images": images, "learning_rate": learning_rate, **values})
-        eta = self._eta(images, total)
-        losses = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-        self.say(f"{stage} {images}/{total}  {losses}  {1000 * seconds_a_step:.0f} ms/step  {eta}")
+    def begin(self, stage: str, *, images: int, total: int, step_images: int) -> None:
+        """A stage begins, or goes on, at this image."""
+        self.pace.begin(images, step_images)
+        self.standing.stage, self.standing.images, self.standing.total = stage, images, total
 
-    def _eta(self, images: int, total: int) -> str:
-        if self.images_at_start is None or images <= self.images_at_start:
-            self.images_at_start, self.started = images, time.monotonic()
-            return ""
-        seconds = (time.monotonic() - self.started) / (images - self.images_at_start) * (total - images)
-        return f"{int(seconds // 3600)}:{int(seconds % 3600 // 60):02d}:{int(seconds % 60):02d} left in this stage"
+    def step(self) -> None:
+        """A step has ended."""
+        self.pace.step()
+        self.standing.images = self.pace.images
+        self.standing.seconds_left = self.pace.seconds_left(self.standing.total)
+        if self.table is not None:
+            self.table.show(self.standing)
+
+    def report(self, images: int, learning_rate: float, values: Mapping[str, float]) -> None:
+        """Write the means of an interval, which were just read from the device, and the rates."""
+        self.pace.catch_up()
+        now = self.standing
+        now.images, now.numbers, now.learning_rate = images, dict(values), learning_rate
+        now.images_per_second, now.data_wait = self.pace.rates()
+        now.seconds_left = self.pace.seconds_left(now.total)
+        rates = {"learning_rate": learning_rate, "images_per_second": now.images_per_second, "data_wait": now.data_wait}
+        self.write({"stage": now.stage, "images": images, **rates, **values})
+        if self.table is not None:
+            self.table.show(now, now=True)
+        else:
+            self.say(report_line(now, self.pace.seconds_a_step))
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """One line of metrics.jsonl, and its numbers as TensorBoard scalars."""
+        """One line of metrics.jsonl, and its numbers as TensorBoard scalars; a validation's PSNR is remembered."""
+        if (psnr := row.get("validation_psnr")) is not None:
+            self.standing.psnr, best = psnr, self.standing.best_psnr
+            self.standing.best_psnr = psnr if best is None else max(psnr, best)
         self.jsonl.write(json.dumps(row) + "\n")
         self.jsonl.flush()
         if self.events is not None:
@@ -103,9 +120,21 @@ class RunLog:
                     self.events.add_scalar(f"{row['stage']}/{key}", value, row["images"])
 
     def close(self) -> None:
+        if self.table is not None:
+            self.table.close()
         self.jsonl.close()
         if self.events is not None:
             self.events.close()
+
+
+def report_line(standing: Standing, seconds_a_step: float) -> str:
+    """A report where nobody watches: one plain line."""
+    losses = "  ".join(f"{name} {value:.4g}" for name, value in standing.numbers.items())
+    rates = (
+        f"{1000 * seconds_a_step:.0f} ms/step  {standing.images_per_second:.3g} images/s  {standing.data_wait:.1%} data wait"
+    )
+    left = f"  {hours(standing.seconds_left)} left in this stage" if standing.seconds_left else ""
+    return f"{standing.stage} {standing.images}/{standing.total}  {losses}  {rates}{left}"
 
 
 def write_sample_sheet(path: Path, rows: list[tuple[Array, Array, Array]]) -> None:

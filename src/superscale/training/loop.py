@@ -35,7 +35,8 @@ from superscale.training.log import RunLog, versions, write_text
 from superscale.training.resume import check_same_run, commit, newest, settings, step_notice, version_notice
 from superscale.training.run_directory import check_emptiable, empty, sole_user, sweep
 from superscale.training.schedule import learning_rate, seed_at
-from superscale.training.setup import begin_stage, build_criteria, first_generator, open_pack, patch_plan
+from superscale.training.setup import begin_stage, build_criteria, open_pack, patch_plan
+from superscale.training.start import first_generator, with_generator
 from superscale.training.state import StageState, restore, to_facts, to_tensors
 from superscale.training.steps import (
     Precision,
@@ -81,6 +82,7 @@ def train(
     trains in ``run_dir``, the run cannot be kept finite, or a process has lost the others.
     """
     deadline = time.monotonic() + max_seconds if max_seconds is not None else None
+    recipe = with_generator(recipe)
     keep_freed_memory()
     with together(device) as own_device, _directory(run_dir, fresh):
         require_agreement([versions()["superscale"], to_toml(recipe)], "the processes run different recipes or versions")
@@ -201,7 +203,7 @@ class _Run:
         recipe, criteria, precision = self.recipe, self.criteria[name], self.precision
         data, adversarial, factor = recipe.data, stage.adversarial, recipe.health.rate_factor ** self.rollbacks.get(name, 0)
         generator, discriminator = state.generator, state.discriminator
-        self.stage_name, saved_at, reported_at = name, state.images, state.steps
+        self.stage_name, saved_at = name, state.images
         watch, buffers = health.Watch(), health.Buffers([generator] if discriminator is None else [generator, discriminator])
         history: list[dict[str, float]] = []
         signals: dict[str, float] = {}
@@ -214,7 +216,7 @@ class _Run:
             world_size=world_size(),
             stored_low_res=data.low_res == "stored",
         )
-        began = time.monotonic()
+        self.log.begin(name, images=state.images, total=stage.images, step_images=step_images)
         while True:
             images = state.images
             done = images >= stage.images
@@ -228,19 +230,20 @@ class _Run:
             if done or _crossed(images, step_images, recipe.report_every_images):
                 if values := state.interval.take():
                     values |= signals
-                    seconds = (time.monotonic() - began) / max(state.steps - reported_at, 1)
-                    self.log.report(name, images, stage.images, rate, seconds, values)
+                    self.log.report(images, rate, values)
                     self._judge_health(history, values)
-                signals, began, reported_at = {}, time.monotonic(), state.steps
+                signals = {}
             validated = state.validated_images == images or self.pairs is None
             if not validated and (done or _crossed(images, step_images, recipe.validation.every_images)):
-                validated = self._validate(name, state, before)
+                with self.log.pace.pause("validation"):
+                    validated = self._validate(name, state, before)
 
             # save
             stopping = self.stop()
             if images != saved_at and (done or stopping or _crossed(images, step_images, recipe.checkpoint.every_images)):
                 self._look(watch, state)
-                self._save(number, state, before)
+                with self.log.pace.pause("save"):
+                    self._save(number, state, before)
                 saved_at = images
 
             # done?
@@ -251,7 +254,9 @@ class _Run:
 
             # one batch: the discriminator's passes serve both players
             torch.manual_seed(seed_at(recipe.seed, before + images))
-            batch = to_device(next(batches), self.device, recipe.scale, data.rounding)
+            with self.log.pace.waiting():
+                raw = next(batches)
+            batch = to_device(raw, self.device, recipe.scale, data.rounding)
             buffers.keep()
             state.generator_optimizer.param_groups[0]["lr"] = rate
             moving = [state.generator_optimizer]
@@ -293,6 +298,7 @@ class _Run:
             state.interval.add(numbers, good)
             state.steps += 1
             state.images += step_images
+            self.log.step()
 
     def _look(self, watch: health.Watch, state: StageState) -> None:
         """Tell of the steps that were not finite. Raises Diverged when there were too many in a row."""

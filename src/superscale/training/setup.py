@@ -14,7 +14,7 @@ from superscale.errors import DataError, RecipeError
 from superscale.losses.adversarial import ADVERSARIAL
 from superscale.losses.perceptual import FEATURE_NETWORKS, PerceptualLoss, deepest_layer
 from superscale.losses.pixel import PIXEL_LOSSES
-from superscale.networks.catalog import build_discriminator, build_generator
+from superscale.networks.catalog import build_discriminator
 from superscale.networks.contract import Generator
 from superscale.training.config import Recipe, StageConfig
 from superscale.training.distributed import mean, synchronized
@@ -22,7 +22,6 @@ from superscale.training.schedule import seed_at
 from superscale.training.state import StageState, new_state
 from superscale.training.steps import Criteria
 from superscale.weights.features import feature_network
-from superscale.weights.store import find_model
 
 
 def open_pack(recipe: Recipe, run_dir: Path) -> Pack:
@@ -74,16 +73,6 @@ def build_criteria(stage: StageConfig, device: torch.device) -> Criteria:
         adversarial = ADVERSARIAL[stage.adversarial.loss](mean)
         criteria = replace(criteria, adversarial=adversarial, adversarial_weight=stage.adversarial.weight, mean=mean)
     return criteria
-
-
-def first_generator(recipe: Recipe) -> Generator:
-    """The generator that the first stage begins with: drawn from the seed, or the weights of ``start``."""
-    torch.manual_seed(recipe.seed)
-    options = dict(recipe.generator)
-    generator = build_generator(options.pop("name"), options)
-    if recipe.start:
-        generator.load_state_dict(find_model(recipe.start).generator.state_dict())
-    return generator
 
 
 def begin_stage(recipe: Recipe, stage: StageConfig, before: int, generator: Generator, device: torch.device) -> StageState:

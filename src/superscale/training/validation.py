@@ -12,7 +12,6 @@ from torch import nn
 
 from superscale.data.pairs import PairFolder
 from superscale.errors import Cancelled
-from superscale.evaluation.benchmark import benchmark
 from superscale.image.pixels import to_float, to_pixels
 from superscale.training.config import Recipe
 from superscale.training.distributed import in_order, rank, world_size
@@ -46,9 +45,18 @@ def validate(
 
     everyones_turns = asking(range(0, len(pairs), world_size()))
     own = (pairs[turn + rank()] for turn in everyones_turns if turn + rank() < len(pairs))
-    metrics = ("psnr", "ssim")
-    rows = benchmark(upscale, own, model=recipe.name, data=pairs.label, metrics=metrics, border=recipe.scale, color="y")
-    rows = [replace(row, images=dict(in_order(list(row.images.items())))) for row in rows]
+    own_rows = measure_outputs(
+        lambda pair: upscale(pair.low_res),
+        own,
+        model=recipe.name,
+        data=pairs.label,
+        metrics=("psnr", "ssim"),
+        border=recipe.scale,
+        color="y",
+    )
+        _enlarged_by(upscale), own, model=recipe.name, data=pairs.label, metrics=metrics, border=recipe.scale, color="y"
+    )
+    rows = [replace(row, images=dict(in_order(list(row.images.items())))) for row in own_rows]
     shown = []
     for index in asking(range(min(recipe.validation.samples, len(pairs)))):
         if rank() == 0:

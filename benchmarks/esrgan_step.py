@@ -1,0 +1,185 @@
+"""How fast is an ESRGAN training step on a CPU beside the usual loop? See README.md for the contract.
+
+Both train RRDBNet-23 against a VGG-style discriminator with spectral norm and compare VGG19 features (random weights): the
+same figures, batch and losses. The usual loop is written here as the papers' code is commonly written: NCHW, fp32, the
+discriminator run five times a step (twice for the generator, three times for itself), plain Adam, an average moved weight by
+weight in Python.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from copy import deepcopy
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from hardware import hardware
+from torch import Tensor, nn
+
+from superscale.data.loader import Batch
+from superscale.losses.perceptual import FeatureNetwork
+from superscale.networks.catalog import build_discriminator, build_generator
+from superscale.training.allocator import keep_freed_memory
+from superscale.training.config import Recipe, load_recipe
+from superscale.training.loop import build_criteria
+from superscale.training.state import new_state
+from superscale.training.steps import Precision, discriminator_step, enlarge, frozen_norms, generator_step, judge
+
+SCALE, LAYER = 4, "conv5_4"
+WARM_UP = 3
+PRECISIONS: dict[str, Precision] = {"bf16": torch.bfloat16, "fp32": None}
+
+
+def recipe_of(batch: int, patch_px: int, blocks: int) -> Recipe:
+    """`esrgan_x4` with the feature network's weights drawn at random."""
+    settings = [f"data.batch={batch}", f"data.patch_px={patch_px}", f"generator.blocks={blocks}"]
+    return load_recipe("esrgan_x4", [*settings, "stage.gan.perceptual.network=vgg19-random"])
+
+
+def networks(recipe: Recipe) -> tuple[nn.Module, nn.Module]:
+    """A generator and a discriminator, the same ones at each call."""
+    torch.manual_seed(0)
+    options = dict(recipe.generator)
+    generator = build_generator(options.pop("name"), options).train()
+    return generator, build_discriminator("vgg", {"patch_px": recipe.data.patch_px})
+
+
+class Ours:
+    """The loop's step: its own functions in its own order (`training.loop`)."""
+
+    def __init__(self, recipe: Recipe, precision: Precision) -> None:
+        self.precision, self.stage = precision, recipe.stage["gan"]
+        generator, discriminator = (network.to(memory_format=torch.channels_last) for network in networks(recipe))  # type: ignore[call-overload]
+        self.criteria = build_criteria(self.stage, torch.device("cpu"))
+        self.state = new_state(self.stage, generator, discriminator)
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        state, criteria, precision = self.state, self.criteria, self.precision
+        with frozen_norms(state.discriminator):
+            super_res = enlarge(state.generator, batch, precision)
+            judgement = judge(state.discriminator, super_res, batch.high_res, precision)
+            numbers = generator_step(super_res, batch, judgement, criteria, precision)
+            numbers |= discriminator_step(state.discriminator, judgement, criteria)
+        state.discriminator_optimizer.step()
+        state.discriminator_optimizer.zero_grad()
+        torch.nn.utils.clip_grad_norm_(state.generator.parameters(), float("inf"))
+        state.generator_optimizer.step()
+        state.generator_optimizer.zero_grad()
+        state.average.update(state.generator, state.steps)
+        state.steps += 1
+        return numbers
+
+
+class Usual:
+    """The usual loop, as described above; the relativistic average losses of Wang et al. 2018, eq. 1 and 2."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.stage = recipe.stage["gan"]
+        self.generator, self.discriminator = networks(recipe)
+        self.average = deepcopy(self.generator).eval()
+        loss = build_criteria(self.stage, torch.device("cpu")).perceptual
+        self.features: FeatureNetwork = loss.network.to(memory_format=torch.contiguous_format)  # type: ignore[union-attr,call-overload]
+        rate, betas = self.stage.learning_rate, self.stage.betas
+        self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), rate, betas, foreach=False)
+        self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), rate, betas, foreach=False)
+
+    def seen(self, image: Tensor) -> Tensor:
+        return self.features(image, frozenset([LAYER]), False)[LAYER]
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        stage, truth = self.stage, batch.high_res
+        for parameter in self.discriminator.parameters():
+            parameter.requires_grad_(False)
+        self.generator_optimizer.zero_grad()
+        super_res = self.generator(batch.low_res)
+        pixel = F.l1_loss(super_res, truth)
+        perceptual = F.l1_loss(self.seen(super_res), self.seen(truth).detach())
+        real, fake = self.discriminator(truth).detach(), self.discriminator(super_res)
+        adversarial = says(real - fake.mean(), False) + says(fake - real.mean(), True)
+        loss = stage.pixel.weight * pixel + stage.perceptual.weight * perceptual + stage.adversarial.weight * adversarial
+        loss.backward()
+        self.generator_optimizer.step()
+
+        for parameter in self.discriminator.parameters():
+            parameter.requires_grad_(True)
+        self.discriminator_optimizer.zero_grad()
+        fake = self.discriminator(super_res).detach()
+        real = self.discriminator(truth)
+        says(real - fake.mean(), True).backward()
+        fake = self.discriminator(super_res.detach())
+        says(fake - real.detach().mean(), False).backward()
+        self.discriminator_optimizer.step()
+        with torch.no_grad():
+            for mine, other in zip(self.average.parameters(), self.generator.parameters(), strict=True):
+                mine.mul_(stage.ema_decay).add_(other, alpha=1 - stage.ema_decay)
+        return {"pixel": pixel.detach(), "perceptual": perceptual.detach(), "adversarial": adversarial.detach()}
+
+
+def says(logits: Tensor, real: bool) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(real)))
+
+
+def seconds(side: Ours | Usual, batch: Batch) -> float:
+    """The time of one step, its numbers read as a report would."""
+    start = time.perf_counter()
+    numbers = side.step(batch)
+    torch.stack([value.float() for value in numbers.values()]).tolist()
+    return time.perf_counter() - start
+
+
+def differences(recipe: Recipe, batch: Batch) -> dict[str, float]:
+    """Of the first step's losses, ours less theirs over theirs, both in fp32: the same step before anything has moved.
+
+    Not in bf16: random weights let so little through to the deep features that its rounding is all one would see.
+    """
+    mine, theirs = Ours(recipe, None).step(batch), Usual(recipe).step(batch)
+    return {name: float((mine[name] - value).abs() / value.abs()) for name, value in theirs.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=9)
+    parser.add_argument("--warm-up", type=int, default=WARM_UP)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--patch", type=int, default=128)
+    parser.add_argument("--blocks", type=int, default=23)
+    parser.add_argument("--precision", choices=PRECISIONS, default="bf16", help="ours; the usual loop is fp32")
+    parser.add_argument("--profile", type=Path, help="write a table of our step's operators here and stop")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    keep_freed_memory()  # for both sides alike; it is one process
+    recipe = recipe_of(options.batch, options.patch, options.blocks)
+    random = torch.Generator().manual_seed(1)
+    high_res = torch.rand(options.batch, 3, options.patch, options.patch, generator=random)
+    batch = Batch(tuple(range(options.batch)), F.avg_pool2d(high_res, SCALE), high_res)
+    ours = Ours(recipe, PRECISIONS[options.precision])
+    if options.profile:
+        ours.step(batch)
+        with torch.profiler.profile() as profile:
+            ours.step(batch)
+        options.profile.write_text(profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=40))
+        return
+    usual = Usual(recipe)
+    # In turns, so that whatever else the machine does falls on both.
+    pairs = [(seconds(ours, batch), seconds(usual, batch)) for _ in range(options.runs + options.warm_up)][options.warm_up :]
+    ratios = sorted(theirs / mine for mine, theirs in pairs)
+    quarter = len(ratios) // 4
+    result = {
+        "step": f"RRDBNet-{options.blocks}, batch {options.batch}, patch {options.patch}, ours in {options.precision}",
+        "pairs": len(pairs),
+        "ours_ms": round(1e3 * statistics.median(mine for mine, _ in pairs)),
+        "usual_ms": round(1e3 * statistics.median(theirs for _, theirs in pairs)),
+        "ratio_median": round(statistics.median(ratios), 2),
+        "ratio_quartiles": [round(ratios[quarter], 2), round(ratios[-1 - quarter], 2)],
+        "first_losses_relative_difference_in_fp32": differences(recipe, batch),
+    }
+    print(json.dumps({"hardware": hardware(options.threads), "results": [result]}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
