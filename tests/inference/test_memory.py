@@ -90,7 +90,9 @@ except OutOfMemoryError as error:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux holds a process to its address space")
 def test_on_a_machine_that_is_full_tiles_are_halved_until_they_fit_and_a_given_size_is_an_error(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    save_model(tmp_path / "one.safetensors", build_generator("srresnet", {"blocks": 1, "features": 32, "batch_norm": False}), {})
+    save_model(
+        tmp_path / "one.safetensors", build_generator("srresnet", {"blocks": 1, "features": 32, "batch_norm": False}), {}
+    )
     line = [sys.executable, "-c", FULL, str(tmp_path / "one.safetensors"), "25000000"]
     ended = subprocess.run(line, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr

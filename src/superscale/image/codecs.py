@@ -58,8 +58,15 @@ def open_picture(stream: IO[bytes], form: str, name: str) -> PillowPicture:
     if form == "JPEG":
         from PIL.JpegImagePlugin import JpegImageFile
 
-        # The first picture of a multi-picture file: the others are depth and gain maps, or previews.
-        return JpegImageFile(stream)
+        try:
+            # The first picture of a multi-picture file: the others are depth and gain maps, or previews.
+            return JpegImageFile(stream)
+        except SyntaxError as error:
+            if "-bit layers" not in str(error):
+                raise
+            raise ImageError(
+                f"{name}: cannot read JPEG of more than 8 bits a sample; convert it to PNG or TIFF first"
+            ) from error
     opened: PillowPicture = PillowImage.OPEN[plugin][0](stream, "")
     return opened
 

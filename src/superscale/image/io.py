@@ -19,6 +19,7 @@ from PIL.Image import Image as PillowPicture
 from superscale.errors import ImageError
 from superscale.image.codecs import avif_bits, decode, decode_png, encode_jpeg, encode_png, encode_webp, open_picture
 from superscale.image.formats import HEADER_BYTES, READ_SUFFIXES, SUFFIXES, recognised
+from superscale.image.jxl import read_jxl
 from superscale.image.metadata import stripped
 from superscale.image.picture import GREY, RGB, Image, Metadata, as_rgb8, at_depth, over_white, to_pillow
 from superscale.image.tiff import encode_tiff, read_tiff
@@ -95,6 +96,8 @@ def _decoded(stream: IO[bytes], name: str, max_pixels: int | None) -> Image:
     stream.seek(0)
     if form == "TIFF":
         return read_tiff(stream, name, max_pixels)
+    if form == "JPEG XL":
+        return read_jxl(stream.read(), name, max_pixels)
     with open_picture(stream, form, name) as picture:
         if form == "PNG":
             place = stream.tell()
