@@ -43,6 +43,8 @@ TAKEN_AS = {
 }
 # EXIF and XMP must each fit one segment of 64 KiB, with a heading.
 JPEG_SEGMENT_BYTES = 65_000
+# Chunks by which a PNG says what its numbers mean, and their lengths.
+PNG_COLOURS = {b"gAMA": 4, b"cHRM": 32, b"cICP": 4}
 # Rows of a 16-bit PNG that are filtered at a time, and the filter.
 PNG_ROWS, PAETH = 16, 4
 DEEP = {"I;16": np.uint16, "I;16L": np.uint16, "I;16B": np.uint16, "I;16N": np.uint16, "F": np.float32}
@@ -91,15 +93,21 @@ def decode(picture: PillowPicture, name: str = "<picture>", max_pixels: int | No
 def decode_png(picture: PillowPicture, data: bytes, name: str, max_pixels: int | None) -> Image:
     """A PNG of any depth: the 16-bit ones that Pillow squeezes are read from ``data``, the whole file."""
     check_header(picture, name, max_pixels)
-    _check_chunks(data, name)
+    colours = _checked_chunks(data, name)
     deep = _squeezed(picture)
     # Pillow reads the file in any case: for the chunks behind the samples, and for their checksums.
-    return _decoded(picture, name, data if deep else None)
+    image = _decoded(picture, name, data if deep else None)
+    if "icc_profile" in image.metadata:
+        colours = {kind: body for kind, body in colours.items() if kind == b"cICP"}  # it alone stands above a profile
+    return replace(image, metadata=image.metadata | ({"png_colours": colours} if colours else {}))
 
 
-def _check_chunks(data: bytes, name: str) -> None:
-    """Raise ImageError unless every chunk is whole, with the right checksum, up to the last: Pillow forgives a lost end."""
-    start = 8
+def _checked_chunks(data: bytes, name: str) -> dict[bytes, bytes]:
+    """The chunks that say what the numbers mean: gamma, chromaticities, code points of a video's colours.
+
+    Raises ImageError unless every chunk is whole, with the right checksum, up to the last: Pillow forgives a lost end.
+    """
+    start, colours = 8, {}
     while start + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, start)
         end = start + 12 + length
@@ -107,8 +115,10 @@ def _check_chunks(data: bytes, name: str) -> None:
             break
         if zlib.crc32(data[start + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
             raise ImageError(f"{name}: damaged picture (wrong checksum of its {kind.decode('latin-1')!r} chunk)")
+        if PNG_COLOURS.get(kind) == length:
+            colours[kind] = data[start + 8 : end - 4]
         if kind == b"IEND":
-            return
+            return colours
         start = end
     raise ImageError(f"{name}: damaged picture (cut short: no end)")
 

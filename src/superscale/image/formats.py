@@ -8,6 +8,8 @@ from superscale.errors import ImageError
 SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 READABLE = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "HEIC", "JPEG XL")
 READ_SUFFIXES = frozenset({*SUFFIXES, ".gif", ".bmp", ".avif", ".heic", ".heif", ".jxl"})
+# Pictures by their name that we do not read: a folder's summary mentions them.
+UNREAD_SUFFIXES = frozenset({".svg", ".eps", ".psd", ".jp2", ".exr"})
 
 HEADER_BYTES = 1024
 # (how a file starts, its format); a RIFF and an ISO media file say further in which one they are
