@@ -229,7 +229,11 @@ def encode_png(image: Image) -> bytes:
     header = struct.pack(">IIB", image.width, image.height, 16) + colour_type + bytes(3)
     # What may stand before or after the samples stands before them in Pillow's files.
     around = [chunk for kind, chunk in _chunks(frame) if kind not in (b"IHDR", b"IDAT", b"IEND")]
-    return b"".join((frame[:8], _chunk(b"IHDR", header), *around, *_deep_samples(samples), _chunk(b"IEND", b"")))
+    whole = io.BytesIO()  # which hands out its bytes without a copy
+    whole.writelines((frame[:8], _chunk(b"IHDR", header), *around))
+    whole.writelines(_deep_samples(samples))
+    whole.write(_chunk(b"IEND", b""))
+    return whole.getvalue()
 
 
 def _deep_samples(samples: Array) -> Iterator[bytes]:
