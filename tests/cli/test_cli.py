@@ -10,6 +10,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from superscale.cli.main import main
+from superscale.cli.progress import Bar
 from superscale.data.synthetic import synthetic_picture
 from superscale.image.io import Image, read_image, write_image
 from superscale.weights.checkpoint import Model, save_model
@@ -212,3 +213,13 @@ def test_a_signal_saves_the_training_state_and_the_same_command_goes_on(tmp_path
     again = subprocess.run([*command, "--max-time", "0"], capture_output=True, text=True, check=False)
     assert again.returncode == 0
     assert "going on with stage psnr at image" in again.stderr
+
+
+def test_every_picture_has_a_bar_that_fills_once() -> None:
+    with Bar(2) as bar:
+        task = bar.progress.tasks[0]
+        for done, total, shown in ((1, 4, 25), (4, 4, 100), (1, 2, 50)):
+            bar.tile(done, total)
+            assert task.percentage == shown
+        bar.next()
+        assert "1 of 2" in task.description

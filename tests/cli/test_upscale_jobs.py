@@ -293,3 +293,29 @@ def test_a_reader_that_goes_away_is_no_traceback(model_file: Path) -> None:
     process.stderr.close()
     assert process.wait(60) == 1
     assert "Traceback" not in errors
+
+
+def test_twenty_good_pictures_among_all_the_bad_ones_are_enlarged_right_and_every_bad_one_is_named(
+    shared: Path, command: Command, model_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    subprocess.run([sys.executable, str(shared / "tools" / "make_bad_inputs.py"), "in"], check=True)
+    bad = {str(path) for path in Path("in").iterdir() if path.name.startswith(("bad_", "bomb_"))}
+    assert len(bad) > 15
+    good = [f"in/photo-{number:02}.png" for number in range(20)]
+    draw(*good, side=24)
+    assert command("upscale", "in", "-o", "out", "--json", "--model", model_file) == 1
+    captured = capsys.readouterr()
+    results = {result["input"]: result for result in json.loads(captured.out)["results"]}
+    upscaler = Upscaler(model_file)
+    for name in good:
+        assert results[name]["status"] == "done"
+        with PillowImage.open(results[name]["output"]) as written:
+            np.testing.assert_array_equal(np.asarray(written), np.asarray(upscaler(name)))
+    assert bad <= results.keys()
+    for name in bad:
+        assert results[name]["status"] in ("failed", "skipped")
+        assert results[name]["error"]
+        assert name in captured.err
+    assert {name for name, result in results.items() if result["status"] == "failed"} <= bad
+    outputs = {result["output"] for result in results.values() if result["status"] == "done"}
+    assert {str(path) for path in Path("out").rglob("*") if not path.is_dir()} == outputs

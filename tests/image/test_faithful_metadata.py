@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from functools import lru_cache
 from typing import Any
 
@@ -258,6 +259,18 @@ def test_gamma_of_a_png_without_profile_is_kept(dtype: type, metadata: Any) -> N
     data = encode(Image(image.pixels.astype(dtype), None, image.metadata), ".png", metadata=metadata)
     # The chunk as the PNG specification draws it (11.3.2.2), and before the samples.
     assert data.index(b"\0\0\0\x04gAMA" + struct.pack(">I", 100_000)) < data.index(b"IDAT")
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+def test_code_points_of_a_png_with_wide_colours_are_kept_and_their_loss_is_said(depth: int) -> None:
+    wide = struct.pack(">I4s4B", 4, b"cICP", 9, 16, 0, 1)  # BT.2020, PQ (ITU-T H.273), full range
+    wide += struct.pack(">I", zlib.crc32(wide[4:]))
+    plain = encode(Image(np.zeros((4, 5, 3), np.uint8 if depth == 8 else np.uint16)), ".png")
+    image = read_image(plain[:33] + wide + plain[33:])  # behind IHDR
+    written, notices = encode_with_notices(image, ".png")
+    assert written.index(wide) < written.index(b"IDAT")
+    assert not notices
+    assert any("cICP" in notice for notice in encode_with_notices(image, ".tif")[1])
 
 
 def test_exif_too_long_for_jpeg_is_left_out_with_a_notice() -> None:

@@ -55,6 +55,7 @@ MAKERS: dict[str, Callable[[], bytes]] = {
     "gif": lambda: by_pillow("GIF"),
     "bmp": lambda: by_pillow("BMP"),
     "avif": lambda: by_pillow("AVIF"),
+    "jxl": lambda: bytes(imagecodecs.jpegxl_encode(drawing())),
     "tiff-palette": lambda: by_pillow("TIFF", "P", compression="tiff_lzw"),
     "tiff16": lambda: by_tifffile(),
     "tiff16-lzw": lambda: by_tifffile(compression="lzw"),
@@ -102,7 +103,7 @@ REFUSED = {
     "EPS": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n",
     "PDF": b"%PDF-1.7\n",
     "SVG": b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>',
-    "JPEG XL": b"\xff\x0a\x00\x10",
+    "JPEG 2000": b"\0\0\0\x0cjP  \r\n\x87\n",
     "Photoshop": b"8BPS\0\1",
     "OpenEXR": b"\x76\x2f\x31\x01",
 }
@@ -120,6 +121,18 @@ def test_heic_without_its_decoder_names_the_extra(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     with pytest.raises(ImageError, match=r"HEIC needs an extra: pip install 'superscale\[heic\]'"):
         read_image(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(64))
+
+
+def test_jpeg_xl_without_its_decoder_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_jxl", None)
+    with pytest.raises(ImageError, match=r"JPEG XL needs an extra: pip install 'superscale\[jxl\]'"):
+        read_image(bytes(imagecodecs.jpegxl_encode(drawing())))
+
+
+def test_twelve_bit_jpeg_is_called_what_it_is() -> None:
+    deep = imagecodecs.jpeg_encode(np.full((16, 16), 4095, np.uint16), bitspersample=12)
+    with pytest.raises(ImageError, match="more than 8 bits a sample"):
+        read_image(bytes(deep))
 
 
 def test_heic_is_read_with_its_decoder() -> None:

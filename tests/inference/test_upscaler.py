@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image as PillowImage
 
 from superscale.data.synthetic import synthetic_picture
 from superscale.errors import Cancelled, ModelError, OutOfMemoryError, UsageError
+from superscale.image.io import Image
 from superscale.image.resize import resize_to
 from superscale.inference.upscaler import Upscaler
 from superscale.networks.catalog import build_generator
@@ -63,18 +65,19 @@ def test_grey_arrays_stay_grey(tiny_model: Model) -> None:
     assert np.abs(result - expected).max() <= 0.501
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 57), (23, 2), (50, 31)])
-@pytest.mark.parametrize("name", ["srresnet", "rrdbnet", "compact"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 257), (23, 2), (50, 31)])
+@pytest.mark.parametrize("name", ["srresnet", "rrdbnet", "rrdbnet unshuffled", "compact"])
 def test_tiles_with_the_receptive_field_as_overlap_equal_the_whole_picture(
     size: tuple[int, int], name: str, noise: np.random.Generator
 ) -> None:
     torch.manual_seed(0)
     options = {
         "srresnet": {"blocks": 1, "features": 8, "batch_norm": False},
-        "rrdbnet": {"blocks": 1, "features": 8, "growth_channels": 4, "scale": 2},
+        "rrdbnet": {"blocks": 1, "features": 8, "growth_channels": 4},
+        "rrdbnet unshuffled": {"blocks": 1, "features": 8, "growth_channels": 4, "scale": 2},
         "compact": {"features": 8, "convolutions": 3},
     }[name]
-    generator = build_generator(name, options).eval()
+    generator = build_generator(name.split()[0], options).eval()
     pixels = noise.integers(0, 256, (*size, 3), dtype=np.uint8)
     model = Model(name, generator, {})
     whole = Upscaler(model, tile=0)(pixels).astype(int)
@@ -131,6 +134,22 @@ def test_only_the_tile_that_did_not_fit_is_done_again(tiny_model: Model) -> None
     assert len(flaky.calls) > len(outer)
 
 
+def test_what_the_failed_tile_had_allocated_is_free_before_it_is_done_again(tiny_model: Model) -> None:
+    upscaler = Upscaler(tiny_model, overlap=8)
+    flaky, held = Flaky(tiny_model, limit=35), []
+
+    def filling(low_res: torch.Tensor) -> torch.Tensor:
+        assert not any(activations() is not None for activations in held), "the device would be as full as before"
+        activations = torch.zeros_like(low_res)
+        held.append(weakref.ref(activations))
+        return flaky(low_res)
+
+    filling.contract = flaky.contract  # type: ignore[attr-defined]
+    upscaler.backend = filling  # type: ignore[assignment]
+    upscaler(synthetic_picture(5, 64))
+    assert len(held) > 4
+
+
 class Overflowing(torch.nn.Module):
     """A network whose half precision overflows, as deep ones' can."""
 
@@ -171,6 +190,16 @@ def test_cancelling_stops_before_the_next_tile(tiny_model: Model) -> None:
     assert done == [(1, 6)]
 
 
+def test_progress_of_bands_and_batches_goes_from_one_tile_to_all_and_never_back(tiny_model: Model) -> None:
+    told: list[tuple[int, int]] = []
+    upscaler = Upscaler(tiny_model, tile=16, progress=lambda done, tiles: told.append((done, tiles)))
+    upscaler.enlarge(Image(np.zeros((29, 30, 5), np.uint8)))  # two groups of bands, four tiles each
+    assert told == [(done, 8) for done in range(1, 9)]
+    told.clear()
+    upscaler(torch.zeros(3, 3, 16, 20))
+    assert told == [(done, 6) for done in range(1, 7)]
+
+
 def test_threads_share_one_upscaler(tiny_model: Model) -> None:
     upscaler = Upscaler(tiny_model, tile=16)
     pictures = [synthetic_picture(number, 32) for number in range(6)]
@@ -207,9 +236,11 @@ def test_options_that_cannot_be_right_are_refused(options: dict[str, object], ma
 
 def test_pictures_of_the_wrong_shape_are_refused(tiny_model: Model) -> None:
     upscaler = Upscaler(tiny_model)
-    for bad in (np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4, 3), np.uint8), torch.zeros(3, 4, 4), 7):
+    for bad in (np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4, 3), np.uint8), torch.zeros(3, 4, 4), torch.zeros(0, 3, 4, 4), 7):
         with pytest.raises(UsageError):
             upscaler(bad)  # type: ignore[call-overload]
+    with pytest.raises(UsageError, match="not finite"):
+        upscaler(np.full((4, 4, 3), np.nan, np.float32))
 
 
 @pytest.mark.parametrize("name", list(BUNDLED))

@@ -86,15 +86,18 @@ def _reason(outcome: Outcome) -> str:
 
 
 class Bar:
-    """A progress bar on stderr: pictures, and within one its tiles."""
+    """One bar for each picture on stderr, which fills with its tiles; beside it, how many pictures are over."""
 
     def __init__(self, pictures: int) -> None:
         from rich.console import Console
         from rich.progress import Progress
 
         self.progress = Progress(console=Console(stderr=True), transient=True)
-        self.task = self.progress.add_task("upscaling", total=pictures)
-        self.done = 0
+        self.pictures, self.over = pictures, 0
+        self.task = self.progress.add_task(self._said(), total=1)
+
+    def _said(self) -> str:
+        return "upscaling" if self.pictures == 1 else f"upscaling, {self.over} of {self.pictures} over"
 
     def __enter__(self) -> Bar:
         self.progress.start()
@@ -104,11 +107,11 @@ class Bar:
         self.progress.stop()
 
     def tile(self, done: int, total: int) -> None:
-        self.progress.update(self.task, completed=self.done + done / total)
+        self.progress.update(self.task, completed=done, total=total)
 
     def next(self) -> None:
-        self.done += 1
-        self.progress.update(self.task, completed=self.done)
+        self.over += 1
+        self.progress.update(self.task, description=self._said())
 
 
 def bar(pictures: int, quiet: bool) -> Any:

@@ -93,9 +93,11 @@ def _upscaler(model: str | None, fidelity: float | None, options: dict[str, Any]
 
         upscaler = Upscaler(with_fidelity(model or default_model(), fidelity), **options)
     if verbose:
+        chosen = f" (auto: {upscaler.free_bytes / 1e9:.1f} GB are free)" if upscaler.shrink_tiles else ""
         say(
             f"model {upscaler.model.name}, device {upscaler.backend.device}, scale {upscaler.scale:g}, "
-            f"tile {upscaler.tile_px} px, overlap {upscaler.overlap_px} px"
+            f"tile {upscaler.tile_px} px{chosen}, overlap {upscaler.overlap_px} px "
+            f"(the network sees {upscaler.contract.receptive_field_px} px far)"
         )
     return upscaler
 

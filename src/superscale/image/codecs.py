@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
@@ -42,6 +43,10 @@ TAKEN_AS = {
 }
 # EXIF and XMP must each fit one segment of 64 KiB, with a heading.
 JPEG_SEGMENT_BYTES = 65_000
+# Chunks by which a PNG says what its numbers mean, and their lengths.
+PNG_COLOURS = {b"gAMA": 4, b"cHRM": 32, b"cICP": 4}
+# Rows of a 16-bit PNG that are filtered at a time, and the filter.
+PNG_ROWS, PAETH = 16, 4
 DEEP = {"I;16": np.uint16, "I;16L": np.uint16, "I;16B": np.uint16, "I;16N": np.uint16, "F": np.float32}
 
 
@@ -55,8 +60,15 @@ def open_picture(stream: IO[bytes], form: str, name: str) -> PillowPicture:
     if form == "JPEG":
         from PIL.JpegImagePlugin import JpegImageFile
 
-        # The first picture of a multi-picture file: the others are depth and gain maps, or previews.
-        return JpegImageFile(stream)
+        try:
+            # The first picture of a multi-picture file: the others are depth and gain maps, or previews.
+            return JpegImageFile(stream)
+        except SyntaxError as error:
+            if "-bit layers" not in str(error):
+                raise
+            raise ImageError(
+                f"{name}: cannot read JPEG of more than 8 bits a sample; convert it to PNG or TIFF first"
+            ) from error
     opened: PillowPicture = PillowImage.OPEN[plugin][0](stream, "")
     return opened
 
@@ -81,15 +93,21 @@ def decode(picture: PillowPicture, name: str = "<picture>", max_pixels: int | No
 def decode_png(picture: PillowPicture, data: bytes, name: str, max_pixels: int | None) -> Image:
     """A PNG of any depth: the 16-bit ones that Pillow squeezes are read from ``data``, the whole file."""
     check_header(picture, name, max_pixels)
-    _check_chunks(data, name)
+    colours = _checked_chunks(data, name)
     deep = _squeezed(picture)
     # Pillow reads the file in any case: for the chunks behind the samples, and for their checksums.
-    return _decoded(picture, name, data if deep else None)
+    image = _decoded(picture, name, data if deep else None)
+    if "icc_profile" in image.metadata:
+        colours = {kind: body for kind, body in colours.items() if kind == b"cICP"}  # it alone stands above a profile
+    return replace(image, metadata=image.metadata | ({"png_colours": colours} if colours else {}))
 
 
-def _check_chunks(data: bytes, name: str) -> None:
-    """Raise ImageError unless every chunk is whole, with the right checksum, up to the last: Pillow forgives a lost end."""
-    start = 8
+def _checked_chunks(data: bytes, name: str) -> dict[bytes, bytes]:
+    """The chunks that say what the numbers mean: gamma, chromaticities, code points of a video's colours.
+
+    Raises ImageError unless every chunk is whole, with the right checksum, up to the last: Pillow forgives a lost end.
+    """
+    start, colours = 8, {}
     while start + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, start)
         end = start + 12 + length
@@ -97,8 +115,10 @@ def _check_chunks(data: bytes, name: str) -> None:
             break
         if zlib.crc32(data[start + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
             raise ImageError(f"{name}: damaged picture (wrong checksum of its {kind.decode('latin-1')!r} chunk)")
+        if PNG_COLOURS.get(kind) == length:
+            colours[kind] = data[start + 8 : end - 4]
         if kind == b"IEND":
-            return
+            return colours
         start = end
     raise ImageError(f"{name}: damaged picture (cut short: no end)")
 
@@ -203,16 +223,43 @@ def encode_png(image: Image) -> bytes:
         return _saved_png(to_pillow(image), image.metadata)
     # Pillow cannot write 16-bit colour: it writes everything but the samples, around a picture of one pixel.
     samples = with_alpha(image)
-    mode = "L" if image.channels == 1 else "RGB"
+    mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[samples.shape[-1]]
     frame = _saved_png(PillowImage.new(mode, (1, 1)), image.metadata)
-    deep = imagecodecs.png_encode(samples[..., 0] if samples.shape[-1] == 1 else np.ascontiguousarray(samples))
+    colour_type = frame[25:26]
+    header = struct.pack(">IIB", image.width, image.height, 16) + colour_type + bytes(3)
     # What may stand before or after the samples stands before them in Pillow's files.
     around = [chunk for kind, chunk in _chunks(frame) if kind not in (b"IHDR", b"IDAT", b"IEND")]
-    body = dict.fromkeys((b"IHDR", b"IDAT", b"IEND"), b"")
-    for kind, chunk in _chunks(bytes(deep)):
-        if kind in body:
-            body[kind] += chunk
-    return frame[:8] + body[b"IHDR"] + b"".join(around) + body[b"IDAT"] + body[b"IEND"]
+    whole = io.BytesIO()  # which hands out its bytes without a copy
+    whole.writelines((frame[:8], _chunk(b"IHDR", header), *around))
+    whole.writelines(_deep_samples(samples))
+    whole.write(_chunk(b"IEND", b""))
+    return whole.getvalue()
+
+
+def _deep_samples(samples: Array) -> Iterator[bytes]:
+    """uint16 (H, W, C) as IDAT chunks, some rows at a time, since the whole of a large picture fits into memory only so often."""
+    height, width, channels = samples.shape
+    packer = zlib.compressobj()
+    above = np.zeros((1, width + 1, channels * 2), np.int16)  # begins with a pixel of zeros, as every row in the standard does
+    for top in range(0, height, PNG_ROWS):
+        rows = samples[top : top + PNG_ROWS].astype(">u2").view(np.uint8)
+        known = np.pad(rows.astype(np.int16), ((0, 0), (1, 0), (0, 0)))
+        known, above = np.concatenate((above, known)), known[-1:]
+        filtered = (rows - _paeth(known[1:, :-1], known[:-1, 1:], known[:-1, :-1])).astype(np.uint8).reshape(len(rows), -1)
+        yield _chunk(b"IDAT", packer.compress(np.pad(filtered, ((0, 0), (1, 0)), constant_values=PAETH).tobytes()))
+    yield _chunk(b"IDAT", packer.flush())
+
+
+def _paeth(left: Array, above: Array, corner: Array) -> Array:
+    """The neighbour that is nearest to left + above - corner (PNG, filter 4)."""
+    by_left, by_above, by_corner = abs(above - corner), abs(left - corner), abs(left + above - 2 * corner)
+    nearest_of_two = np.where(by_above <= by_corner, above, corner)
+    nearest: Array = np.where((by_left <= by_above) & (by_left <= by_corner), left, nearest_of_two)
+    return nearest
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))
 
 
 def _chunks(data: bytes) -> list[tuple[bytes, bytes]]:

@@ -6,8 +6,10 @@ from superscale.errors import ImageError
 
 # file suffix -> the format it is written in, as Pillow calls it
 SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
-READABLE = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "HEIC")
-READ_SUFFIXES = frozenset({*SUFFIXES, ".gif", ".bmp", ".avif", ".heic", ".heif"})
+READABLE = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "HEIC", "JPEG XL")
+READ_SUFFIXES = frozenset({*SUFFIXES, ".gif", ".bmp", ".avif", ".heic", ".heif", ".jxl"})
+# Pictures by their name that we do not read: a folder's summary mentions them.
+UNREAD_SUFFIXES = frozenset({".svg", ".eps", ".psd", ".jp2", ".exr"})
 
 HEADER_BYTES = 1024
 # (how a file starts, its format); a RIFF and an ISO media file say further in which one they are
@@ -41,7 +43,6 @@ def recognised(header: bytes, name: str) -> str:
     expected = f"expected {', '.join(READABLE)}"
     if not header:
         raise ImageError(f"{name}: an empty file; {expected}")
-    # JPEG XL: the one Pillow plugin decodes everything before it tells the size, and reads an animation as a still.
     raise ImageError(f"{name}: {f'{form} files are not read; convert it first' if form else 'not a picture'}; {expected}")
 
 

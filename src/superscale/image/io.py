@@ -19,6 +19,7 @@ from PIL.Image import Image as PillowPicture
 from superscale.errors import ImageError
 from superscale.image.codecs import avif_bits, decode, decode_png, encode_jpeg, encode_png, encode_webp, open_picture
 from superscale.image.formats import HEADER_BYTES, READ_SUFFIXES, SUFFIXES, recognised
+from superscale.image.jxl import read_jxl
 from superscale.image.metadata import stripped
 from superscale.image.picture import GREY, RGB, Image, Metadata, as_rgb8, at_depth, over_white, to_pillow
 from superscale.image.tiff import encode_tiff, read_tiff
@@ -44,6 +45,8 @@ __all__ = [
 ]
 
 QUALITY = 95
+# 1/2.2, as a PNG writes it: what is assumed where nothing is said
+SRGB_GAMMA = (45455).to_bytes(4, "big")
 # More than any full-frame camera takes (61 million); enlarged four times it is already 3 GB.
 MAX_PIXELS = 64_000_000
 
@@ -114,6 +117,8 @@ def _decoded(stream: IO[bytes], name: str, max_pixels: int | None) -> Image:
     stream.seek(0)
     if form == "TIFF":
         return read_tiff(stream, name, max_pixels)
+    if form == "JPEG XL":
+        return read_jxl(stream.read(), name, max_pixels)
     with open_picture(stream, form, name) as picture:
         if form == "PNG":
             place = stream.tell()
@@ -152,6 +157,10 @@ def encode_with_notices(
 
 def _fitted(image: Image, form: str) -> Image:
     """The picture reduced to what the format holds, with a notice for each loss."""
+    colours = image.metadata.get("png_colours", {})
+    if form != "PNG" and (b"cICP" in colours or colours.get(b"gAMA", SRGB_GAMMA) != SRGB_GAMMA):
+        chunks = ", ".join(kind.decode() for kind in colours)
+        image = image.noted(f"only PNG holds what its colours are said to mean ({chunks}); as {form} they may look different")
     if form == "TIFF":
         return image
     if image.channels not in (GREY, RGB):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import struct
 from collections.abc import Mapping
 from typing import Any
 
@@ -64,21 +63,10 @@ def read_metadata(picture: PillowPicture) -> tuple[dict[str, Any], int, tuple[st
     if xmp:
         kept["xmp"] = XMP_ORIENTATION.sub(b"", xmp.encode() if isinstance(xmp, str) else bytes(xmp))
     kept |= dpi_entry(info.get("dpi"))
-    kept |= _png_colours(info)
     text = {key: str(value) for key, value in getattr(picture, "text", {}).items() if _is_plain(key)}
     if text and sum(map(len, text.values())) <= LONGEST_TEXT:
         kept["text"] = text
     return kept, orientation, notices
-
-
-def _png_colours(info: Mapping[Any, Any]) -> dict[str, Any]:
-    """The chunks by which a PNG without profile says what its numbers mean: gamma and chromaticities."""
-    chunks: dict[bytes, bytes] = {}
-    if not info.get("icc_profile") and isinstance(info.get("gamma"), float):
-        chunks[b"gAMA"] = struct.pack(">I", round(info["gamma"] * 100_000))
-        if len(points := info.get("chromaticity", ())) == 8:
-            chunks[b"cHRM"] = struct.pack(">8I", *(round(point * 100_000) for point in points))
-    return {"png_colours": chunks} if chunks else {}
 
 
 def _is_plain(key: str) -> bool:

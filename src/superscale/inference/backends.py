@@ -10,6 +10,8 @@ from torch import Tensor
 from superscale.errors import ModelError, OutOfMemoryError, UsageError
 from superscale.networks.contract import Contract, Generator
 
+# How a full device speaks, besides torch's own class: allocators of the CPU and of Apple's GPU, oneDNN.
+FULL = ("not enough memory", "can't allocate memory", "out of memory", "std::bad_alloc", "could not create a primitive")
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 DTYPES: dict[str, torch.dtype | None] = {"auto": None, "fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -45,9 +47,10 @@ class TorchBackend:
             with torch.inference_mode(), torch.autocast(self.device.type, dtype, enabled=dtype is not None):
                 given = low_res.to(self.device).contiguous(memory_format=torch.channels_last)
                 return self.generator(given).float().cpu()
-        except torch.OutOfMemoryError as error:
-            raise OutOfMemoryError(f"{self.device} is full at a tile of {tuple(low_res.shape[-2:])} pixels") from error
-        except RuntimeError as error:
-            if "not enough memory" in str(error) or "can't allocate memory" in str(error):
-                raise OutOfMemoryError(f"no memory for a tile of {tuple(low_res.shape[-2:])} pixels") from error
+        except (RuntimeError, MemoryError) as error:
+            if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in FULL):
+                height, width = low_res.shape[-2:]
+                raise OutOfMemoryError(
+                    f"{self.device} is full: no memory for a tile of {width}x{height} pixels; give a smaller --tile, or 'auto'"
+                ) from error
             raise

@@ -10,15 +10,12 @@ import torch
 from superscale.image.io import Image
 from superscale.image.region import covering
 from superscale.inference.jobs import output_size
+from superscale.inference.memory import bytes_per_pixel
 from superscale.inference.upscaler import Upscaler
 
 # A probe's side: large enough that a GPU's start of a kernel is not all that is measured.
 PROBE_PX = 48
 PROBES = 3
-FLOAT_BYTES = 4
-# Of the widest layer, at the output's size, two are alive at once: what goes in and what comes out.
-LAYERS = 2
-FEATURES = 64
 
 
 @dataclass(frozen=True)
@@ -56,8 +53,7 @@ def estimate(image: Image, upscaler: Upscaler, pixel_seconds: float) -> Estimate
     width, height = output_size(image, upscaler.scale)
     sample_bytes = image.pixels.itemsize * (image.pixels.shape[2] + (image.alpha is not None))
     enlarged_bytes = max(width * height, image.height * image.width * contract.scale**2) * sample_bytes
-    features = int(getattr(getattr(upscaler.model.generator, "config", None), "features", FEATURES))
-    network_bytes = max(areas) * contract.scale**2 * features * FLOAT_BYTES * LAYERS
+    network_bytes = max(areas) * bytes_per_pixel(upscaler.model.generator)
     return Estimate(
         width=image.width,
         height=image.height,

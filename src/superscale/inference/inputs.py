@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from superscale.errors import UsageError
-from superscale.image.formats import READ_SUFFIXES
+from superscale.image.formats import READ_SUFFIXES, UNREAD_SUFFIXES
 
 STDIN = "-"
 # As in rsync: what comes behind this is the tree that is kept below the output folder.
@@ -126,6 +126,8 @@ def unfit(path: Path) -> str | None:
 
 def _entry(path: Path) -> Iterator[tuple[Path, str | None]]:
     why = None if os.path.isfile(path) else unfit(path)
+    if why is None and path.suffix.lower() in UNREAD_SUFFIXES:
+        why = "a format that is not read"
     # ._name: what macOS keeps about a file beside it, by the same suffix.
     if why or (path.suffix.lower() in READ_SUFFIXES and not path.name.startswith("._")):
         yield path, why

@@ -19,6 +19,7 @@ from superscale.image.pixels import to_float, to_pixels
 from superscale.image.resize import resize_to
 from superscale.inference.backends import Precision, TorchBackend
 from superscale.inference.consistency import back_projected
+from superscale.inference.memory import bytes_per_pixel, free_bytes, tile_that_fits
 from superscale.inference.tiling import upscale_tiled
 from superscale.networks.device import pick_device
 from superscale.weights.checkpoint import Model
@@ -27,8 +28,6 @@ from superscale.weights.store import default_model, find_model
 Array = NDArray[Any]
 Progress = Callable[[int, int], None]
 
-# Input pixels a side that keep a tile of every network here well under a gigabyte in fp32.
-AUTO_TILE_PX = 192
 SMALLEST_TILE_PX = 16
 RGB = 3
 
@@ -43,8 +42,9 @@ class Upscaler:
     """Enlarges pictures with one network; thread-safe.
 
     ``model``: a bundled name or a path to a model file; the default is the best bundled one. ``scale``: any factor, the
-    network's own by default; another one is reached by exact resizing afterwards. ``tile``: input pixels a side, "auto", or 0
-    for the whole picture. ``consistent``: back-project, so that the result, reduced again, gives back the input.
+    network's own by default; another one is reached by exact resizing afterwards. ``tile``: input pixels a side, "auto" (as the
+    memory allows that is free now, and halved where that turns out wrong), or 0 for the whole picture; a number is never shrunk.
+    ``consistent``: back-project, so that the result, reduced again, gives back the input.
     ``progress(tiles_done, tiles)`` is called after every tile; when ``cancel`` is set, `Cancelled` is raised.
     """
 
@@ -67,14 +67,17 @@ class Upscaler:
         self.backend = TorchBackend(self.model.generator, pick_device(device), precision)
         self.contract = self.backend.contract
         self.scale = self.contract.scale if scale is None else scale
-        self.tile_px, self.overlap_px = self._tile(tile), self._overlap(overlap)
+        self.overlap_px = self._overlap(overlap)
+        self.free_bytes = free_bytes(self.backend.device)
+        self.tile_px = self._tile(tile)
         self.shrink_tiles = tile == "auto"
         self.consistent = consistent
         self.progress, self.cancel = progress, cancel
 
     def _tile(self, tile: int | str) -> int:
         if tile == "auto":
-            return AUTO_TILE_PX
+            needed = bytes_per_pixel(self.model.generator)
+            return tile_that_fits(needed, self.overlap_px, self.backend.device, self.free_bytes)
         if not isinstance(tile, int) or tile < 0:
             raise UsageError(f"tile must be 'auto', 0 or a number of pixels, got {tile!r}")
         return tile
@@ -129,58 +132,68 @@ class Upscaler:
     def _bands(self, pixels: Array) -> Array:
         count = pixels.shape[2]
         if count in (1, RGB):
-            return self._resized(pixels)
+            return self._resized(pixels, self._share(0, 1))
         groups: list[Array] = []
-        for start in range(0, count, RGB):
+        starts = range(0, count, RGB)
+        for number, start in enumerate(starts):
             # The last group is filled up by repeating its last band.
             chosen = np.minimum(np.arange(start, start + RGB), count - 1)
-            groups.append(self._resized(pixels[..., chosen])[..., : count - start])
+            groups.append(self._resized(pixels[..., chosen], self._share(number, len(starts)))[..., : count - start])
         return np.concatenate(groups, axis=-1)
 
     def pixels(self, pixels: Array) -> Array:
         """(H, W, C), C = 1 or 3, uint8, uint16 or float -> the same, larger."""
+        return self._picture(pixels, self._share(0, 1))
+
+    def _picture(self, pixels: Array, progress: Progress) -> Array:
         if pixels.ndim != 3 or pixels.shape[2] not in (1, RGB) or 0 in pixels.shape:
             raise UsageError(f"expected a picture (H, W, 1) or (H, W, 3), got {pixels.shape}")
-        enlarged = self._resized(pixels)
+        if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+            raise UsageError("the picture holds samples that are not finite; fill them with a number first")
+        enlarged = self._resized(pixels, progress)
         return back_projected(enlarged, pixels)[0] if self.consistent else enlarged
 
-    def _resized(self, pixels: Array) -> Array:
+    def _resized(self, pixels: Array, progress: Progress) -> Array:
         height, width = (max(1, int(side * self.scale + 0.5)) for side in pixels.shape[:2])
-        enlarged = self._in_range(pixels)
+        enlarged = self._in_range(pixels, progress)
         return enlarged if enlarged.shape[:2] == (height, width) else resize_to(enlarged, height, width)
 
-    def _in_range(self, pixels: Array) -> Array:
+    def _in_range(self, pixels: Array, progress: Progress) -> Array:
         """Floats beyond [0, 1] (radiance, reflectance, heights) are brought into it for the network, and back afterwards."""
-        if pixels.dtype.kind != "f":
-            return self._tiled(pixels)
-        low, high = min(0.0, float(pixels.min())), max(1.0, float(pixels.max()))
+        low, high = 0.0, 1.0
+        if pixels.dtype.kind == "f":
+            low, high = min(low, float(pixels.min())), max(high, float(pixels.max()))
         if (low, high) == (0.0, 1.0):
-            return self._tiled(pixels)
-        return (self._tiled(((pixels - low) / (high - low)).astype(pixels.dtype)) * (high - low) + low).astype(pixels.dtype)
-
-    def _tiled(self, pixels: Array) -> Array:
-        return self._in_tiles(pixels, self.tile_px, self._report)
+            return self._in_tiles(pixels, self.tile_px, progress)
+        scaled = ((pixels - low) / (high - low)).astype(pixels.dtype)
+        return (self._in_tiles(scaled, self.tile_px, progress) * (high - low) + low).astype(pixels.dtype)
 
     def _in_tiles(self, pixels: Array, tile_px: int, progress: Progress | None) -> Array:
         contract = self.contract
         return upscale_tiled(pixels, self._one_tile, contract.scale, tile_px, self.overlap_px, progress, contract.multiple_of)
 
-    def _report(self, done: int, total: int) -> None:
-        if self.progress is not None:
-            self.progress(done, total)
+    def _share(self, part: int, parts: int) -> Progress:
+        """Reports the tiles of one of several equal parts as tiles of the whole, so that progress never goes back."""
+
+        def report(done: int, total: int) -> None:
+            if self.progress is not None:
+                self.progress(part * total + done, parts * total)
+
+        return report
 
     def _one_tile(self, pixels: Array) -> Array:
         if self.cancel is not None and self.cancel.is_set():
             raise Cancelled("cancelled")
+        size = max(pixels.shape[:2])
+        half = size // 2
         try:
             return self._through_network(pixels)
         except OutOfMemoryError:
-            # This tile again, in halves; a size that the user gave is not shrunk behind their back.
-            size = max(pixels.shape[:2])
-            half = size // 2
+            # A size that the user gave is not shrunk behind their back.
             if not self.shrink_tiles or half < SMALLEST_TILE_PX or half + 2 * self.overlap_px >= size:
                 raise
-            return self._in_tiles(pixels, half, None)
+        # This tile again, in halves: out here, where no traceback holds what the failed one had allocated.
+        return self._in_tiles(pixels, half, None)
 
     def _through_network(self, pixels: Array) -> Array:
         planes = to_float(pixels)
@@ -191,11 +204,11 @@ class Upscaler:
         return to_pixels(super_res.mean(dim=0, keepdim=True) if grey else super_res, pixels.dtype)
 
     def _tensor(self, batch: Tensor) -> Tensor:
-        if batch.ndim != 4:
+        if batch.ndim != 4 or not len(batch):
             raise UsageError(f"expected a tensor (B, C, H, W), got shape {tuple(batch.shape)}")
         plain = batch.detach().cpu()
         arrays = (plain.float() if plain.is_floating_point() else plain).movedim(1, -1).numpy()
-        pictures = [self.pixels(array) for array in arrays]
+        pictures = [self._picture(array, self._share(number, len(arrays))) for number, array in enumerate(arrays)]
         stacked = torch.stack([torch.from_numpy(picture).movedim(-1, 0) for picture in pictures])
         return stacked.to(batch.device, batch.dtype)
 

@@ -54,8 +54,6 @@ def validate(
         border=recipe.scale,
         color="y",
     )
-        _enlarged_by(upscale), own, model=recipe.name, data=pairs.label, metrics=metrics, border=recipe.scale, color="y"
-    )
     rows = [replace(row, images=dict(in_order(list(row.images.items())))) for row in own_rows]
     shown = []
     for index in asking(range(min(recipe.validation.samples, len(pairs)))):
