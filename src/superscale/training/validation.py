@@ -12,6 +12,7 @@ from torch import nn
 
 from superscale.data.pairs import PairFolder
 from superscale.errors import Cancelled
+from superscale.evaluation.benchmark import measure_outputs
 from superscale.image.pixels import to_float, to_pixels
 from superscale.training.config import Recipe
 from superscale.training.distributed import in_order, rank, world_size
