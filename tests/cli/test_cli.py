@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -187,10 +189,10 @@ def test_prepare_train_evaluate_and_upscale_follow_one_another(
         assert picture.size == (448, 384)
 
 
-def test_a_signal_saves_the_training_state_and_the_same_command_goes_on(tmp_path: Path) -> None:
-    import signal
-    import time
-
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_the_training_state_and_the_same_command_goes_on(
+    number: signal.Signals, code: int, tmp_path: Path
+) -> None:
     command = [
         sys.executable,
         "-m",
@@ -206,9 +208,9 @@ def test_a_signal_saves_the_training_state_and_the_same_command_goes_on(tmp_path
     deadline = time.monotonic() + 120
     while not (tmp_path / "run" / "checkpoints").exists() and time.monotonic() < deadline:
         time.sleep(0.2)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 143
+    assert process.returncode == code
     assert "saved; the same command goes on" in errors
     again = subprocess.run([*command, "--max-time", "0"], capture_output=True, text=True, check=False)
     assert again.returncode == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -95,6 +96,12 @@ def train(
                     return run.all_stages()
                 except Diverged as fault:
                     run.roll_back(fault)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise TrainingError(
+                f"{run_dir}: {error.strerror}; the newest training state is kept, the same command goes on"
+            ) from error
         finally:
             log.close()
 
