@@ -108,7 +108,7 @@ def test_all_that_is_wrong_with_a_recipe_is_said_at_once() -> None:
     assert [problem.split(";")[0] for problem in error.value.problems] == [
         "data.patch_px: expected int, got 'big'",
         "unknown key data.bach (did you mean 'batch'?)",
-        "checkpoint: keep must be at least 1, got 0",
+        "checkpoint: keep must be at least 2, so that one is left when the newest is damaged",
         "stage.psnr: a stage needs images >= 1 and learning_rate > 0, got 0 and 0.001",
         "unknown key stage.gan.perceptual.wight (did you mean 'weight'?)",
         "unknown key sed (did you mean 'seed'?)",

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from rich.console import Console
 
 from superscale.training.live import Standing, table
@@ -25,14 +24,14 @@ class Terminal(io.StringIO):
 def short_run(run_dir: Path) -> None:
     """Two steps reported, a validation, two more steps."""
     log = RunLog(run_dir)
-    log.begin("gan", 0, 80, 16)
-    for images in (16, 32):
-        log.gather({"loss": torch.tensor(0.5), "pixel": torch.tensor(images / 64)})
-    log.report(32, 1e-4)
+    log.begin("gan", images=0, total=80, step_images=16)
+    log.step()
+    log.step()
+    log.report(32, 1e-4, {"loss": 0.5, "pixel": 0.375})
     log.write({"stage": "gan", "images": 32, "validation_psnr": 30.25})
-    for loss in (0.25, 0.75):
-        log.gather({"loss": torch.tensor(loss)})
-    log.report(64, 5e-5)
+    log.step()
+    log.step()
+    log.report(64, 5e-5, {"loss": 0.5})
     log.close()
 
 
@@ -40,7 +39,7 @@ def rows(run_dir: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_metrics_are_the_means_since_the_last_report(tmp_path: Path) -> None:
+def test_a_report_is_a_row_with_its_rates(tmp_path: Path) -> None:
     short_run(tmp_path)
     first, validation, second = rows(tmp_path)
     assert (first["images"], first["loss"], first["pixel"], first["learning_rate"]) == (32, 0.5, 0.375, 1e-4)

@@ -25,12 +25,12 @@ from superscale.networks.device import pick_device
 from superscale.training.config import Recipe, StageConfig
 from superscale.training.loop import PRECISIONS
 from superscale.training.memory import free_memory, step_memory
+from superscale.training.resume import check_same_run, newest, settings
 from superscale.training.run_directory import LOCK_FILE
 from superscale.training.setup import build_criteria
 from superscale.training.start import first_generator, with_generator
 from superscale.training.state import StageState, new_state, to_tensors
 from superscale.training.steps import Criteria
-from superscale.weights.checkpoint import load_state, saved_states
 
 if sys.platform != "win32":
     import fcntl
@@ -70,7 +70,7 @@ def preflight(recipe: Recipe, run_dir: Path, device_name: str = "auto") -> Findi
     device = found.attempt(lambda: pick_device(device_name))
     whole = found.attempt(lambda: with_generator(recipe))
     if whole is not None:
-        check_same_generator(whole, run_dir, found)
+        check_state(whole, run_dir, found)
     generator = _generator(whole, found) if whole is not None else None
     states = []
     for name, stage in recipe.stage.items():
@@ -118,17 +118,12 @@ def _is_locked(path: Path) -> bool:
     return False
 
 
-def check_same_generator(recipe: Recipe, run_dir: Path, found: Findings) -> None:
-    """Whether the states in the run directory are of this recipe's generator; a damaged one is noted."""
-    for folder in saved_states(run_dir / "checkpoints"):
-        try:
-            _, facts = load_state(folder)
-        except SuperscaleError as error:
-            found.notes.append(f"would be passed over: {error}")
-            continue
-        if facts["generator"] != recipe.generator:
-            found.problems.append(f"{run_dir} holds a run of another generator; use --fresh or another directory")
-        return
+def check_state(recipe: Recipe, run_dir: Path, found: Findings) -> None:
+    """Whether the run could go on from the state in its directory, if there is one; damaged ones are noted."""
+    saved = found.attempt(lambda: newest(run_dir / "checkpoints", found.notes.append))
+    packs = [folder for folder in (Path(recipe.data.path), run_dir / "pack") if (folder / MANIFEST).is_file()]
+    if saved is not None and packs:
+        found.attempt(lambda: check_same_run(recipe, settings(recipe, Pack(packs[0]), run_dir), saved, str(run_dir)))
 
 
 def check_data(recipe: Recipe, run_dir: Path, found: Findings) -> int:
