@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--benchmarks", type=Path, required=True)
     parser.add_argument("--hardware", required=True)
     parser.add_argument("--hours", type=float, required=True)
+    parser.add_argument("--images", type=int, help="images seen in all, where the model went on from another; default: its own")
     parser.add_argument("--note", default="")
     options = parser.parse_args()
     trained = load_model(options.model)
@@ -43,7 +44,7 @@ def main() -> None:
         "recipe": trained.card["recipe"],
         "recipe_sha256": hashlib.sha256(recipe.encode()).hexdigest(),
         "data": DATA,
-        "images_seen": trained.card["images_seen"],
+        "images_seen": options.images or trained.card["images_seen"],
         "hardware": options.hardware,
         "hours": options.hours,
         "limits": "Trained on bicubic reductions of clean photographs: JPEG blocks and noise are enlarged with the picture. "

@@ -251,3 +251,13 @@ def test_the_automatic_overlap_keeps_60_db_against_the_whole_picture_on_trained_
     assert Upscaler(name).overlap_px < Upscaler(name).contract.receptive_field_px, "this test could not fail"
     error = np.mean((tiled - whole) ** 2)
     assert error == 0 or 10 * np.log10(255**2 / error) >= 60
+
+
+def test_self_ensemble_turns_with_the_picture_also_in_tiles(tiny_model: Model) -> None:
+    """The mean over the eight orientations cannot prefer one of them, whatever the network; a single pass can."""
+    turned = np.rot90(PICTURE)[:, ::-1].copy()
+    ensemble = Upscaler(tiny_model, tta=True, tile=16, overlap=8)
+    straight = np.rot90(ensemble(PICTURE))[:, ::-1].astype(int)
+    assert np.abs(ensemble(turned).astype(int) - straight).max() <= 1
+    once = Upscaler(tiny_model, tile=16, overlap=8)
+    assert np.abs(once(turned).astype(int) - np.rot90(once(PICTURE))[:, ::-1]).max() > 1

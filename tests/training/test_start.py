@@ -75,6 +75,7 @@ def test_a_short_fine_tuning_is_better_at_pictures_of_its_kind_that_it_has_not_s
     for number in range(12):
         write_image(tmp_path / "own" / f"{number}.png", Image(synthetic_picture(number, 96)))
     settings = ["data.patch_px=48", "data.batch=4", "stage.finetune.images=160", "stage.finetune.warmup_images=0"]
+    settings += ["stage.finetune.learning_rate=2e-4"]
     recipe = load_recipe("finetune_x4", [*settings, f"data.path={str(tmp_path / 'own')!r}"])
     result = train(recipe, tmp_path / "run", device="cpu", quiet=True)
     unseen = [synthetic_picture(number, 96) for number in range(100, 106)]

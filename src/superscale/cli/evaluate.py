@@ -58,6 +58,7 @@ def evaluate(
     with together(device) as own_device, _first_speaks():
         _choice("--color", color, ("y", "rgb"))
         _choice("--lr-convention", lr_convention, ("double", "uint8"))
+        named = _metrics(metric) if metric is not None else None
         folders = _folders(data, scale, lr_convention)
         if explain:
             if outputs or as_json or output is not None or against_papers or fail_below:
@@ -68,7 +69,7 @@ def evaluate(
                 _explain(model or ["bicubic"], folders, scale, device)
             return
         cut = scale if border is None else border
-        metrics = _metrics(metric) if metric is not None else _usual_metrics(folders, cut, report=output is not None)
+        metrics = named or _usual_metrics(folders, cut, report=output is not None)
         limits = _limits(fail_below or [], metrics)
         sources = " / ".join(dict.fromkeys(folder.low_res_source for folder in folders))
         wanted = Wanted(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 INPUTS = "Pictures, folders, quoted globs ('**' too), @list.txt (a path a line), or - for standard input."
 OUTPUT = "A file, a folder, - for standard output, or a template with {stem} {name} {ext} {scale} {model} {parent}."
 CONSISTENT = "Back-project: the output, reduced again, gives back the input."
+TTA = "Self-ensemble: the mean over eight orientations, at eight times the cost."
 FIDELITY = "0: most detail (the GAN) to 1: most faithful (its PSNR-oriented partner)."
 
 
@@ -34,6 +35,7 @@ def upscale(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or bf16.")] = "auto",
     consistent: Annotated[bool, typer.Option("--consistent", help=CONSISTENT)] = False,
+    tta: Annotated[bool, typer.Option("--tta", help=TTA)] = False,
     form: Annotated[str | None, typer.Option("--format", help="png, jpg, webp or tiff; default: as the input.")] = None,
     quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG and WebP.")] = 95,
     metadata: Annotated[str, typer.Option(help="keep or strip EXIF, XMP and text; the colour profile stays.")] = "keep",
@@ -56,7 +58,7 @@ def upscale(
         raise UsageError(f"--metadata must be keep or strip, got {metadata!r}")
     if failed_list is not None and failed_list.exists() and str(failed_list) in inputs:
         raise UsageError(f"--failed-list {failed_list} is one of the inputs; name another file")
-    chosen = {"scale": scale, "device": device, "precision": precision, "consistent": consistent}
+    chosen = {"scale": scale, "device": device, "precision": precision, "consistent": consistent, "tta": tta}
     sizes = {"tile": _number("--tile", tile), "overlap": _number("--overlap", overlap)}
     suffix = _suffix(form)
 

@@ -14,7 +14,7 @@ from superscale.weights.foreign import is_safetensors, load_foreign
 
 # name -> sha256 of weights/bundled/{name}.safetensors. The first is the default.
 BUNDLED: dict[str, str] = {
-    "srresnet-x4": "524803ea96d8a2ed02cf6f95a88bb32902dd92c82c78d8bcb6452c6ae02e093d",
+    "srresnet-x4": "87c0e32711b532ab0a90564ed99ebe6bdbb8d4ef43221e43da136e8f6bf819ac",
 }
 # an adversarially trained model -> the PSNR-oriented one that it began from; `upscale --fidelity` goes between the two
 PSNR_PARTNERS: dict[str, str] = {"srgan-x4": "srresnet-x4", "esrgan-x4": "rrdb-x4"}
