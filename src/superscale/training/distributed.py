@@ -10,21 +10,27 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from superscale.errors import TrainingError, UsageError
 from superscale.networks.device import pick_device
 
 Network = TypeVar("Network", bound=nn.Module)
-Item = TypeVar("Item")
+ROLL_CALL_SECONDS = 0.02
 # What torchrun tells every process it starts.
 TOLD = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+# For each time that this process has joined the others: how often any have come together, this time included.
+_starts: list[int] = []
 
 
 def launched() -> bool:
@@ -43,8 +49,10 @@ def world_size() -> int:
 
 
 def restarted() -> bool:
-    """Whether torchrun has started this process again after a failure (``--max-restarts``)."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    """Whether torchrun has started these processes again after a failure (``--max-restarts``), of this machine or another."""
+    # torchrun counts for the machine that failed; its store knows for all.
+    counted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    return counted or (bool(_starts) and _starts[-1] > len(_starts))
 
 
 @contextmanager
@@ -62,10 +70,34 @@ def together(device: str = "auto") -> Iterator[torch.device]:
         yield own
         return
     with _exchange():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if own.type == "cuda" else "gloo")
+        store, _, _ = next(iter(rendezvous("env://")))
+        name, starts = _roll_call(store)
+        _starts.append(starts)
+        backend = "cpu:gloo,cuda:nccl" if own.type == "cuda" else "gloo"
+        dist.init_process_group(backend, store=PrefixStore(name, store), rank=rank(), world_size=world_size())
     # After an error the others may be gone, and taking leave of them would wait for ever: then the exit itself is the farewell.
     yield own
     dist.destroy_process_group()
+
+
+def _roll_call(store: Any) -> tuple[str, int]:
+    """A name that the processes alive now agree on, for their part of the store, and how many such names there were with it.
+
+    torchrun keeps its store when it starts its processes anew (torch 2.13), and the addresses in it of the dead are what gloo
+    would call. Process 0 reads out who is there until each has heard its own name in the call, and so knows it for a new one.
+    """
+    own, others = uuid4().hex, range(1, world_size())
+    if rank() > 0:
+        store.set(f"here/{rank()}", own)
+        while own not in (call := json.loads(store.get("call"))):
+            time.sleep(ROLL_CALL_SECONDS)
+        store.set(f"{call[0]}/heard/{rank()}", "")
+        return str(call[0]), int(call[1])
+    starts = int(store.add("starts", 1))
+    while others and not store.check([f"{own}/heard/{number}" for number in others]):
+        store.set("call", json.dumps([own, starts, *(store.get(f"here/{number}").decode() for number in others)]))
+        time.sleep(ROLL_CALL_SECONDS)
+    return own, starts
 
 
 def _own_device(name: str) -> torch.device:
@@ -89,7 +121,7 @@ def _exchange() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = str(error).partition("\n")[0].partition(". This is typically")[0] or type(error).__name__
         raise TrainingError(f"process {rank()} of {world_size()} has lost the others ({reason})") from error
 
 
