@@ -70,9 +70,9 @@ def wait_for(happened: Callable[[], bool], process: subprocess.Popen[str]) -> No
         time.sleep(0.1)
 
 
-def process_of_rank(torchrun: int, rank: int) -> int:
-    """The id of torchrun's child with this rank (Linux)."""
+def process_of_rank(torchrun: int, rank: int) -> int | None:
+    """The id of torchrun's child with this rank, if that is one of its (Linux)."""
     for child in Path(f"/proc/{torchrun}/task/{torchrun}/children").read_text().split():
         if f"\0RANK={rank}\0" in Path(f"/proc/{child}/environ").read_text():
             return int(child)
-    raise AssertionError(f"torchrun has no child of rank {rank}")
+    return None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from pathlib import Path
 
 import pytest
-from launch import finish, free_port, start
+from launch import finish, free_port, process_of_rank, start, wait_for
 
 from superscale.weights.checkpoint import load_model
 
@@ -38,6 +40,18 @@ def test_the_line_for_two_machines_runs_as_two_agents_with_one_rendezvous(tmp_pa
     for code, _, errors in [finish(agent) for agent in agents]:
         assert code == 0, errors
     assert '"processes": 2' in processes_of(tmp_path / "runs" / "two")
+    assert load_model(tmp_path / "runs" / "two" / "model.safetensors").card["images_seen"] == 192
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_on_one_machine_restarts_both_and_fresh_deletes_nothing_then(tmp_path: Path) -> None:
+    line, head = f"exec {TWO_MACHINES.rstrip()} --fresh", f"127.0.0.1:{free_port()}"
+    agents = [start(["bash", "-c", line], tmp_path, HEAD=head) for _ in range(2)]
+    wait_for(lambda: any((tmp_path / "runs" / "two" / "checkpoints").glob("step-*")), agents[0])
+    os.kill(next(found for agent in agents if (found := process_of_rank(agent.pid, 1))), signal.SIGKILL)
+    ends = [finish(agent) for agent in agents]
+    assert [code for code, _, _ in ends] == [0, 0], ends
+    assert "going on with stage psnr at image 64" in ends[0][2] + ends[1][2]
     assert load_model(tmp_path / "runs" / "two" / "model.safetensors").card["images_seen"] == 192
 
 

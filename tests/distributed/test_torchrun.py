@@ -44,7 +44,9 @@ def test_torchrun_restarts_after_a_kill_and_the_run_ends_bitwise_as_a_whole_one(
     assert code == 0, errors
     process = start([*TORCHRUN, "--max-restarts=1", *SMOKE, *images, "--fresh", "-o", "killed"], tmp_path)
     wait_for(lambda: any((tmp_path / "killed" / "checkpoints").glob("step-*")), process)
-    os.kill(process_of_rank(process.pid, rank), signal.SIGKILL)
+    worker = process_of_rank(process.pid, rank)
+    assert worker is not None
+    os.kill(worker, signal.SIGKILL)
     code, _, errors = finish(process)
     assert code == 0, errors
     assert "going on with stage psnr at image" in errors
