@@ -15,6 +15,7 @@ from superscale.weights.foreign import is_safetensors, load_foreign
 # name -> sha256 of weights/bundled/{name}.safetensors. The first is the default.
 BUNDLED: dict[str, str] = {
     "srresnet-x4": "87c0e32711b532ab0a90564ed99ebe6bdbb8d4ef43221e43da136e8f6bf819ac",
+    "srgan-x4": "8ba72c33c8f82e0b0a94eb1c6d771b47cdaaef593aa14f0e57bf1ad95f655e59",
 }
 # an adversarially trained model -> the PSNR-oriented one that it began from; `upscale --fidelity` goes between the two
 PSNR_PARTNERS: dict[str, str] = {"srgan-x4": "srresnet-x4", "esrgan-x4": "rrdb-x4"}
