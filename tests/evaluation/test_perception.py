@@ -23,6 +23,7 @@ from superscale.evaluation.ssim import ms_ssim, ssim
 from superscale.image.resize import imresize
 from superscale.weights import judges
 from superscale.weights.judges import load_judge
+from superscale.weights.store import sha256_of
 
 
 def photo_like(noise: np.random.Generator, side: int = 256) -> np.ndarray:
@@ -260,7 +261,7 @@ def test_lpips_weights_are_read_by_their_published_names_and_checked(tmp_path: P
         torch.save(
             {key: tensor for key, tensor in state.items() if key.startswith(kind)} | {"classifier.1.bias": torch.ones(2)}, path
         )
-        pins.append(published._replace(sha256=judges.sha256_of(path)[:8]))
+        pins.append(published._replace(sha256=sha256_of(path)[:8]))
     with pytest.raises(ModelError, match=r"not the published squeezenet1_1-b8a52dc0\.pth"):
         load_judge(Lpips("squeeze"), "lpips-squeeze", tmp_path)
     monkeypatch.setitem(judges.JUDGES, "lpips-squeeze", tuple(pins))

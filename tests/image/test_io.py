@@ -9,7 +9,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from superscale.errors import ImageError
-from superscale.image.io import Image, encode, list_images, read_image, write_bytes, write_image
+from superscale.image.io import Image, encode, image_size, list_images, read_image, write_bytes, write_image
 
 
 def coloured(noise: np.random.Generator) -> np.ndarray:
@@ -137,3 +137,15 @@ def test_folders_are_listed_below_and_in_order(tmp_path: Path) -> None:
 def test_unknown_output_formats_are_refused(noise: np.random.Generator) -> None:
     with pytest.raises(ImageError, match=r"\.xyz"):
         encode(Image(coloured(noise)), ".xyz")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tiff", ".gif", ".bmp", ".avif", ".heic", ".jxl"])
+def test_the_size_told_of_a_file_is_that_of_the_picture_read_from_it(suffix: str, tmp_path: Path) -> None:
+    if suffix == ".heic":
+        pytest.importorskip("pillow_heif", reason="the extra 'heic' is not installed").register_heif_opener()
+    if suffix == ".jxl":
+        pytest.importorskip("pillow_jxl", reason="the extra 'jxl' is not installed")
+    path = tmp_path / f"a{suffix}"
+    PillowImage.fromarray(np.zeros((24, 38, 3), np.uint8)).save(path)
+    image = read_image(path)
+    assert image_size(path) == (image.width, image.height) == (38, 24)

@@ -13,8 +13,7 @@ import torch
 from PIL import Image as PillowImage
 
 from superscale.data.synthetic import synthetic_picture
-from superscale.inference import memory
-from superscale.inference.memory import SIDES_PX, free_bytes, tile_that_fits
+from superscale.inference.memory import SIDES_PX, tile_that_fits
 from superscale.inference.upscaler import Upscaler
 from superscale.networks.catalog import build_generator
 from superscale.weights.checkpoint import Model, save_model
@@ -31,22 +30,6 @@ def test_a_tile_and_its_overlap_take_no_more_than_half_of_what_is_free() -> None
     assert tile_that_fits(10_000, 12, CPU, 100 * GIGABYTE) == 192, "where a CPU is fastest"
     assert tile_that_fits(10_000, 12, GPU, 100 * GIGABYTE) == SIDES_PX[0]
     assert tile_that_fits(10_000, 12, CPU, 0) == SIDES_PX[-1], "a full device still gets a try"
-
-
-def test_free_memory_is_what_the_system_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    meminfo = tmp_path / "meminfo"
-    meminfo.write_text("MemTotal: 9000 kB\nMemFree: 7 kB\nMemAvailable:    3000 kB\n")
-    monkeypatch.setattr(memory, "MEMINFO", meminfo)
-    monkeypatch.setattr(memory, "CGROUP", tmp_path)
-    assert free_bytes(CPU) == 3000 * 1024
-    for name, text in (("max", "max"), ("current", "900000"), ("stat", "anon 5\ninactive_file 100000\n")):
-        (tmp_path / f"memory.{name}").write_text(text)
-    assert free_bytes(CPU) == 3000 * 1024
-    (tmp_path / "memory.max").write_text("1000000\n")
-    assert free_bytes(CPU) == 1_000_000 - 900_000 + 100_000
-    meminfo.unlink()
-    (tmp_path / "memory.max").unlink()
-    assert free_bytes(CPU) > 0
 
 
 def test_little_free_memory_makes_small_tiles_of_the_same_picture(tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:

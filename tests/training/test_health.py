@@ -17,6 +17,7 @@ from superscale.data.loader import Batch
 from superscale.data.synthetic import synthetic_picture
 from superscale.errors import TrainingError
 from superscale.training import health, loop
+from superscale.training import steps as training_steps
 from superscale.training.config import CheckpointConfig, HealthConfig, Recipe
 from superscale.training.interval import Interval
 from superscale.weights.checkpoint import load_model, load_state, saved_states
@@ -58,7 +59,7 @@ def spoil_inputs(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
 def spoil_one_gradient(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
     """Make one entry of the discriminator's gradient infinite at these calls; losses and the generator stay sound."""
     calls = iter(range(10**6))
-    healthy = loop.discriminator_step
+    healthy = training_steps.discriminator_step
 
     def spoiled(discriminator: torch.nn.Module, *arguments: Any) -> dict[str, Tensor]:
         numbers = healthy(discriminator, *arguments)
@@ -66,7 +67,7 @@ def spoil_one_gradient(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None
             next(discriminator.parameters()).grad[0, 0, 0, 0] = float("inf")  # type: ignore[union-attr]
         return numbers
 
-    monkeypatch.setattr(loop, "discriminator_step", spoiled)
+    monkeypatch.setattr(training_steps, "discriminator_step", spoiled)
 
 
 @pytest.mark.parametrize(
@@ -229,12 +230,17 @@ def test_a_verdict_is_plain_english_and_only_given_when_the_signs_last(
     assert (said is None) if words is None else (said is not None and words in said)
 
 
-def test_a_gan_stage_reports_its_signs_and_says_once_when_the_discriminator_learns_nothing(tiny: Tiny, tmp_path: Path) -> None:
+def test_a_gan_stage_reports_its_signs_and_says_once_what_they_mean(tiny: Tiny, tmp_path: Path) -> None:
     recipe = tiny()
     gan = recipe.stage["gan"]
     assert gan.adversarial is not None
     frozen = replace(gan, images=32, adversarial=replace(gan.adversarial, learning_rate=1e-20))
     loop.train(replace(recipe, report_every_images=4, stage={"gan": frozen}), tmp_path / "run", quiet=True)
-    for row in rows(tmp_path / "run" / "metrics.jsonl"):
+    reported = rows(tmp_path / "run" / "metrics.jsonl")
+    (told,) = [row["text"] for row in rows(tmp_path / "run" / "health.jsonl") if row["event"] == "verdict"]
+    meant = [health.verdict(reported[:count]) for count in range(len(reported) + 1)]
+    assert told == f"gan: {next(words for words in meant if words)}"
+    assert sum(words is not None for words in meant) > 1, "it lasted, and was not told again"
+    for row in reported:
         assert {"gradient_norm", "discriminator_gradient_norm", "accuracy_real", "lr_psnr", "sharpness_ratio"} <= row.keys()
         assert 0 < row["discriminator_gradient_norm"] < 100

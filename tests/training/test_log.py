@@ -91,6 +91,16 @@ def test_on_a_terminal_the_reports_become_one_table_that_is_redrawn(tmp_path: Pa
     assert "\x1b[?25h" in shown.rpartition("\x1b[?25l")[2], "the cursor comes back"
 
 
+def test_a_resumed_stage_still_knows_its_best_validation(tmp_path: Path) -> None:
+    log = RunLog(tmp_path)
+    log.begin("psnr", images=32, total=80, step_images=16, best_psnr=31.5)
+    log.write({"stage": "psnr", "images": 48, "validation_psnr": 30.25})
+    assert (log.standing.psnr, log.standing.best_psnr) == (30.25, 31.5)
+    log.begin("gan", images=0, total=80, step_images=16)
+    assert (log.standing.psnr, log.standing.best_psnr) == (None, None), "another stage is another measure"
+    log.close()
+
+
 def test_the_table_shows_each_number_with_its_name() -> None:
     console = Console(file=io.StringIO(), width=100)
     standing = Standing("gan", 1600, 3200, {"loss": 0.12345, "gradient_norm": 2.0}, 1e-4, 12.34, 0.015, 3661.0, 30.0, 31.5)

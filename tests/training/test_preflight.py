@@ -61,7 +61,7 @@ def test_all_problems_are_found_at_once_in_the_order_of_the_recipe(tmp_path: Pat
         "/elsewhere: expected a folder of high-resolution pictures",
         "did you mean 'blocks'",
         "'features' must be int, got 'wide'",
-        "needs the weights of 'vgg19'",
+        "the perceptual loss ('vgg19') needs published weights",
         "did you mean 'hidden'",
     ]
     assert len(found) == len(expected)
@@ -102,7 +102,7 @@ def test_a_full_disk_is_foretold_from_the_true_size_of_a_state(
 def test_a_batch_that_does_not_fit_into_memory_is_foretold_with_one_that_does(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "free_memory", lambda device: 30_000_000)
+    monkeypatch.setattr(module, "free_bytes", lambda device: 30_000_000)
     found = preflight(replace(recipe, data=replace(recipe.data, batch=64)), tmp_path / "run", "cpu").problems
     assert len(found) == 1
     fits = re.search(r"--set data\.batch=(\d+) would fit", found[0])

@@ -9,6 +9,7 @@ from superscale.errors import ModelError, UnknownNameError
 from superscale.losses.perceptual import FEATURE_NETWORKS, FeatureNetwork
 from superscale.weights import features
 from superscale.weights.features import feature_network, torchvision_vgg19
+from superscale.weights.store import Published, sha256_of
 
 
 def test_absent_weights_say_what_to_fetch_and_where_to_put_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,9 +41,8 @@ def test_torchvisions_file_is_read_by_its_published_keys(tmp_path: Path, monkeyp
     reference.load_state_dict({k: v for k, v in shapes.state_dict().items() if k in reference.state_dict()})
     path = tmp_path / "vgg19.pth"
     torch.save(published, path)
-    digest = features.sha256_of(path)
-    file = features.FeatureFile("vgg19.pth", digest, torchvision_vgg19, "a test")
-    monkeypatch.setitem(features.FEATURE_FILES, "vgg19", file)
+    published_as = Published("vgg19.pth", sha256_of(path), "a test")
+    monkeypatch.setitem(features.FEATURE_FILES, "vgg19", (published_as, torchvision_vgg19))
     loaded = feature_network("vgg19", "conv2_2", path)
     image = torch.rand(1, 3, 16, 16)
     names = frozenset(("conv2_2",))

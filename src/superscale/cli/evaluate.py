@@ -53,7 +53,7 @@ def evaluate(
 ) -> None:
     """Measure models against high-resolution pictures; every number is printed with its convention."""
     from superscale.evaluation.benchmark import Convention
-    from superscale.training.distributed import rank, together
+    from superscale.training.distributed import together
 
     with together(device) as own_device, _first_speaks():
         _choice("--color", color, ("y", "rgb"))
@@ -61,12 +61,8 @@ def evaluate(
         named = _metrics(metric) if metric is not None else None
         folders = _folders(data, scale, lr_convention)
         if explain:
-            if outputs or as_json or output is not None or against_papers or fail_below:
-                raise UsageError(
-                    "--explain makes its own low-resolution pictures and prints one table; it takes --model and --data"
-                )
-            if rank() == 0:
-                _explain(model or ["bicubic"], folders, scale, device)
+            alone = not (outputs or as_json or output is not None or against_papers or fail_below)
+            _explain(model or ["bicubic"], folders, scale, device, alone)
             return
         cut = scale if border is None else border
         metrics = named or _usual_metrics(folders, cut, report=output is not None)
@@ -129,12 +125,12 @@ def _models(named: list[str] | None, outputs: list[Path] | None, report: bool) -
 def _usual_metrics(folders: Sequence[PairFolder], border: int, report: bool) -> list[str]:
     """PSNR and SSIM; for a report's plane of perception and distortion also NIQE, if every picture is large enough."""
     from superscale.evaluation.niqe import blocks_in
-    from superscale.image.io import read_image
+    from superscale.image.io import image_size
 
     if not report:
         return ["psnr", "ssim"]
-    pictures = (read_image(path, max_pixels=None) for folder in folders for path in folder.high_res)
-    fits = all(blocks_in(picture.height - 2 * border, picture.width - 2 * border) > 1 for picture in pictures)
+    sizes = (image_size(path) for folder in folders for path in folder.high_res)
+    fits = all(blocks_in(height - 2 * border, width - 2 * border) > 1 for width, height in sizes)
     return ["psnr", "ssim", "niqe"] if fits else ["psnr", "ssim"]
 
 
@@ -224,10 +220,14 @@ def _check(rows: list[Row], limits: dict[str, float]) -> None:
         raise typer.Exit(1)
 
 
-def _explain(models: list[str], folders: list[PairFolder], scale: int, device: str) -> None:
+def _explain(models: list[str], folders: list[PairFolder], scale: int, device: str, alone: bool) -> None:
+    """One table a model and data set, by the first process. ``alone``: no option was given that goes with another output."""
     from superscale.evaluation.explain import explain, to_text
+    from superscale.training.distributed import rank
 
-    for folder in folders:
+    if not alone:
+        raise UsageError("--explain makes its own low-resolution pictures and prints one table; it takes --model and --data")
+    for folder in folders if rank() == 0 else ():
         for name in models:
             print(to_text(name, folder.label, explain(upscale_of(name, scale, device), folder, scale), scale))
 

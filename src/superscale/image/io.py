@@ -73,12 +73,15 @@ def read_image(source: Path | str | bytes, max_pixels: int | None = MAX_PIXELS) 
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """(width, height) as stored in a picture's header; a TIFF is decoded for it. Raises ImageError when there is no such header."""
+    """(width, height) as stored in a picture's header. Raises ImageError when there is no such header.
+
+    A TIFF or JPEG XL, which Pillow does not open here, is decoded for it.
+    """
     with _opened(path, str(path)) as stream, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         form = recognised(stream.read(HEADER_BYTES), str(path))
         stream.seek(0)
-        if form == "TIFF":
+        if form in ("TIFF", "JPEG XL"):
             image = read_image(path, max_pixels=None)
             return image.width, image.height
         try:

@@ -1,10 +1,6 @@
-"""How much memory a device has left, and how large a tile fits into it."""
+"""How large a tile fits into the memory that is left."""
 
 from __future__ import annotations
-
-import os
-from contextlib import suppress
-from pathlib import Path
 
 import torch
 
@@ -22,7 +18,6 @@ FLOAT_BYTES = 4
 # As many layers of the output's size are alive at once; measured 2.7 to 3.5 on a CPU for SRResNet and RRDBNet, 0.3 for compact.
 LAYERS = 4
 FEATURES = 64
-MEMINFO, CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 
 
 def bytes_per_pixel(generator: Generator) -> int:
@@ -37,32 +32,3 @@ def tile_that_fits(pixel_bytes: int, overlap_px: int, device: torch.device, free
         if side <= LARGEST_PX.get(device.type, side) and (side + 2 * overlap_px) ** 2 * pixel_bytes <= SHARE * free:
             return side
     return SIDES_PX[-1]
-
-
-def free_bytes(device: torch.device) -> int:
-    """Memory that a network may still take on a device."""
-    if device.type == "cuda":
-        # What torch holds for later, but does not use, is free as well.
-        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return int(torch.cuda.mem_get_info(device)[0]) + held
-    return min(_available(), _left_to_the_group())
-
-
-def _available() -> int:
-    with suppress(OSError, ValueError, IndexError):
-        line = next((line for line in MEMINFO.read_text().splitlines() if line.startswith("MemAvailable:")), "")
-        return int(line.split()[1]) * 1024
-    with suppress(AttributeError, OSError, ValueError):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    return UNKNOWN_BYTES
-
-
-def _left_to_the_group() -> int:
-    """What a container's limit (a control group of version 2) leaves; the page cache it holds would be given back."""
-    try:
-        limit = int((CGROUP / "memory.max").read_text())
-        used = int((CGROUP / "memory.current").read_text())
-        counts = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
-        return max(0, limit - used + int(counts["inactive_file"]))
-    except (OSError, ValueError, KeyError):  # no group, or "max": no limit
-        return 2**63

@@ -19,9 +19,9 @@ from superscale.image.pixels import to_float, to_pixels
 from superscale.image.resize import resize_to
 from superscale.inference.backends import Precision, TorchBackend
 from superscale.inference.consistency import back_projected
-from superscale.inference.memory import bytes_per_pixel, free_bytes, tile_that_fits
+from superscale.inference.memory import UNKNOWN_BYTES, bytes_per_pixel, tile_that_fits
 from superscale.inference.tiling import upscale_tiled
-from superscale.networks.device import pick_device
+from superscale.networks.device import free_bytes, pick_device
 from superscale.networks.self_ensemble import SelfEnsemble
 from superscale.weights.checkpoint import Model
 from superscale.weights.store import default_model, find_model
@@ -72,7 +72,8 @@ class Upscaler:
         self.contract = self.backend.contract
         self.scale = self.contract.scale if scale is None else scale
         self.overlap_px = self._overlap(overlap)
-        self.free_bytes = free_bytes(self.backend.device)
+        free = free_bytes(self.backend.device)
+        self.free_bytes = UNKNOWN_BYTES if free is None else free
         self.tile_px = self._tile(tile)
         self.shrink_tiles = tile == "auto"
         self.consistent = consistent

@@ -1,7 +1,7 @@
 """The judges: SRGAN's VGG-style discriminator (Ledig 2017, Fig. 4, bottom) and Real-ESRGAN's U-Net (Wang 2021, Fig. 6).
 
-Real and enlarged pictures differ in fine detail only, a hundredth of what a patch's content varies by, so a young judge learns
-nothing for thousands of steps. Shown the detail alone (as in Fritsche et al. 2019, §3.2), it tells them apart within a hundred.
+Real and enlarged pictures differ in fine detail only, a small part of what patches differ in: after 180 steps of batch 16 a judge
+with spectral norm was right on half of them. Shown the detail alone (an idea of Fritsche et al. 2019), on 99 % after 120.
 """
 
 from __future__ import annotations

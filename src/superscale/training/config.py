@@ -190,10 +190,6 @@ class Recipe:
         if problems:
             raise RecipeError(*problems)
 
-    @property
-    def total_images(self) -> int:
-        return sum(stage.images for stage in self.stage.values())
-
 
 def bundled_recipes() -> list[str]:
     """The names that `load_recipe` knows without a path."""

@@ -137,7 +137,7 @@ def gather(facts: Any) -> list[Any]:
         longest = max(int(length) for length in lengths)
         texts = [torch.zeros(longest, dtype=torch.uint8) for _ in lengths]
         dist.all_gather(texts, nn.functional.pad(own, (0, longest - len(text))))
-    return [json.loads(bytes(text[: int(length)].tolist())) for text, length in zip(texts, lengths, strict=True)]
+    return [json.loads(text[: int(length)].numpy().tobytes()) for text, length in zip(texts, lengths, strict=True)]
 
 
 def share(count: int) -> range:

@@ -80,10 +80,10 @@ class RunLog:
         path = self.run_dir / "metrics.jsonl"
         os.truncate(path, path.read_bytes()[:position].rfind(b"\n") + 1)
 
-    def begin(self, stage: str, *, images: int, total: int, step_images: int) -> None:
-        """A stage begins, or goes on, at this image."""
+    def begin(self, stage: str, *, images: int, total: int, step_images: int, best_psnr: float | None = None) -> None:
+        """A stage begins, or goes on, at this image. ``best_psnr``: of its validations so far."""
         self.pace.begin(images, step_images)
-        self.standing.stage, self.standing.images, self.standing.total = stage, images, total
+        self.standing = Standing(stage, images, total, best_psnr=best_psnr)
 
     def step(self) -> None:
         """A step has ended."""

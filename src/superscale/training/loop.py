@@ -39,15 +39,7 @@ from superscale.training.schedule import learning_rate, seed_at
 from superscale.training.setup import begin_stage, build_criteria, open_pack, patch_plan
 from superscale.training.start import first_generator, with_generator
 from superscale.training.state import StageState, restore, to_facts, to_tensors
-from superscale.training.steps import (
-    Precision,
-    discriminator_step,
-    enlarge,
-    frozen_norms,
-    generator_step,
-    judge,
-    pixel_step,
-)
+from superscale.training.steps import Precision, adversarial_step, pixel_step
 from superscale.training.validation import validate, validation_pairs
 from superscale.weights.checkpoint import save_model
 
@@ -223,7 +215,7 @@ class _Run:
             world_size=world_size(),
             stored_low_res=data.low_res == "stored",
         )
-        self.log.begin(name, images=state.images, total=stage.images, step_images=step_images)
+        self.log.begin(name, images=state.images, total=stage.images, step_images=step_images, best_psnr=state.best_psnr)
         while True:
             images = state.images
             done = images >= stage.images
@@ -274,14 +266,9 @@ class _Run:
                 state.discriminator_optimizer.param_groups[0]["lr"] = adversarial.learning_rate * rate / stage.learning_rate
                 generator_moves = images >= adversarial.alone_images
                 moving = [state.generator_optimizer] * generator_moves + [state.discriminator_optimizer]
-                with frozen_norms(discriminator):
-                    with torch.set_grad_enabled(generator_moves):
-                        super_res = enlarge(generator, batch, precision)
-                    judgement = judge(discriminator, super_res, batch.high_res, precision)
-                    numbers = {}
-                    if generator_moves:
-                        numbers = generator_step(super_res, batch, judgement, criteria, precision)
-                    numbers |= discriminator_step(discriminator, judgement, criteria)
+                numbers, super_res = adversarial_step(
+                    generator, discriminator, batch, criteria, precision, generator_moves=generator_moves
+                )
                 average_gradients(discriminator)
                 numbers["discriminator_gradient_norm"] = health.norm_of_gradients(discriminator)
                 after = images + step_images

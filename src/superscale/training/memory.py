@@ -1,26 +1,16 @@
-"""How much memory a step takes, and how much there is."""
+"""How much memory a step takes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from superscale.data.loader import Batch
 from superscale.training.state import StageState
-from superscale.training.steps import (
-    Criteria,
-    Precision,
-    discriminator_step,
-    enlarge,
-    frozen_norms,
-    generator_step,
-    judge,
-    pixel_step,
-)
+from superscale.training.steps import Criteria, Precision, adversarial_step, pixel_step
 
 # While a gradient goes back through the largest layer, it, the layer's input's and what the kernel rearranges are alive.
 WORKING_COPIES = 3
@@ -63,12 +53,8 @@ def step_memory(state: StageState, criteria: Criteria, precision: Precision, pat
 def _step(state: StageState, batch: Batch, criteria: Criteria, precision: Precision) -> None:
     if state.discriminator is None:
         pixel_step(state.generator, batch, criteria, precision)
-        return
-    with frozen_norms(state.discriminator):
-        super_res = enlarge(state.generator, batch, precision)
-        judgement = judge(state.discriminator, super_res, batch.high_res, precision)
-        generator_step(super_res, batch, judgement, criteria, precision)
-        discriminator_step(state.discriminator, judgement, criteria)
+    else:
+        adversarial_step(state.generator, state.discriminator, batch, criteria, precision)
 
 
 def _kept_bytes(state: StageState, work: Callable[[Batch], None], batch: Batch) -> int:
@@ -88,25 +74,3 @@ def _kept_bytes(state: StageState, work: Callable[[Batch], None], batch: Batch) 
     for network in networks:
         network.zero_grad()
     return sum(seen.values()) + WORKING_COPIES * max(seen.values(), default=0)
-
-
-def free_memory(device: torch.device) -> int | None:
-    """Bytes that can still be had on a device, or None where nobody says."""
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return int(free)
-    try:
-        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        available = int(lines["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return None
-    limit, used = (_number(Path("/sys/fs/cgroup") / name) for name in ("memory.max", "memory.current"))
-    return available if limit is None or used is None else min(available, max(0, limit - used))
-
-
-def _number(path: Path) -> int | None:
-    """What a control group's file says; None for "max" and where there is no such file."""
-    try:
-        return int(path.read_text())
-    except (OSError, ValueError):
-        return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,26 +13,23 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from superscale.data.pack import MANIFEST, Pack
+from superscale.data.pack import Pack
 from superscale.data.pairs import PairFolder
 from superscale.data.prepare import DEFAULT_TILE_PX, tile_regions
 from superscale.errors import ImageError, SuperscaleError
 from superscale.image.io import image_size, list_images
 from superscale.networks.catalog import DISCRIMINATORS, GENERATORS, build_discriminator, faults
 from superscale.networks.contract import Generator
-from superscale.networks.device import pick_device
+from superscale.networks.device import free_bytes, pick_device
 from superscale.training.config import Recipe, StageConfig
 from superscale.training.loop import PRECISIONS
-from superscale.training.memory import free_memory, step_memory
+from superscale.training.memory import step_memory
 from superscale.training.resume import check_same_run, newest, settings
-from superscale.training.run_directory import LOCK_FILE
-from superscale.training.setup import build_criteria
+from superscale.training.run_directory import is_taken
+from superscale.training.setup import build_criteria, prepared_pack
 from superscale.training.start import first_generator, with_generator
 from superscale.training.state import StageState, new_state, to_tensors
 from superscale.training.steps import Criteria
-
-if sys.platform != "win32":
-    import fcntl
 
 Result = TypeVar("Result")
 # Beside those kept, one is being written while the oldest is still there.
@@ -96,7 +92,7 @@ def check_output(run_dir: Path, found: Findings) -> None:
         tempfile.TemporaryFile(dir=there).close()
     except OSError as error:
         found.problems.append(f"{there}: cannot be written ({error.strerror}); choose another run directory with -o")
-    if run_dir.is_dir() and _is_locked(run_dir / LOCK_FILE):
+    if is_taken(run_dir):
         found.problems.append(f"{run_dir}: another process is training here; wait for it, or choose another directory with -o")
 
 
@@ -105,25 +101,12 @@ def _nearest(path: Path) -> Path:
     return path if path.exists() else _nearest(path.parent)
 
 
-def _is_locked(path: Path) -> bool:
-    if sys.platform == "win32" or not path.is_file():
-        return False
-    try:
-        with open(path, "rb") as file:
-            fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
-
-
 def check_state(recipe: Recipe, run_dir: Path, found: Findings) -> None:
     """Whether the run could go on from the state in its directory, if there is one; damaged ones are noted."""
     saved = found.attempt(lambda: newest(run_dir / "checkpoints", found.notes.append))
-    packs = [folder for folder in (Path(recipe.data.path), run_dir / "pack") if (folder / MANIFEST).is_file()]
-    if saved is not None and packs:
-        found.attempt(lambda: check_same_run(recipe, settings(recipe, Pack(packs[0]), run_dir), saved, str(run_dir)))
+    folder = prepared_pack(recipe, run_dir)
+    if saved is not None and folder is not None:
+        found.attempt(lambda: check_same_run(recipe, settings(recipe, Pack(folder), run_dir), saved, str(run_dir)))
 
 
 def check_data(recipe: Recipe, run_dir: Path, found: Findings) -> int:
@@ -137,9 +120,9 @@ def check_data(recipe: Recipe, run_dir: Path, found: Findings) -> int:
     if not data.path:
         found.problems.append("no training data: name a folder of photos or a prepared pack with --data DIR")
         return 0
-    packs = [folder for folder in (Path(data.path), run_dir / "pack") if (folder / MANIFEST).is_file()]
-    if packs:
-        if (pack := found.attempt(lambda: Pack(packs[0]))) is not None:
+    folder = prepared_pack(recipe, run_dir)
+    if folder is not None:
+        if (pack := found.attempt(lambda: Pack(folder))) is not None:
             _check_pack(recipe, pack, found)
         return 0
     return 0 if data.path == "synthetic" else _check_photos(recipe, Path(data.path), found)
@@ -234,7 +217,7 @@ def check_memory(
 ) -> None:
     """Whether a step of the recipe's batch fits into the memory of the device, from what a small one takes."""
     step = step_memory(state, criteria, PRECISIONS[recipe.precision], recipe.data.patch_px, recipe.scale)
-    free, needed = free_memory(device), step.of(recipe.data.batch)
+    free, needed = free_bytes(device), step.of(recipe.data.batch)
     if free is not None and needed > free:
         fits = step.largest_batch(free)
         way_out = f"--set data.batch={fits} would fit" if fits else "not even one image fits; choose a smaller data.patch_px"

@@ -17,6 +17,7 @@ from superscale.data.pack import MANIFEST, Pack
 from superscale.errors import CheckpointError, RecipeError
 from superscale.training.config import Recipe
 from superscale.training.distributed import world_size
+from superscale.training.setup import OWN_PACK
 from superscale.weights.checkpoint import load_state, save_state, saved_states
 
 # Settings that decide nothing about the weights, or only when something has gone wrong.
@@ -68,7 +69,7 @@ def commit(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]
 def settings(recipe: Recipe, pack: Pack, run_dir: Path) -> dict[str, Any]:
     """Every setting by its dotted key, as JSON knows it. A prepared pack is named by its content, so it may move."""
     flat = _flat(json.loads(json.dumps(asdict(recipe))), "")
-    if pack.folder != run_dir / "pack":
+    if pack.folder != run_dir / OWN_PACK:
         flat["data.path"] = f"pack {hashlib.sha256((pack.folder / MANIFEST).read_bytes()).hexdigest()}"
     return flat | {"processes": world_size()}
 

@@ -42,6 +42,21 @@ def sole_user(run_dir: Path) -> Iterator[bool]:
         yield locked
 
 
+def is_taken(run_dir: Path) -> bool:
+    """Whether another process holds the directory now, as far as the system can tell; changes nothing."""
+    path = run_dir / LOCK_FILE
+    if sys.platform == "win32" or not path.is_file():
+        return False
+    try:
+        with open(path, "rb") as file:
+            fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def _lock(descriptor: int) -> bool:
     if sys.platform == "win32":
         return False

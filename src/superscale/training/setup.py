@@ -23,22 +23,27 @@ from superscale.training.state import StageState, new_state
 from superscale.training.steps import Criteria
 from superscale.weights.features import feature_network
 
+OWN_PACK = "pack"
+
 
 def open_pack(recipe: Recipe, run_dir: Path) -> Pack:
     """The recipe's data as a pack; a folder of photos, or "synthetic", is prepared in the run directory first."""
     if not recipe.data.path:
         raise RecipeError("no training data: name a folder of photos or a prepared pack with --data DIR")
-    path = Path(recipe.data.path)
-    if (path / MANIFEST).is_file():
-        return Pack(path)
-    own = run_dir / "pack"
-    if not (own / MANIFEST).is_file():
-        if recipe.data.path == "synthetic":
-            prepare_synthetic(own, side_px=max(128, recipe.data.patch_px), scale=recipe.scale)
-        else:
-            stored = recipe.data.rounding if recipe.data.low_res == "stored" else "none"
-            prepare(path, own, scale=recipe.scale, low_res=stored)
+    if (ready := prepared_pack(recipe, run_dir)) is not None:
+        return Pack(ready)
+    own = run_dir / OWN_PACK
+    if recipe.data.path == "synthetic":
+        prepare_synthetic(own, side_px=max(128, recipe.data.patch_px), scale=recipe.scale)
+    else:
+        stored = recipe.data.rounding if recipe.data.low_res == "stored" else "none"
+        prepare(Path(recipe.data.path), own, scale=recipe.scale, low_res=stored)
     return Pack(own)
+
+
+def prepared_pack(recipe: Recipe, run_dir: Path) -> Path | None:
+    """The pack that the recipe names, or the one that this run has made before; None when there is neither."""
+    return next((folder for folder in (Path(recipe.data.path), run_dir / OWN_PACK) if (folder / MANIFEST).is_file()), None)
 
 
 def patch_plan(recipe: Recipe, pack: Pack) -> PatchPlan:

@@ -92,6 +92,27 @@ def pixel_step(generator: nn.Module, batch: Batch, criteria: Criteria, precision
     return numbers | {"loss": loss.detach()}
 
 
+def adversarial_step(
+    generator: nn.Module,
+    discriminator: nn.Module,
+    batch: Batch,
+    criteria: Criteria,
+    precision: Precision,
+    *,
+    generator_moves: bool = True,
+) -> tuple[Numbers, Tensor]:
+    """A step of the GAN stage: both players' gradients by the same two passes. Returns the numbers and the generator's output.
+
+    ``generator_moves``: False leaves the generator without a gradient, for a discriminator that learns alone.
+    """
+    with frozen_norms(discriminator):
+        with torch.set_grad_enabled(generator_moves):
+            super_res = enlarge(generator, batch, precision)
+        judgement = judge(discriminator, super_res, batch.high_res, precision)
+        numbers = generator_step(super_res, batch, judgement, criteria, precision) if generator_moves else {}
+        return numbers | discriminator_step(discriminator, judgement, criteria), super_res.detach()
+
+
 def enlarge(generator: nn.Module, batch: Batch, precision: Precision) -> Tensor:
     """The generator's output in fp32, channels last, so that convolutions after it need not reorder."""
     with autocast(batch.low_res.device, precision):

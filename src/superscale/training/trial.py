@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
-from superscale.data.pack import MANIFEST
 from superscale.errors import ImageError, OutOfMemoryError
 from superscale.image.io import image_size, list_images
 from superscale.training.config import CheckpointConfig, Recipe, StageConfig, ValidationConfig
 from superscale.training.loop import train
+from superscale.training.setup import prepared_pack
 from superscale.weights.checkpoint import saved_states
 from superscale.weights.store import find_model
 
@@ -89,15 +89,13 @@ def _shortened(recipe: Recipe, run_dir: Path, folder: Path) -> Recipe:
 
 def _few_photos(recipe: Recipe, run_dir: Path, folder: Path) -> str:
     """The pack that there is; else a folder with copies of the first readable photos."""
-    path = Path(recipe.data.path)
-    for pack in (path, run_dir / "pack"):
-        if (pack / MANIFEST).is_file():
-            return str(pack)
+    if (pack := prepared_pack(recipe, run_dir)) is not None:
+        return str(pack)
     if recipe.data.path == "synthetic":
         return recipe.data.path
     copies = folder / "photos"
     copies.mkdir()
-    for photo in list_images(path):
+    for photo in list_images(Path(recipe.data.path)):
         if len(list(copies.iterdir())) == PHOTOS:
             break
         try:

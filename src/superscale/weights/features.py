@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,7 +12,7 @@ from superscale.errors import ModelError, UnknownNameError
 from superscale.losses.perceptual import FEATURE_NETWORKS, FeatureNetwork
 from superscale.weights.checkpoint import load_strictly, load_tensors
 from superscale.weights.foreign import read_pickled
-from superscale.weights.store import cache_folder, sha256_of
+from superscale.weights.store import Published, cache_folder
 
 RANDOM_SEED = 0
 
@@ -39,26 +38,20 @@ def distilled_vgg19(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key if key.startswith("conv0.") else f"{key[:5]}_{key[5:]}": tensor for key, tensor in kept.items()}
 
 
-@dataclass(frozen=True)
-class FeatureFile:
-    """A published file: its name, its sha256 or how that begins, the translation of its keys, where it comes from."""
-
-    file: str
-    sha256: str
-    translate: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
-    origin: str
-
-
-FEATURE_FILES: dict[str, FeatureFile] = {
+# name -> the published file, and the translation of its keys
+FEATURE_FILES: dict[str, tuple[Published, Callable[[Mapping[str, Tensor]], dict[str, Tensor]]]] = {
     # The publisher puts the first eight digits of the sha256 into the file's name.
-    "vgg19": FeatureFile(
-        "vgg19-dcbb9e9d.pth", "dcbb9e9d", torchvision_vgg19, "torchvision's model page (VGG19, IMAGENET1K_V1)"
+    "vgg19": (
+        Published("vgg19-dcbb9e9d.pth", "dcbb9e9d", "torchvision's model page (VGG19, IMAGENET1K_V1)"),
+        torchvision_vgg19,
     ),
-    "vgg19-distilled": FeatureFile(
-        "vgg19-distilled-16x.safetensors",
-        "912054bfa4e3912ed27003d900ea23196d4de5043e532a7195965b0114729af1",
+    "vgg19-distilled": (
+        Published(
+            "vgg19-distilled-16x.safetensors",
+            "912054bfa4e3912ed27003d900ea23196d4de5043e532a7195965b0114729af1",
+            "Collaborative Distillation's 16x VGG19 encoder (MIT), converted to safetensors",
+        ),
         distilled_vgg19,
-        "Collaborative Distillation's 16x VGG19 encoder (MIT), converted to safetensors",
     ),
 }
 
@@ -75,16 +68,10 @@ def feature_network(name: str, deepest: str, weights: str | Path | None = None) 
             torch.manual_seed(RANDOM_SEED)
             return FeatureNetwork(FEATURE_NETWORKS[name], deepest)
     network = FeatureNetwork(FEATURE_NETWORKS[name], deepest)
-    published = FEATURE_FILES[name]
+    published, translate = FEATURE_FILES[name]
     path = Path(weights) if weights else cache_folder() / published.file
-    if not path.is_file():
-        raise ModelError(
-            f"the perceptual loss needs the weights of {name!r}, and there is no {path}. Fetch {published.file} from "
-            f"{published.origin} and put it there, or say where it is: --set stage.gan.perceptual.weights=FILE"
-        )
-    if not sha256_of(path).startswith(published.sha256):
-        raise ModelError(f"{path}: not the published {published.file} (its sha256 should begin with {published.sha256})")
-    tensors = published.translate(load_tensors(path) if path.suffix == ".safetensors" else read_pickled(path))
+    published.check(path, f"the perceptual loss ({name!r})", "say where it is: --set stage.gan.perceptual.weights=FILE")
+    tensors = translate(load_tensors(path) if path.suffix == ".safetensors" else read_pickled(path))
     wanted = network.state_dict().keys()
     load_strictly(network, {key: tensor for key, tensor in tensors.items() if key in wanted}, str(path))
     return network

@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from superscale.errors import ModelError, UnknownNameError
+from superscale.errors import UnknownNameError
 from superscale.weights.checkpoint import load_strictly
 from superscale.weights.foreign import read_foreign
-from superscale.weights.store import cache_folder, sha256_of
-
-
-class Published(NamedTuple):
-    """A file's name, its sha256 or how that begins, and where it comes from."""
-
-    file: str
-    sha256: str
-    origin: str
-
+from superscale.weights.store import Published, cache_folder
 
 TORCHVISION = "https://download.pytorch.org/models/"
 LPIPS = "the `lpips` 0.1.4 wheel on PyPI (lpips/weights/v0.1/, BSD-2-Clause), renamed"
@@ -57,12 +47,6 @@ def load_judge(network: nn.Module, metric: str, folder: str | Path | None = None
     tensors: dict[str, Tensor] = {}
     for published in JUDGES[metric]:
         path = (Path(folder) if folder else cache_folder()) / published.file
-        if not path.is_file():
-            raise ModelError(
-                f"{metric} needs published weights, nothing is downloaded, and there is no {path}. Fetch {published.file} from "
-                f"{published.origin} and put it there, or name its folder: --lpips-weights DIR"
-            )
-        if not sha256_of(path).startswith(published.sha256):
-            raise ModelError(f"{path}: not the published {published.file} (its sha256 should begin with {published.sha256})")
+        published.check(path, metric, "name its folder: --lpips-weights DIR")
         tensors |= {key: tensor for key, tensor in read_foreign(path).items() if key in wanted}
     load_strictly(network, tensors, metric)

@@ -7,6 +7,7 @@ import os
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from typing import NamedTuple
 
 from superscale.errors import ModelError, UnknownNameError
 from superscale.weights.checkpoint import MODEL_FORMAT, Model, load_model, read_metadata
@@ -75,6 +76,24 @@ def _load_file(path: Path) -> Model:
         return load_model(path)
     model = load_foreign(path)
     return replace(model, card={**model.card, "sha256": sha256_of(path)})
+
+
+class Published(NamedTuple):
+    """A file of weights that others publish: its name, its sha256 or how that begins, and where it comes from."""
+
+    file: str
+    sha256: str
+    origin: str
+
+    def check(self, path: Path, needed_by: str, way_out: str) -> None:
+        """Raise ModelError, with what to fetch and where to put it (``way_out``: or what else), unless ``path`` is this very file."""
+        if not path.is_file():
+            raise ModelError(
+                f"{needed_by} needs published weights, nothing is downloaded, and there is no {path}. Fetch {self.file} from "
+                f"{self.origin} and put it there, or {way_out}"
+            )
+        if not sha256_of(path).startswith(self.sha256):
+            raise ModelError(f"{path}: not the published {self.file} (its sha256 should begin with {self.sha256})")
 
 
 def sha256_of(path: Path) -> str:
