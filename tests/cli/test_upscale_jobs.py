@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -203,7 +204,9 @@ def test_limits_can_be_set_and_their_error_says_how(
 
 def started(model_file: Path, *arguments: str) -> subprocess.Popen[str]:
     line = [sys.executable, "-m", "superscale", "upscale", *arguments, "--model", str(model_file)]
-    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # As a shell starts it in front: whoever runs the tests in the background may have told its children to ignore Ctrl-C.
+    heeding = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heeding)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
