@@ -1,0 +1,37 @@
+"""The plot of README.md: distortion against perception (Blau and Michaeli 2018) of everything that `superscale evaluate` measured.
+
+    superscale evaluate --model bicubic --model srgan-x4 --data Set5/HR --metric psnr,niqe -o report
+    python examples/perception_distortion.py report/results.json docs/images/perception-distortion.png
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+from matplotlib import pyplot
+
+SIZE_INCHES, DOTS_PER_INCH = (9.6, 3.4), 100
+
+
+def main(results: Path, picture: Path) -> None:
+    means: dict[str, dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
+    for row in json.loads(results.read_text())["rows"]:
+        means[row["data"]][row["model"]][row["metric"]] = row["mean"]
+    figure, axes = pyplot.subplots(1, len(means), figsize=SIZE_INCHES, dpi=DOTS_PER_INCH, squeeze=False)
+    for axis, (data, models) in zip(axes[0], means.items(), strict=True):
+        for number, (model, measured) in enumerate(models.items()):
+            axis.scatter(measured["psnr"], measured["niqe"], color=f"C{number}")
+            axis.annotate(model, (measured["psnr"], measured["niqe"]), xytext=(4, 4), textcoords="offset points", fontsize=7)
+        axis.set(title=data, xlabel="PSNR-Y, dB (better: right)")
+        axis.margins(0.25)
+        axis.grid(alpha=0.3)
+    axes[0][0].set_ylabel("NIQE (better: down)")
+    figure.tight_layout()
+    figure.savefig(picture)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
