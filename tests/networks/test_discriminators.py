@@ -90,3 +90,11 @@ def test_a_judge_with_a_high_pass_tells_no_brightness_apart() -> None:
     assert not torch.allclose(plain(picture), plain(picture + 0.3), atol=1e-5)
     with pytest.raises(UsageError, match="high_pass_px must be 0 or more, got -1"):
         build_discriminator("vgg", {"high_pass_px": -1.0})
+
+
+def test_a_u_net_with_a_high_pass_tells_no_brightness_apart() -> None:
+    judge = build_discriminator("unet", {"patch_px": 32, "features": 4, "high_pass_px": 1.6}).eval()
+    image = torch.rand(2, 3, 32, 32) / 2
+    torch.testing.assert_close(judge(image + 0.25), judge(image), atol=1e-5, rtol=0)
+    with pytest.raises(UsageError, match="built for 32x32 patches"):
+        judge(torch.rand(1, 3, 40, 40))

@@ -86,18 +86,22 @@ def upscale(
 
 def _upscaler(model: str | None, fidelity: float | None, options: dict[str, Any], verbose: bool) -> Upscaler:
     from superscale.inference.upscaler import Upscaler
+    from superscale.networks.device import pick_device
     from superscale.weights.store import default_model
 
+    place = pick_device(options["device"]).type
+    named = model or default_model(place)
     if fidelity is None:
-        upscaler = Upscaler(model, **options)
+        upscaler = Upscaler(named, **options)
     else:
         from superscale.weights.blend import with_fidelity
 
-        upscaler = Upscaler(with_fidelity(model or default_model(), fidelity), **options)
+        upscaler = Upscaler(with_fidelity(named, fidelity), **options)
     if verbose:
         chosen = f" (auto: {upscaler.free_bytes / 1e9:.1f} GB are free)" if upscaler.shrink_tiles else ""
+        why = "" if model else f" (the best-looking that is fast enough on {place}; --model names another)"
         say(
-            f"model {upscaler.model.name}, device {upscaler.backend.device}, scale {upscaler.scale:g}, "
+            f"model {upscaler.model.name}{why}, device {upscaler.backend.device}, scale {upscaler.scale:g}, "
             f"tile {upscaler.tile_px} px{chosen}, overlap {upscaler.overlap_px} px "
             f"(the network sees {upscaler.contract.receptive_field_px} px far)"
         )

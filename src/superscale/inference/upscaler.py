@@ -42,9 +42,10 @@ class Cancel(Protocol):
 class Upscaler:
     """Enlarges pictures with one network; thread-safe.
 
-    ``model``: a bundled name or a path to a model file; the default is the best bundled one. ``scale``: any factor, the
-    network's own by default; another one is reached by exact resizing afterwards. ``tile``: input pixels a side, "auto" (as the
-    memory allows that is free now, and halved where that turns out wrong), or 0 for the whole picture; a number is never shrunk.
+    ``model``: a bundled name or a path to a model file; the default is the best-looking bundled one that is fast enough on the
+    device. ``scale``: any factor, the network's own by default; another one is reached by exact resizing afterwards. ``tile``: input
+    pixels a side, "auto" (as the memory allows that is free now, and halved where that turns out wrong), or 0 for the whole picture; a
+    number is never shrunk.
     ``consistent``: back-project, so that the result, reduced again, gives back the input. ``tta``: self-ensemble, the mean over
     the picture's eight orientations, a little closer to the truth at eight times the cost.
     ``progress(tiles_done, tiles)`` is called after every tile; when ``cancel`` is set, `Cancelled` is raised.
@@ -66,9 +67,10 @@ class Upscaler:
     ) -> None:
         if scale is not None and not 0 < scale <= 64:
             raise UsageError(f"scale must be between 0 and 64, got {scale}")
-        self.model = model if isinstance(model, Model) else find_model(model or default_model())
+        place = pick_device(device)
+        self.model = model if isinstance(model, Model) else find_model(model or default_model(place.type))
         generator = SelfEnsemble(self.model.generator) if tta else self.model.generator
-        self.backend = TorchBackend(generator, pick_device(device), precision)
+        self.backend = TorchBackend(generator, place, precision)
         self.contract = self.backend.contract
         self.scale = self.contract.scale if scale is None else scale
         self.overlap_px = self._overlap(overlap)

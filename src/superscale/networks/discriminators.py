@@ -42,15 +42,18 @@ class VGGStyleConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class UNetConfig:
-    """The published network by default."""
+    """The published network by default. ``high_pass_px``: as in `VGGStyleConfig`; such a network takes ``patch_px`` alone."""
 
     channels: int = 3
     features: int = 64
     patch_px: int = 128
+    high_pass_px: float = 0.0
 
     def __post_init__(self) -> None:
         if self.patch_px % 8:
             raise UsageError(f"the U-Net halves three times: patch_px must be a multiple of 8, got {self.patch_px}")
+        if self.high_pass_px < 0:
+            raise UsageError(f"high_pass_px must be 0 or more, got {self.high_pass_px}")
 
 
 class HighPass(nn.Module):
@@ -98,9 +101,7 @@ class VGGStyleDiscriminator(nn.Module):
         _initialize(self, config.spectral_norm)
 
     def forward(self, image: Tensor) -> Tensor:
-        if image.shape[-2:] != (self.config.patch_px, self.config.patch_px):
-            side = self.config.patch_px
-            raise UsageError(f"this discriminator was built for {side}x{side} patches, got {tuple(image.shape)}")
+        _check_side(image, self.config.patch_px)
         logits: Tensor = self.classifier(self.features(self.detail(image)))
         return logits
 
@@ -111,6 +112,7 @@ class UNetDiscriminator(nn.Module):
     def __init__(self, config: UNetConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or UNetConfig()
+        self.detail = HighPass(config.patch_px, config.high_pass_px) if config.high_pass_px else nn.Identity()
         width = config.features
         self.conv0 = nn.Conv2d(config.channels, width, 3, padding=1)
         self.conv1 = nn.Conv2d(width, width * 2, 4, stride=2, padding=1, bias=False)
@@ -126,7 +128,9 @@ class UNetDiscriminator(nn.Module):
             _initialize(getattr(self, name), normalized=True)
 
     def forward(self, image: Tensor) -> Tensor:
-        full = F.leaky_relu(self.conv0(image), 0.2)  # (B, F, H, W)
+        if self.config.high_pass_px:
+            _check_side(image, self.config.patch_px)
+        full = F.leaky_relu(self.conv0(self.detail(image)), 0.2)  # (B, F, H, W)
         half = F.leaky_relu(self.conv1(full), 0.2)  # (B, 2F, H/2, W/2)
         quarter = F.leaky_relu(self.conv2(half), 0.2)  # (B, 4F, H/4, W/4)
         eighth = F.leaky_relu(self.conv3(quarter), 0.2)  # (B, 8F, H/8, W/8)
@@ -135,6 +139,11 @@ class UNetDiscriminator(nn.Module):
         up = F.leaky_relu(self.conv6(_double(up)), 0.2) + full
         logits: Tensor = self.conv9(F.leaky_relu(self.conv8(F.leaky_relu(self.conv7(up), 0.2)), 0.2))
         return logits
+
+
+def _check_side(image: Tensor, side: int) -> None:
+    if image.shape[-2:] != (side, side):
+        raise UsageError(f"this discriminator was built for {side}x{side} patches, got {tuple(image.shape)}")
 
 
 def _double(features: Tensor) -> Tensor:
