@@ -1,7 +1,7 @@
 """The plot of README.md: distortion against perception (Blau and Michaeli 2018) of everything that `superscale evaluate` measured.
 
-    superscale evaluate --model bicubic --model srgan-x4 --data Set5/HR --metric psnr,niqe -o report
-    python examples/perception_distortion.py report/results.json docs/images/perception-distortion.png
+superscale evaluate --model bicubic --model srgan-x4 --data Set5/HR --metric psnr,niqe -o report
+python examples/perception_distortion.py report/results.json docs/images/perception-distortion.png
 """
 
 from __future__ import annotations
