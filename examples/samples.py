@@ -26,17 +26,17 @@ CROP_PX, ZOOM, GAP_PX, TITLE_PX = 160, 4, 6, 18
 SCALE = 4
 README_MODELS = ("srresnet-x4", "srgan-x4", "esrgan-lite-x4")
 # photograph (public domain or CC0, from scikit-image) -> upper left corner of the crop in the large picture
-PHOTOS = {"astronaut": (40, 150), "chelsea": (80, 130), "page": (20, 100)}
+PHOTOS = {"astronaut": (22, 168), "chelsea": (80, 130), "page": (20, 100)}
 # picture of a benchmark set -> upper left corner of the crop
 BENCHMARKS = {
-    "Set14/HR/baboon": (20, 60),
+    "Set14/HR/baboon": (290, 300),
     "Set14/HR/comic": (60, 60),
     "Set14/HR/zebra": (130, 170),
-    "Set14/HR/ppt3": (130, 160),
+    "Set14/HR/ppt3": (240, 20),
     "BSD100/HR/img_003": (120, 120),
 }
 # a photograph as a camera or a web page saved it, enlarged as it is: corner in the large picture
-JPEG_PHOTO, JPEG_QUALITY, JPEG_CORNER = "rocket", 50, (1120, 1180)
+JPEG_PHOTO, JPEG_QUALITY, JPEG_CORNER = "rocket", 50, (230, 560)
 
 
 def main() -> None:

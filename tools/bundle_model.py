@@ -21,9 +21,13 @@ from superscale.weights.checkpoint import load_model, save_model
 BUNDLED = Path(__file__).parents[1] / "src" / "superscale" / "weights" / "bundled"
 SETS = ("Set5", "Set14", "BSD100")
 DATA = (
-    "1082 tiles of 512x512 cut from 272 open-licence photographs, first reduced 2-3 times "
+    "1082 tiles of 512x512 cut from {photographs} open-licence photographs, first reduced 2-3 times "
     "(CC0, CC-BY, CC-BY-SA, Unlicense, Unsplash, BSD-2-Clause); sources: budgie, elementary, deepin, Pop!_OS, Solus and Ubuntu MATE "
     "wallpapers, OpenDroneMap aerial surveys"
+)
+LIMITS = (
+    "Trained on bicubic reductions of clean photographs: JPEG blocks and noise are enlarged with the picture. "
+    "Text and faces smaller than it saw in training are guessed."
 )
 
 
@@ -35,6 +39,8 @@ def main() -> None:
     parser.add_argument("--hardware", required=True)
     parser.add_argument("--hours", type=float, required=True)
     parser.add_argument("--images", type=int, help="images seen in all, where the model went on from another; default: its own")
+    parser.add_argument("--photographs", type=int, default=269)
+    parser.add_argument("--limits", default=LIMITS)
     parser.add_argument("--note", default="")
     options = parser.parse_args()
     trained = load_model(options.model)
@@ -43,12 +49,11 @@ def main() -> None:
         "licence": "Apache-2.0",
         "recipe": trained.card["recipe"],
         "recipe_sha256": hashlib.sha256(recipe.encode()).hexdigest(),
-        "data": DATA,
+        "data": DATA.format(photographs=options.photographs),
         "images_seen": options.images or trained.card["images_seen"],
         "hardware": options.hardware,
         "hours": options.hours,
-        "limits": "Trained on bicubic reductions of clean photographs: JPEG blocks and noise are enlarged with the picture. "
-        "Text and faces smaller than it saw in training are guessed.",
+        "limits": options.limits,
     }
     if options.note:
         card["note"] = options.note
