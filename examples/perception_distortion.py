@@ -1,7 +1,9 @@
 """The plot of README.md: distortion against perception (Blau and Michaeli 2018) of everything that `superscale evaluate` measured.
 
-superscale evaluate --model bicubic --model srgan-x4 --data Set5/HR --metric psnr,niqe -o report
-python examples/perception_distortion.py report/results.json docs/images/perception-distortion.png
+    superscale evaluate --model bicubic --model srgan-x4 --data Set5/HR --metric psnr,niqe -o report
+    python examples/perception_distortion.py report/results.json docs/images/perception-distortion.png
+
+The papers' PSNR is a line without a height: their NIQE is of another model of clean photographs.
 """
 
 from __future__ import annotations
@@ -13,7 +15,10 @@ from pathlib import Path
 
 from matplotlib import pyplot
 
-SIZE_INCHES, DOTS_PER_INCH = (9.6, 3.4), 100
+from superscale.evaluation.papers import load_papers
+
+SIZE_INCHES, DOTS_PER_INCH = (10.5, 3.8), 100
+PAPERS = ("SRResNet", "SRGAN", "RRDB (PSNR-oriented)", "ESRGAN")
 
 
 def main(results: Path, picture: Path) -> None:
@@ -25,8 +30,21 @@ def main(results: Path, picture: Path) -> None:
         for number, (model, measured) in enumerate(models.items()):
             axis.scatter(measured["psnr"], measured["niqe"], color=f"C{number}")
             axis.annotate(model, (measured["psnr"], measured["niqe"]), xytext=(4, 4), textcoords="offset points", fontsize=7)
+        axis.margins(0.2)
+        for paper in load_papers()[0]:
+            if paper.model in PAPERS and data in paper.results:
+                psnr = paper.results[data]["psnr"]
+                axis.axvline(psnr, color="gray", linestyle=":", linewidth=0.8)
+                axis.text(
+                    psnr,
+                    0.02,
+                    f" {paper.model} (paper)",
+                    rotation=90,
+                    fontsize=6,
+                    color="gray",
+                    transform=axis.get_xaxis_transform(),
+                )
         axis.set(title=data, xlabel="PSNR-Y, dB (better: right)")
-        axis.margins(0.25)
         axis.grid(alpha=0.3)
     axes[0][0].set_ylabel("NIQE (better: down)")
     figure.tight_layout()
