@@ -67,7 +67,7 @@ def measured(folder: Path, output: str, side_px: int, alpha: bool) -> dict[str, 
 def main() -> None:
     """Print one JSON object. Exit code 1 when an output without alpha takes more than 2 GiB."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("outputs", nargs="*", default=list(OUTPUTS), choices=[*OUTPUTS, []], help="default: all")
+    parser.add_argument("--output", action="append", choices=OUTPUTS, help="once or more; default: all")
     parser.add_argument("--side", type=int, default=SIDE_PX, help="of the input in pixels; the output has four times as many")
     parser.add_argument("--alpha", action="store_true", help="an input with transparency")
     given = parser.parse_args()
@@ -75,7 +75,7 @@ def main() -> None:
         folder = Path(name)
         torch.manual_seed(0)
         save_model(folder / "fast.safetensors", build_generator("compact", {"features": 8, "convolutions": 1}), {})
-        rows = [measured(folder, output, given.side, given.alpha) for output in given.outputs]
+        rows = [measured(folder, output, given.side, given.alpha) for output in given.output or OUTPUTS]
     megapixels = (given.side * SCALE) ** 2 / 1e6
     print(
         json.dumps(
