@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import skimage
 import torch
 from PIL import Image as PillowImage
 
@@ -15,9 +14,7 @@ from superscale.errors import Cancelled, ModelError, OutOfMemoryError, UsageErro
 from superscale.image.io import Image
 from superscale.image.resize import resize_to
 from superscale.inference.upscaler import Upscaler
-from superscale.networks.catalog import build_generator
 from superscale.weights.checkpoint import Model
-from superscale.weights.store import BUNDLED
 
 PICTURE = synthetic_picture(3, 40)[:29]
 
@@ -63,26 +60,6 @@ def test_grey_arrays_stay_grey(tiny_model: Model) -> None:
     expected = planes.mean(dim=0).clamp(0, 1).numpy() * 255
     assert result.shape == (116, 160)
     assert np.abs(result - expected).max() <= 0.501
-
-
-@pytest.mark.parametrize("size", [(1, 1), (1, 257), (23, 2), (50, 31)])
-@pytest.mark.parametrize("name", ["srresnet", "rrdbnet", "rrdbnet unshuffled", "compact"])
-def test_tiles_with_the_receptive_field_as_overlap_equal_the_whole_picture(
-    size: tuple[int, int], name: str, noise: np.random.Generator
-) -> None:
-    torch.manual_seed(0)
-    options = {
-        "srresnet": {"blocks": 1, "features": 8, "batch_norm": False},
-        "rrdbnet": {"blocks": 1, "features": 8, "growth_channels": 4},
-        "rrdbnet unshuffled": {"blocks": 1, "features": 8, "growth_channels": 4, "scale": 2},
-        "compact": {"features": 8, "convolutions": 3},
-    }[name]
-    generator = build_generator(name.split()[0], options).eval()
-    pixels = noise.integers(0, 256, (*size, 3), dtype=np.uint8)
-    model = Model(name, generator, {})
-    whole = Upscaler(model, tile=0)(pixels).astype(int)
-    tiled = Upscaler(model, tile=16, overlap=generator.contract.receptive_field_px + 1)(pixels).astype(int)
-    assert np.abs(tiled - whole).max() <= 1
 
 
 @pytest.mark.parametrize("scale", [1, 2, 2.5, 3, 4, 6])
@@ -241,16 +218,6 @@ def test_pictures_of_the_wrong_shape_are_refused(tiny_model: Model) -> None:
             upscaler(bad)  # type: ignore[call-overload]
     with pytest.raises(UsageError, match="not finite"):
         upscaler(np.full((4, 4, 3), np.nan, np.float32))
-
-
-@pytest.mark.parametrize("name", list(BUNDLED))
-def test_the_automatic_overlap_keeps_60_db_against_the_whole_picture_on_trained_weights(name: str) -> None:
-    picture = skimage.data.chelsea()[60:200, 100:260]
-    whole = Upscaler(name, tile=0)(picture).astype(float)
-    tiled = Upscaler(name, tile=48)(picture).astype(float)
-    assert Upscaler(name).overlap_px < Upscaler(name).contract.receptive_field_px, "this test could not fail"
-    error = np.mean((tiled - whole) ** 2)
-    assert error == 0 or 10 * np.log10(255**2 / error) >= 60
 
 
 def test_self_ensemble_turns_with_the_picture_also_in_tiles(tiny_model: Model) -> None:

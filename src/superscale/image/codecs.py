@@ -21,7 +21,7 @@ from PIL.Image import Image as PillowPicture
 from superscale.errors import ImageError
 from superscale.image import profile
 from superscale.image.metadata import XMP_TEXT, read_metadata, upright
-from superscale.image.picture import RGB, Image, checked_size, separated, to_pillow, with_alpha
+from superscale.image.picture import Image, checked_size, separated, to_pillow, with_alpha
 from superscale.image.pixels import peak, stretch_bits
 
 Array = NDArray[Any]
@@ -294,20 +294,6 @@ def encode_jpeg(image: Image, quality: int) -> tuple[bytes, tuple[str, ...]]:
         del options[key]
     notices = tuple(f"its {key.upper()} is too long for JPEG and was left out" for key in too_long)
     return _saved(to_pillow(image), "JPEG", options), notices
-
-
-def encode_webp(image: Image, quality: int) -> tuple[bytes, tuple[str, ...]]:
-    """uint8; WebP knows no grey, so that a grey profile is applied."""
-    notices: tuple[str, ...] = ()
-    metadata = dict(image.metadata)
-    if image.channels == 1 and "icc_profile" in metadata:
-        grey = to_pillow(replace(image, alpha=None, metadata={}))
-        converted, notices = profile.to_srgb(grey, metadata["icc_profile"])
-        image, metadata["icc_profile"] = replace(image, pixels=np.asarray(converted)), profile.srgb()
-    if image.channels == 1:
-        image = replace(image, pixels=np.ascontiguousarray(np.broadcast_to(image.pixels, (image.height, image.width, RGB))))
-    options = {key: metadata[key] for key in ("icc_profile", "exif", "xmp") if key in metadata}
-    return _saved(to_pillow(image), "WEBP", options | {"quality": quality}), notices
 
 
 def _saved(picture: PillowPicture, form: str, options: dict[str, Any]) -> bytes:

@@ -17,12 +17,13 @@ import numpy as np
 from PIL.Image import Image as PillowPicture
 
 from superscale.errors import ImageError
-from superscale.image.codecs import avif_bits, decode, decode_png, encode_jpeg, encode_png, encode_webp, open_picture
+from superscale.image.codecs import avif_bits, decode, decode_png, encode_jpeg, encode_png, open_picture
 from superscale.image.formats import HEADER_BYTES, READ_SUFFIXES, SUFFIXES, recognised
 from superscale.image.jxl import read_jxl
 from superscale.image.metadata import stripped
 from superscale.image.picture import GREY, RGB, Image, Metadata, as_rgb8, at_depth, over_white, to_pillow
 from superscale.image.tiff import encode_tiff, read_tiff
+from superscale.image.webp import encode_webp
 
 __all__ = [
     "MAX_PIXELS",

@@ -99,8 +99,7 @@ class RRDBNet(Generator):
         initialize_residual(self.body)
         # In the grid of conv_first: 15 a block, 2 around them; conv_up1 at 1/2, ... the last three finest, and the nearest
         # sampling: together 2, however many upsamplings there are.
-        radius = 15 * config.blocks + 2 + 2
-        receptive_field_px = (radius + 1) * self.unshuffle if self.unshuffle > 1 else radius
+        receptive_field_px = (15 * config.blocks + 2 + 2) * self.unshuffle
         self.contract = Contract(
             scale=config.scale,
             channels=config.channels,

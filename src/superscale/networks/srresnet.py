@@ -88,9 +88,11 @@ class SRResNet(Generator):
         self.tail = nn.Conv2d(features, config.channels, 9, padding=4)
         if not config.batch_norm:
             self._start_as_interpolation(blocks)
-        # head 4, two 3x3 a block, one after the blocks, then ever finer grids: 1 + 1/2 + ... and the tail's 4 at full size.
-        finer = sum(0.5**level for level in range(doublings)) + 4 / config.scale
-        radius = 4 + 2 * config.blocks + 1 + int(finer + 1)
+        # The tail's 4 at full size, then on ever coarser grids half of it, rounded up, and one more for each block's convolution.
+        reach = 4
+        for _ in blocks:
+            reach = -(-reach // 2) + 1
+        radius = 4 + 2 * config.blocks + 1 + reach  # head, two 3x3 a block, one after the blocks
         self.contract = Contract(
             scale=config.scale,
             channels=config.channels,

@@ -1,0 +1,74 @@
+"""WebP written by libwebp itself; profile, EXIF and XMP are laid around its samples (RFC 9649, section 2.7)."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+
+import imagecodecs
+import numpy as np
+
+from superscale.errors import ImageError
+from superscale.image import profile
+from superscale.image.picture import RGB, Image, to_pillow, with_alpha
+
+# Beyond so many pixels the encoder takes its method without a buffer of symbols, which grew to 23 bytes a pixel on noise (measured);
+# on photographs its files are as small, at up to 0.4 dB less.
+LARGE_PIXELS = 16_000_000
+METHOD, LEAN_METHOD = 4, 2
+# Flags of the chunk VP8X, and the length of every chunk's heading.
+ICC, ALPHA, EXIF, XMP, HEADING_BYTES = 0x20, 0x10, 0x08, 0x04, 8
+
+
+def encode_webp(image: Image, quality: int) -> tuple[bytes, tuple[str, ...]]:
+    """uint8; WebP knows no grey, so that a grey profile is applied. Raises ImageError for sides beyond 16383 pixels."""
+    notices: tuple[str, ...] = ()
+    metadata = dict(image.metadata)
+    if image.channels == 1 and "icc_profile" in metadata:
+        grey = to_pillow(replace(image, alpha=None, metadata={}))
+        converted, notices = profile.to_srgb(grey, metadata["icc_profile"])
+        image, metadata["icc_profile"] = replace(image, pixels=np.asarray(converted)), profile.srgb()
+    if image.channels == 1:
+        image = replace(image, pixels=np.broadcast_to(image.pixels, (image.height, image.width, RGB)))
+    method = LEAN_METHOD if image.width * image.height > LARGE_PIXELS else METHOD
+    try:
+        samples = np.ascontiguousarray(with_alpha(image))
+        data = bytes(imagecodecs.webp_encode(samples, level=quality, lossless=False, method=method))
+    except (RuntimeError, ValueError) as error:
+        raise ImageError(f"cannot write {image.width}x{image.height} pixels as WEBP ({error})") from error
+    return _with_metadata(
+        data, image, {key: metadata[key] for key in ("icc_profile", "exif", "xmp") if key in metadata}
+    ), notices
+
+
+def _with_metadata(data: bytes, image: Image, metadata: dict[str, bytes]) -> bytes:
+    if not metadata:
+        return data
+    chunks = dict(_chunks(data))
+    flags = ALPHA if b"ALPH" in chunks else 0
+    flags |= sum(flag for key, flag in (("icc_profile", ICC), ("exif", EXIF), ("xmp", XMP)) if key in metadata)
+    sides = (image.width - 1).to_bytes(3, "little") + (image.height - 1).to_bytes(3, "little")
+    parts = [_chunk(b"VP8X", struct.pack("<I", flags) + sides)]
+    if "icc_profile" in metadata:
+        parts.append(_chunk(b"ICCP", metadata["icc_profile"]))
+    parts += [_chunk(kind, chunks[kind]) for kind in (b"ALPH", b"VP8 ") if kind in chunks]
+    if "exif" in metadata:
+        parts.append(_chunk(b"EXIF", metadata["exif"].removeprefix(b"Exif\0\0")))
+    if "xmp" in metadata:
+        parts.append(_chunk(b"XMP ", metadata["xmp"]))
+    return b"".join((b"RIFF", struct.pack("<I", 4 + sum(map(len, parts))), b"WEBP", *parts))
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return kind + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2)
+
+
+def _chunks(data: bytes) -> list[tuple[bytes, bytes]]:
+    """(kind, body) of a WebP that libwebp has just written."""
+    chunks, start = [], 12
+    while start + HEADING_BYTES <= len(data):
+        kind, length = struct.unpack_from("<4sI", data, start)
+        start += HEADING_BYTES
+        chunks.append((kind, data[start : start + length]))
+        start += length + length % 2
+    return chunks

@@ -1,0 +1,201 @@
+"""What lies around the command: a terminal with its bar, full disks, folders that may not be written, names as long as they get."""
+
+from __future__ import annotations
+
+import ctypes
+import io
+import os
+import re
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+from superscale.cli.progress import Bar
+from superscale.data.synthetic import synthetic_picture
+from superscale.inference.upscaler import Upscaler
+from superscale.weights.store import CPU_DEFAULT
+
+Command = Callable[..., int]
+
+
+@pytest.fixture(autouse=True)
+def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def draw(*names: str, side: int = 16) -> None:
+    for number, name in enumerate(names):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        with open(name, "wb") as stream:
+            PillowImage.fromarray(synthetic_picture(number, side)).save(stream, "PNG")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class NotedBar(Bar):
+    """A bar that remembers what it would show."""
+
+    shown: list[tuple[str, float, int]]
+
+    def tile(self, done: int, total: int) -> None:
+        super().tile(done, total)
+        task = self.progress.tasks[0]
+        self.shown.append((task.description, task.percentage, len(self.progress.tasks)))
+
+
+def test_on_a_terminal_there_is_one_bar_that_every_picture_fills_once(
+    command: Command, model_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    NotedBar.shown = []
+    monkeypatch.setattr("superscale.cli.progress.Bar", NotedBar)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    draw("a.png", "b.png", "c.png", side=32)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert command("upscale", "a.png", "b.png", "c.png", "--tile", "16", "--model", model_file) == 0
+    assert [(percentage, bars) for _, percentage, bars in NotedBar.shown] == [(25, 1), (50, 1), (75, 1), (100, 1)] * 3
+    assert NotedBar.shown[0][0] == "upscaling, 0 of 3 over"
+    assert "━" in terminal.getvalue()
+    NotedBar.shown.clear()
+    assert command("upscale", "a.png", "-q", "--overwrite", "--model", model_file) == 0
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    assert command("upscale", "a.png", "--overwrite", "--model", model_file) == 0
+    assert not NotedBar.shown, "nobody would see it move"
+
+
+def test_verbose_says_model_device_tile_and_overlap_and_what_was_chosen(
+    command: Command, model_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("superscale.inference.upscaler.free_bytes", lambda device: 5_400_000_000)
+    draw("a.png")
+    line = ("upscale", "a.png", "-v", "--overwrite", "--device", "cpu")
+    # One block of this network: 4 (head) + 2 (block) + 1 + 3 (upsampling and tail) pixels.
+    assert command(*line, "--model", model_file) == 0
+    said = "model tiny, device cpu, scale 4, tile 192 px (auto: 5.4 GB are free), overlap 10 px (the network sees 10 px far)"
+    assert capsys.readouterr().err.splitlines()[0] == said
+    assert command(*line, "--model", model_file, "--tile", "77", "--overlap", "3", "--scale", "2.5") == 0
+    said = "model tiny, device cpu, scale 2.5, tile 77 px, overlap 3 px (the network sees 10 px far)"
+    assert capsys.readouterr().err.splitlines()[0] == said
+    assert command(*line) == 0
+    first = capsys.readouterr().err.splitlines()[0]
+    assert first.startswith(f"model {CPU_DEFAULT} (the best-looking that is fast enough on cpu; --model names another), ")
+
+
+def without_privilege() -> None:
+    """Root may write everywhere; without this capability it may not, once another program is begun."""
+    if sys.platform == "linux" and os.geteuid() == 0:
+        drop_from_bounding_set, override_permissions = 24, 1
+        ctypes.CDLL(None).prctl(drop_from_bounding_set, override_permissions, 0, 0, 0)
+
+
+def started(model_file: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "superscale", "upscale", *arguments, "--model", str(model_file)]
+    return subprocess.run(line, stderr=subprocess.PIPE, text=True, check=False, **options)
+
+
+def test_a_folder_that_may_not_be_written_fails_by_name_and_keeps_what_it_had(model_file: Path) -> None:
+    draw("locked/a.png")
+    os.chmod("locked", 0o555)
+    try:
+        result = started(model_file, "locked/a.png", preexec_fn=without_privilege)
+    finally:
+        os.chmod("locked", 0o755)
+    assert result.returncode == 1
+    assert re.fullmatch(
+        r"failed: locked/a\.png: locked/a_x4\.png cannot be written: no permission to write into \S*locked\n", result.stderr
+    )
+    assert os.listdir("locked") == ["a.png"]
+
+
+def test_a_full_disk_fails_every_picture_by_name_and_leaves_no_file(
+    command: Command, model_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw("in/a.png", "in/b.png", side=32)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # The kernel refuses the write in the middle.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))
+    try:
+        code = command("upscale", "in", "-o", "out", "--model", model_file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert code == 1
+    errors = capsys.readouterr().err
+    for name in ("a", "b"):
+        assert f"failed: in/{name}.png: out/{name}_x4.png cannot be written: File too large" in errors
+    assert os.listdir("out") == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_standard_output_on_a_full_disk_is_a_failure_of_one_line(model_file: Path) -> None:
+    draw("a.png")
+    with open("/dev/full", "wb") as full:
+        result = started(model_file, "a.png", "-o", "-", stdout=full)
+    assert result.returncode == 1
+    assert result.stderr == "failed: a.png: No space left on device\n"
+
+
+@pytest.mark.parametrize("stem", ["n" * 246, "ü" * 123])
+def test_a_name_of_250_bytes_is_enlarged_beside_itself(stem: str, command: Command, model_file: Path) -> None:
+    name = f"{stem}.png"
+    assert len(os.fsencode(name)) == 250
+    draw(name)
+    for _ in range(2):
+        assert command("upscale", name, "--model", model_file, "--overwrite") == 0
+        (made,) = set(os.listdir()) - {name, "model"}
+        assert made.endswith("_x4.png")
+        with PillowImage.open(made) as picture:
+            np.testing.assert_array_equal(np.asarray(picture), np.asarray(Upscaler(model_file)(name)))
+
+
+def test_a_link_into_a_loop_and_a_device_end_the_command_with_their_names(
+    command: Command, model_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw("in/a.png")
+    os.symlink(".", "in/again")
+    os.symlink("round.png", "in/round.png")
+    assert command("upscale", "in", "--model", model_file) == 0
+    errors = capsys.readouterr().err
+    assert "skipped: in/again: a link to a folder that is read elsewhere" in errors
+    assert "skipped: in/round.png: a link that leads back to itself" in errors
+    assert sorted(os.listdir("in")) == ["a.png", "a_x4.png", "again", "round.png"]
+    assert command("upscale", "/dev/null", "in/round.png", "--model", model_file) == 1
+    errors = capsys.readouterr().err
+    assert "failed: /dev/null: a device, not a picture" in errors
+    assert "failed: in/round.png: a link that leads back to itself" in errors
+
+
+def test_a_tile_size_that_was_given_is_not_changed_when_memory_is_short(
+    command: Command, model_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from superscale.errors import OutOfMemoryError
+    from superscale.inference.backends import TorchBackend
+
+    run, seen = TorchBackend.__call__, []
+
+    def small(self: Any, low_res: Any) -> Any:
+        seen.append(max(low_res.shape[-2:]))
+        if seen[-1] > 40:
+            raise OutOfMemoryError("cpu is full: no memory for a tile; give a smaller --tile, or 'auto'")
+        return run(self, low_res)
+
+    monkeypatch.setattr(TorchBackend, "__call__", small)
+    draw("a.png", side=64)
+    assert command("upscale", "a.png", "--tile", "64", "--overlap", "2", "--model", model_file) == 1
+    assert seen == [64]
+    assert "give a smaller --tile, or 'auto'" in capsys.readouterr().err
+    assert not Path("a_x4.png").exists()
+    assert command("upscale", "a.png", "--overlap", "2", "--model", model_file) == 0
+    assert min(seen) <= 40
+    with PillowImage.open("a_x4.png") as picture:
+        assert picture.size == (256, 256)
