@@ -5,8 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image as PillowImage
 
+from superscale.data.draws import DegradationConfig
+from superscale.data.loader import load_batch, to_device
 from superscale.data.pack import Pack
 from superscale.data.pairs import PatchPlan
 from superscale.image.resize import imresize
@@ -48,7 +51,7 @@ def test_the_preview_shows_patches_and_matlabs_reductions(photos: Path, tmp_path
         np.testing.assert_array_equal(low_res, np.kron(reduced, np.ones((4, 4, 1), np.uint8)))
 
 
-def test_the_preview_of_a_recipe_shows_several_draws_of_each_patch(
+def test_the_preview_of_a_recipe_shows_what_the_loader_will_give_and_later_draws_of_the_same_patch(
     photos: Path, recipe: Path, tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command("prepare", photos, "-o", tmp_path / "pack", "--preview", "--recipe", recipe) == 0
@@ -58,6 +61,11 @@ def test_the_preview_of_a_recipe_shows_several_draws_of_each_patch(
         assert len({cell.tobytes() for cell in row}) == 5
         for low_res in row[1:]:
             np.testing.assert_array_equal(low_res, np.kron(low_res[::4, ::4], np.ones((4, 4, 1), np.uint8)))
+    plan = PatchPlan(Pack(tmp_path / "pack"), scale=4, patch_px=64, seed=0, augment=False, degradation=DegradationConfig())
+    trained_on = to_device(load_batch(plan, tuple(range(6)), stored_low_res=False), torch.device("cpu"), 4, "double")
+    for row, low_res, high_res in zip(shown, trained_on.low_res, trained_on.high_res, strict=True):
+        np.testing.assert_array_equal(row[0], np.rint(255 * high_res.permute(1, 2, 0).numpy()))
+        np.testing.assert_array_equal(row[1, ::4, ::4], np.rint(255 * low_res.permute(1, 2, 0).numpy()))
     capsys.readouterr()
     before = (tmp_path / "pack" / "manifest.json").stat().st_mtime_ns
     assert command("prepare", photos, "-o", tmp_path / "pack", "--preview") == 0

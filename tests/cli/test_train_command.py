@@ -6,10 +6,13 @@ import shlex
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from superscale.cli.train import next_commands
+from superscale.errors import CheckpointError
+from superscale.training import loop
 from superscale.training.config import load_recipe
 
 Command = Callable[..., int]
@@ -33,6 +36,35 @@ def test_a_dry_run_tries_every_stage_and_leaves_nothing(
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in lines] == ["psnr", "gan", "in all about 0"]
     assert all("ms a step of 4" in line and "images/s" in line and "a training state has" in line for line in lines[:2])
+
+
+def test_a_dry_run_saves_every_stage_and_goes_on_from_what_it_saved(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved: list[tuple[int, int]] = []
+    loaded: list[tuple[int, int]] = []
+    commit, restore = loop.commit, loop.restore
+
+    def watched_commit(folder: Path, tensors: Any, facts: Any, keep: int) -> None:
+        commit(folder, tensors, facts, keep)
+        saved.append((facts["stage_number"], facts["steps"]))
+
+    def watched_restore(state: Any, tensors: Any, facts: Any, name: str) -> None:
+        restore(state, tensors, facts, name)
+        loaded.append((facts["stage_number"], state.steps))
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(loop, "commit", watched_commit)
+    monkeypatch.setattr(loop, "restore", watched_restore)
+    assert command("train", "smoke", "--dry-run") == 0
+    assert saved == loaded == [(0, 2), (1, 2)]
+
+    def damaged(*_: object) -> None:
+        raise CheckpointError("the state that was saved cannot be loaded")
+
+    monkeypatch.setattr(loop, "restore", damaged)
+    assert command("train", "smoke", "--dry-run") == 1
+    assert "cannot be loaded" in capsys.readouterr().err
 
 
 def test_a_dry_run_says_all_problems_and_exits_1(

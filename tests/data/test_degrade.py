@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import replace
 from math import log10
@@ -8,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image as PillowImage
+from scipy.ndimage import convolve
 from skimage import data
 from torch import Tensor
 
@@ -98,6 +101,59 @@ def test_without_blur_noise_and_sinc_only_resizes_and_jpeg_at_its_best_are_left(
         assert psnr(degrade(picture, [exact], 4), expected) > 50, method
 
 
+def through_libjpeg(pixels: np.ndarray, quality: int) -> np.ndarray:
+    """(H, W, 3) in [0, 1], by Pillow."""
+    file = io.BytesIO()
+    PillowImage.fromarray(np.rint(pixels * 255).astype(np.uint8)).save(file, "JPEG", quality=quality)
+    return np.asarray(PillowImage.open(file)).astype(np.float32) / 255
+
+
+def by_others(high_res: Tensor, one: Draw, scale: int) -> Tensor:
+    """The whole chain without noise: scipy blurs, torch resizes, libjpeg compresses. (3, H, W) -> (3, H/scale, W/scale)."""
+
+    def blur(pixels: np.ndarray, kernel: Tensor) -> np.ndarray:
+        return np.stack([convolve(plane, kernel.numpy(), mode="reflect") for plane in np.moveaxis(pixels, 2, 0)], axis=2)
+
+    def resize(pixels: np.ndarray, size: tuple[int, int], mode: str) -> np.ndarray:
+        planes = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+        return torch.nn.functional.interpolate(planes, size, mode=mode)[0].permute(1, 2, 0).numpy()
+
+    height, width = high_res.shape[-2:]
+    low = (height // scale, width // scale)
+    pixels = high_res.permute(1, 2, 0).numpy()
+    for step, (rows, columns) in ((one.first, (height, width)), (one.second, low)):
+        pixels = resize(blur(pixels, step.kernel), (int(rows * step.factor), int(columns * step.factor)), step.method).clip(
+            0, 1
+        )
+        pixels = through_libjpeg(pixels, step.quality) if step is one.first else pixels
+
+    def shrink(pixels: np.ndarray) -> np.ndarray:
+        return blur(resize(pixels, low, one.final_method), one.final_kernel).clip(0, 1)
+
+    quality = one.second.quality
+    pixels = through_libjpeg(shrink(pixels), quality) if one.jpeg_last else shrink(through_libjpeg(pixels, quality))
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+@pytest.mark.parametrize("jpeg_last", [False, True])
+def test_the_whole_chain_is_that_of_scipy_torch_and_libjpeg_in_either_order(jpeg_last: bool) -> None:
+    """Noise aside, which has its own tests. Eight draws; the other order of JPEG and the last resize is farther away each time."""
+    quiet = {"gaussian_probability": 1.0, "noise_sigma": (0.0, 0.0), "jpeg_quality": (30, 60)}
+    config = DegradationConfig(
+        first=RoundConfig(**quiet),  # type: ignore[arg-type]
+        second=SecondRoundConfig(**quiet),  # type: ignore[arg-type]
+        jpeg_last_probability=float(jpeg_last),
+    )
+    pictures = torch.stack([photo(160, 192, top) for top in range(0, 160, 20)])
+    # libjpeg fills up the last blocks in its own way.
+    inside = (..., slice(4, -4), slice(4, -4))
+    all_draws = draws(8, config)
+    for picture, one, got in zip(pictures, all_draws, degrade(pictures, all_draws, 4), strict=True):
+        expected, swapped = (by_others(picture, replace(one, jpeg_last=last), 4) for last in (jpeg_last, not jpeg_last))
+        assert psnr(got[inside], expected[inside]) > 37
+        assert psnr(got[inside], expected[inside]) > psnr(got[inside], swapped[inside]) + 3
+
+
 @pytest.mark.parametrize("mode", ["area", "bilinear", "bicubic"])
 def test_resizing_on_a_canvas_is_pytorchs_for_each_picture_by_itself(mode: str) -> None:
     pictures = torch.stack([photo(50, 37), photo(50, 37, 100), photo(50, 37, 200)])
@@ -121,6 +177,8 @@ def test_blur_is_direct_convolution_with_mirrored_borders() -> None:
     expected = torch.nn.functional.conv2d(torch.from_numpy(mirrored)[:, None], kernels[0][None, None])[:, 0]
     torch.testing.assert_close(inner(canvas, 0), expected, atol=1e-5, rtol=0)
     torch.testing.assert_close(inner(canvas, 1), pictures[1], atol=1e-5, rtol=0)
+    by_scipy = np.stack([convolve(plane, kernels[0].numpy(), mode="reflect") for plane in pictures[0].numpy()])
+    np.testing.assert_allclose(inner(canvas, 0).numpy(), by_scipy, atol=1e-5)
 
 
 @pytest.mark.parametrize("grey", [False, True])

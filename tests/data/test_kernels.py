@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
+from scipy.special import j1
 from torch import Tensor
 
 from superscale.data.kernels import gaussian, generalized_gaussian, padded, plateau, pulse, sinc
@@ -78,6 +79,16 @@ def test_the_sinc_passes_below_its_cutoff_and_stops_above_in_every_direction(cut
     assert response[radius > 1.25 * cutoff].max() < 0.15
     at_cutoff = response[np.abs(radius - cutoff) < 0.005]
     assert at_cutoff.mean() == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize(("side", "cutoff"), [(7, 1 / 3), (21, 0.2), (21, 1.0)])
+def test_the_sinc_is_its_formula_with_scipys_bessel_function(side: int, cutoff: float) -> None:
+    """Wang et al. 2021, §3.3: w / (2 pi r) J1(w r), and w²/(4 pi) in the middle, where J1(x) is x/2; torch's J1 is good to 1e-7."""
+    y, x = offsets(side)
+    radius, frequency = np.hypot(y, x), cutoff * pi
+    with np.errstate(invalid="ignore"):
+        expected = np.where(radius == 0, frequency**2 / (4 * pi), frequency * j1(frequency * radius) / (2 * pi * radius))
+    np.testing.assert_allclose(sinc(side, cutoff).numpy(), expected / expected.sum(), rtol=0, atol=2e-7)
 
 
 def test_the_sinc_rings() -> None:

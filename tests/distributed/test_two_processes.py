@@ -146,6 +146,11 @@ def test_validation_in_shares_is_validation_by_one_to_the_last_digit(together: P
     assert [last["validation_psnr"], last["validation_ssim"]] == [row.mean for row in expected]
 
 
+def test_every_process_validates_its_own_pictures(together: Path) -> None:
+    """Five, in turns; the first process also draws the sheet, of the first."""
+    assert [json.loads((together / f"read-{rank}.json").read_text()) for rank in range(2)] == [[0, 2, 4], [1, 3]]
+
+
 def test_a_step_that_is_not_finite_at_one_process_moves_nothing_at_either(together: Path) -> None:
     (event,) = [json.loads(line) for line in (together / "poisoned" / "health.jsonl").read_text().splitlines()]
     assert event["step"] == 1

@@ -3,9 +3,11 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from superscale.errors import UsageError
 from superscale.networks.catalog import build_discriminator
@@ -27,6 +29,42 @@ def test_srgans_discriminator_has_the_parameters_of_its_figure() -> None:
 
 def test_the_published_unet_has_4376897_parameters() -> None:
     assert parameters(build_discriminator("unet", {})) == 4_376_897
+
+
+def test_the_unet_is_the_published_figure_with_weights_over_their_largest_singular_value() -> None:
+    """Wang et al. 2021, Fig. 6, written out with functions; the singular values are numpy's, the parameters the published ones."""
+    torch.manual_seed(0)
+    discriminator = build_discriminator("unet", {"features": 4})
+    for _ in range(200):  # power iterations
+        discriminator(torch.zeros(1, 3, 8, 8))
+    discriminator.eval()
+
+    def conv(features: Tensor, number: int, stride: int = 1) -> Tensor:
+        layer = discriminator.get_submodule(f"conv{number}")
+        weight = layer.parametrizations.weight.original if number in range(1, 9) else layer.weight  # type: ignore[union-attr]
+        assert isinstance(weight, Tensor)
+        assert weight.shape[-1] == (4 if stride == 2 else 3)
+        largest = np.linalg.svd(weight.detach().flatten(1).numpy(), compute_uv=False)[0] if number in range(1, 9) else 1.0
+        bias = layer.bias if number in (0, 9) else None
+        assert (layer.bias is None) == (number in range(1, 9))
+        return F.conv2d(features, weight / float(largest), bias, stride, padding=1)  # type: ignore[arg-type]
+
+    def act(features: Tensor) -> Tensor:
+        return torch.where(features > 0, features, 0.2 * features)
+
+    def up(features: Tensor) -> Tensor:
+        return F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
+
+    image = torch.rand(2, 3, 24, 16)
+    x0 = act(conv(image, 0))
+    x1 = act(conv(x0, 1, stride=2))
+    x2 = act(conv(x1, 2, stride=2))
+    x3 = act(conv(x2, 3, stride=2))
+    x4 = act(conv(up(x3), 4)) + x2
+    x5 = act(conv(up(x4), 5)) + x1
+    x6 = act(conv(up(x5), 6)) + x0
+    expected = conv(act(conv(act(conv(x6, 7)), 8)), 9)
+    torch.testing.assert_close(discriminator(image), expected, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("patch_px", [16, 30, 97, 128])

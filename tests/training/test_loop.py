@@ -104,13 +104,19 @@ def test_a_small_real_world_run_goes_on_to_bitwise_the_same_weights(name: str, t
     assert all(np.isfinite(last[key]) for key in ("pixel", "perceptual", "adversarial", "discriminator", "loss"))
 
 
-def test_a_damaged_state_is_passed_over_for_the_one_before(recipe: Recipe, tmp_path: Path) -> None:
+def test_a_damaged_state_is_named_and_passed_over_for_the_one_before(
+    recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     train(recipe, tmp_path / "run", stop=after(11), quiet=True)
     newest, older = list(saved_states(tmp_path / "run" / "checkpoints"))[:2]
     (newest / "state.safetensors").write_bytes(b"damaged")
-    assert load_state(older)[1]["images"] < 40
+    images = load_state(older)[1]["images"]
+    assert images < 40
     whole = train(recipe, tmp_path / "whole", quiet=True)
-    resumed = train(recipe, tmp_path / "run", quiet=True)
+    resumed = train(recipe, tmp_path / "run")
+    said = capsys.readouterr().err
+    assert f"passed over: {newest}: state.safetensors is damaged" in said
+    assert f"going on with stage psnr at image {images}" in said
     for key, tensor in weights(whole.model).items():  # type: ignore[arg-type]
         assert torch.equal(weights(resumed.model)[key], tensor)  # type: ignore[arg-type]
 

@@ -15,6 +15,7 @@ from superscale.losses.pixel import l1
 from superscale.networks.catalog import build_discriminator, build_generator
 from superscale.training.steps import (
     Criteria,
+    Judgement,
     discriminator_step,
     enlarge,
     frozen_norms,
@@ -100,6 +101,16 @@ def test_the_discriminators_turn_does_not_reach_the_generator() -> None:
     assert gradients(generator) == {}
     assert len(gradients(discriminator)) > 0
     assert 0 <= numbers["accuracy_real"] <= 1
+
+
+def test_accuracies_are_shares_on_the_right_side_of_the_middle_between_both_means() -> None:
+    """Means 2 and 0, the middle 1: of 4, 3, 0, 1 two lie above it, of -2, 0, 0.5, 1.5 three below; of 1 itself nobody is sure."""
+    real, fake = torch.tensor([[4.0], [3.0], [0.0], [1.0]]), torch.tensor([[-2.0], [0.0], [0.5], [1.5]])
+    scale = nn.Linear(1, 1, bias=False)
+    nn.init.ones_(scale.weight)
+    judgement = Judgement(scale(real), scale(fake), fake)
+    numbers = discriminator_step(scale, judgement, Criteria(adversarial=ADVERSARIAL["standard"]()))
+    assert (numbers["accuracy_real"], numbers["accuracy_fake"]) == (0.5, 0.75)
 
 
 def test_a_pixel_step_is_the_plain_gradient() -> None:
