@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from superscale.errors import UsageError
 from superscale.networks.contract import Contract, Generator
 
-# Measured on the published realesr-general-x4v3: 71 dB against the whole picture (60 dB at 16 pixels).
-OVERLAP_PX = 24
+# Against the whole picture, the published realesr-general-x4v3 keeps 60 dB at half its receptive field and 71 at two thirds, the bundled
+# compact-x4 90 and 108.
+OVERLAP_SHARE = 2 / 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,12 +45,13 @@ class SRVGGNetCompact(Generator):
         layers.append(nn.Conv2d(config.features, config.channels * config.scale**2, 3, padding=1))
         self.body = nn.ModuleList(layers)
         self._initialize()
+        receptive_field_px = config.convolutions + 2
         self.contract = Contract(
             scale=config.scale,
             channels=config.channels,
             multiple_of=1,
-            receptive_field_px=config.convolutions + 2,
-            overlap_px=min(config.convolutions + 2, OVERLAP_PX),
+            receptive_field_px=receptive_field_px,
+            overlap_px=round(OVERLAP_SHARE * receptive_field_px),
         )
 
     def _initialize(self) -> None:

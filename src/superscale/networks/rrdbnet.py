@@ -15,8 +15,9 @@ from superscale.networks.contract import Contract, Generator
 MOST_UPSAMPLINGS = 4
 
 
-# A cautious guess: no fully trained network was at hand to measure. One of 150 steps had 92 dB from 8 pixels on.
-OVERLAP_PX = 40
+# Of 4 trained blocks 4 pixels keep 67 dB against the whole picture, 8 keep 85, 16 keep 98. For 23 blocks, of which no trained ones
+# were at hand to measure, a cautious guess.
+OVERLAP_PX_PER_BLOCK, MOST_OVERLAP_PX = 4, 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +106,7 @@ class RRDBNet(Generator):
             channels=config.channels,
             multiple_of=self.unshuffle,
             receptive_field_px=receptive_field_px,
-            overlap_px=min(receptive_field_px, OVERLAP_PX * self.unshuffle),
+            overlap_px=min(OVERLAP_PX_PER_BLOCK * config.blocks, MOST_OVERLAP_PX) * self.unshuffle,
         )
 
     def forward(self, low_res: Tensor) -> Tensor:

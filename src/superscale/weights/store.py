@@ -16,12 +16,18 @@ from superscale.weights.foreign import is_safetensors, load_foreign
 # name -> sha256 of weights/bundled/{name}.safetensors
 BUNDLED: dict[str, str] = {
     "srresnet-x4": "87c0e32711b532ab0a90564ed99ebe6bdbb8d4ef43221e43da136e8f6bf819ac",
+    "compact-x4": "2ec3c4561b16430e4ba4cd5fb36e83cfc1c76e3ba9dbb27e1de39a3e68d0106f",
+    "rrdb-lite-x4": "6ba189f25293b9c312f0e0d49f04126bb3e8ee7138da5d1e78ff970b4ef0b09c",
     "srgan-x4": "8ba72c33c8f82e0b0a94eb1c6d771b47cdaaef593aa14f0e57bf1ad95f655e59",
 }
 # The best-looking model that is fast enough there.
 CPU_DEFAULT, GPU_DEFAULT = "srgan-x4", "srgan-x4"
 # an adversarially trained model -> the PSNR-oriented one that it began from; `upscale --fidelity` goes between the two
-PSNR_PARTNERS: dict[str, str] = {"srgan-x4": "srresnet-x4", "esrgan-x4": "rrdb-x4"}
+PSNR_PARTNERS: dict[str, str] = {
+    "srgan-x4": "srresnet-x4",
+    "esrgan-lite-x4": "rrdb-lite-x4",
+    "esrgan-x4": "rrdb-x4",
+}
 
 
 def cache_folder() -> Path:
