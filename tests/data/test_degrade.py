@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from math import log10
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from superscale.data.degrade import Canvas, blurred, chain, degrade, extended, g
 from superscale.data.draws import FAMILIES, DegradationConfig, Draw, RoundConfig, SecondRoundConfig, draw
 from superscale.data.jpeg import jpeg
 from superscale.data.kernels import gaussian, pulse
-from superscale.data.loader import stream, to_device
+from superscale.data.loader import load_batch, stream, to_device
 from superscale.data.pack import Pack
 from superscale.data.pairs import PatchPlan
 from superscale.data.prepare import prepare
@@ -272,9 +273,14 @@ def plan(photos: Path, tmp_path: Path) -> PatchPlan:
 
 
 def test_ranks_batches_and_resumes_degrade_alike(plan: PatchPlan) -> None:
-    whole = to_device(next(stream(plan, start=12, batch=12)), CPU, 4, "double")
+    whole = to_device(next(stream(partial(load_batch, plan), start=12, batch=12)), CPU, 4, "double")
     for start, batch, rank, world_size in ((12, 12, 0, 1), (12, 6, 1, 2), (20, 4, 0, 1), (14, 3, 2, 3)):
-        part = to_device(next(stream(plan, start=start, batch=batch, rank=rank, world_size=world_size)), CPU, 4, "double")
+        part = to_device(
+            next(stream(partial(load_batch, plan), start=start, batch=batch, rank=rank, world_size=world_size)),
+            CPU,
+            4,
+            "double",
+        )
         for number, low_res, high_res in zip(part.numbers, part.low_res, part.high_res, strict=True):
             if number in whole.numbers:
                 assert torch.equal(low_res, whole.low_res[number - 12])
@@ -294,8 +300,8 @@ def test_every_patch_has_a_draw_of_its_own_and_another_seed_has_others(plan: Pat
 
 def test_high_res_is_the_patch_itself_and_low_res_lies_where_it_does(plan: PatchPlan) -> None:
     plain = PatchPlan(plan.pack, scale=4, patch_px=32, seed=5)
-    degraded = to_device(next(stream(plan, start=0, batch=24)), CPU, 4, "double")
-    bicubic = to_device(next(stream(plain, start=0, batch=24)), CPU, 4, "double")
+    degraded = to_device(next(stream(partial(load_batch, plan), start=0, batch=24)), CPU, 4, "double")
+    bicubic = to_device(next(stream(partial(load_batch, plain), start=0, batch=24)), CPU, 4, "double")
     assert torch.equal(degraded.high_res, bicubic.high_res)
     levels = degraded.low_res * 255
     torch.testing.assert_close(levels, levels.round(), atol=1e-4, rtol=0)

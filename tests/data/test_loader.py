@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from superscale.data.loader import batch_numbers, stream, to_device, turned
+from superscale.data.loader import batch_numbers, load_batch, stream, to_device, turned
 from superscale.data.pack import Pack
 from superscale.data.pairs import PatchPlan
 from superscale.data.prepare import prepare
@@ -28,15 +29,15 @@ def test_reducing_patches_equals_cropping_reduced_photos(scale: int, rounding: s
     prepare(photos, tmp_path / "s", scale=scale, low_res=rounding)  # type: ignore[arg-type]
     loaded = PatchPlan(Pack(tmp_path / "p"), scale=scale, patch_px=32, seed=1, augment=False)
     stored = PatchPlan(Pack(tmp_path / "s"), scale=scale, patch_px=32, seed=1, augment=False)
-    first = to_device(next(stream(loaded, start=0, batch=24)), CPU, scale, rounding)  # type: ignore[arg-type]
-    second = to_device(next(stream(stored, start=0, batch=24, stored_low_res=True)), CPU, scale, rounding)  # type: ignore[arg-type]
+    first = to_device(next(stream(partial(load_batch, loaded), start=0, batch=24)), CPU, scale, rounding)  # type: ignore[arg-type]
+    second = to_device(next(stream(partial(load_batch, stored, stored_low_res=True), start=0, batch=24)), CPU, scale, rounding)  # type: ignore[arg-type]
     torch.testing.assert_close(first.high_res, second.high_res, rtol=0, atol=0)
     torch.testing.assert_close(first.low_res, second.low_res, rtol=0, atol=0)
 
 
 def test_starting_at_image_n_gives_the_same_batches_as_never_having_stopped(plan: PatchPlan) -> None:
-    whole = [to_device(raw, CPU, 4, "double") for raw in islice(stream(plan, start=0, batch=4), 6)]
-    late = [to_device(raw, CPU, 4, "double") for raw in islice(stream(plan, start=12, batch=4), 3)]
+    whole = [to_device(raw, CPU, 4, "double") for raw in islice(stream(partial(load_batch, plan), start=0, batch=4), 6)]
+    late = [to_device(raw, CPU, 4, "double") for raw in islice(stream(partial(load_batch, plan), start=12, batch=4), 3)]
     for expected, got in zip(whole[3:], late, strict=True):
         assert expected.numbers == got.numbers
         torch.testing.assert_close(expected.low_res, got.low_res, rtol=0, atol=0)
@@ -58,7 +59,7 @@ def test_the_eight_symmetries_are_distinct_and_numpys() -> None:
 
 
 def test_low_res_and_high_res_are_turned_alike(plan: PatchPlan) -> None:
-    batch = to_device(next(stream(plan, start=0, batch=16)), CPU, 4, "double")
+    batch = to_device(next(stream(partial(load_batch, plan), start=0, batch=16)), CPU, 4, "double")
     averaged = torch.nn.functional.avg_pool2d(batch.high_res, 4)
     same = (averaged - batch.low_res).abs().mean(dim=(1, 2, 3))
     turned_away = (averaged - batch.low_res.flip(-1)).abs().mean(dim=(1, 2, 3))

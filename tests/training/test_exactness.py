@@ -22,7 +22,7 @@ from superscale.data.prepare import prepare_synthetic
 from superscale.errors import CheckpointError, RecipeError, TrainingError, UsageError
 from superscale.losses.pixel import l1
 from superscale.training import log, setup
-from superscale.training.config import Recipe, to_toml
+from superscale.training.config import CheckpointConfig, Recipe, to_toml
 from superscale.training.loop import train
 from superscale.training.run_directory import sole_user
 from superscale.weights.checkpoint import load_model, load_state, saved_states
@@ -121,6 +121,30 @@ def test_a_run_killed_five_times_at_random_ends_bitwise_as_one_never_killed(tiny
     recipe = lengthened(tiny(validation={"path": str(photos), "every_images": 20, "samples": 1}), 60)
     places = sorted(random.Random().sample(range(1, 110), 5))
     kill_and_finish(recipe, tmp_path, [(rows, number in (1, 3)) for number, rows in enumerate(places)])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_run_killed_before_any_change_that_a_save_makes_has_two_whole_states_and_ends_the_same(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    """The third save of a run, the first after which a state is deleted, and the fourth; nothing by its name is ever in part."""
+    recipe = replace(lengthened(tiny(), 4), report_every_images=4, checkpoint=CheckpointConfig(every_images=4))
+    (tmp_path / "tiny.toml").write_text(to_toml(recipe))
+    assert not train(recipe, tmp_path / "begun", stop=after(4), quiet=True).finished
+    assert len(list(saved_states(tmp_path / "begun" / "checkpoints"))) == 2
+    script = [sys.executable, str(Path(__file__).with_name("killed_everywhere.py")), str(tmp_path / "tiny.toml"), str(tmp_path)]
+    result = subprocess.run(script, env=one_thread(), capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    kills = [json.loads(line) for line in (tmp_path / "kills.jsonl").read_text().splitlines()]
+    before = " ".join(kill["before"] for kill in kills)
+    for change in ("os.rename .step", "os.rename step", "os.rename .superscale", "os.chmod", "shutil.rmtree", "os.rmdir"):
+        assert change in before
+    for number, kill in enumerate(kills):
+        assert len(kill["states"]) >= 2, kill
+        assert all(kill["states"].values()), kill
+        assert_the_same_run(tmp_path / "whole", tmp_path / f"killed-{number}")
+        assert not list((tmp_path / f"killed-{number}").rglob("*.part"))
 
 
 def test_a_run_stopped_again_and_again_leaves_the_same_record_and_the_best_of_each_stage(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from superscale.training import health, loop
 from superscale.training import steps as training_steps
 from superscale.training.config import CheckpointConfig, HealthConfig, Recipe
 from superscale.training.interval import Interval
+from superscale.training.state import StageState
 from superscale.weights.checkpoint import load_model, load_state, saved_states
 
 Tiny = Callable[..., Recipe]
@@ -147,6 +149,57 @@ def test_weights_that_are_not_finite_are_never_saved_and_replaced_by_the_last_go
         assert finite(load_model(tmp_path / "run" / f"{name}.safetensors").generator.state_dict())
 
 
+def remembered_states(monkeypatch: pytest.MonkeyPatch) -> list[StageState]:
+    """Every stage's moving parts, as they are made."""
+    made: list[StageState] = []
+    begin = loop.begin_stage
+
+    def remembering(*arguments: Any) -> StageState:
+        made.append(begin(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr(loop, "begin_stage", remembering)
+    return made
+
+
+@pytest.mark.parametrize("fault_at", [7, 8])
+def test_a_rollback_brings_back_both_networks_both_optimizers_and_the_average_bit_for_bit(
+    fault_at: int, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them are ruined, before a save or between two; with the rate kept, the run ends as one that was never ruined."""
+    recipe = replace(tiny(), health=HealthConfig(rate_factor=1.0))
+    recipe = replace(recipe, stage={"gan": recipe.stage["gan"]})
+    loop.train(recipe, tmp_path / "whole", quiet=True)
+    made = remembered_states(monkeypatch)
+    asked = iter(range(10**6))
+
+    def ruin() -> bool:
+        if next(asked) == fault_at:
+            (state,) = made
+            assert state.discriminator is not None
+            assert state.discriminator_optimizer is not None
+            with torch.no_grad():
+                for network in (state.generator, state.discriminator, state.average.network):
+                    for tensor in (*network.parameters(), *network.buffers()):
+                        tensor.copy_(torch.full_like(tensor, NAN if tensor.is_floating_point() else 99))
+                for optimizer in (state.generator_optimizer, state.discriminator_optimizer):
+                    for moments in optimizer.state.values():
+                        for moment in moments.values():
+                            moment.fill_(7)
+        return False
+
+    assert loop.train(recipe, tmp_path / "ruined", quiet=True, stop=ruin).finished
+    assert [row["event"] for row in faults(tmp_path / "ruined")][-1] == "rollback"
+    assert len(made) == 2
+    expected, got = (states(tmp_path / name)[-1] for name in ("whole", "ruined"))
+    assert (expected[1]["rollbacks"], got[1]["rollbacks"]) == ({}, {"gan": 1})
+    assert got[0].keys() == expected[0].keys()
+    for key, tensor in expected[0].items():
+        assert torch.equal(got[0][key], tensor), key
+    expected_rows, got_rows = (rows(tmp_path / name / "metrics.jsonl") for name in ("whole", "ruined"))
+    assert [row["loss"] for row in got_rows] == [row["loss"] for row in expected_rows]
+
+
 def test_a_run_that_never_stays_finite_stops_after_its_attempts_and_keeps_the_last_good_state(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,6 +263,7 @@ RISING, FALLING = [1.0, 2.0, 3.0, 4.0], [4.0, 3.0, 2.0, 1.0]
         (reports(accuracy_real=[1.0] * 4, accuracy_fake=[1.0] * 4, adversarial=RISING), "overpowers the generator"),
         (reports(accuracy_real=[1.0] * 4, accuracy_fake=[1.0] * 4, adversarial=FALLING), None),
         (reports(accuracy_real=[1.0] * 4, adversarial=RISING), None),
+        (reports(accuracy_real=[1.0] * 4, accuracy_fake=[1.0] * 4, adversarial=[1.0, 1.02, 1.03, 1.05]), None),
         (
             reports(accuracy_real=[0.9, 0.2, 0.6, 0.5], accuracy_fake=[0.1, 0.8, 0.4, 0.5]),
             "has learnt nothing: it is right on 50 %",
@@ -226,8 +280,65 @@ RISING, FALLING = [1.0, 2.0, 3.0, 4.0], [4.0, 3.0, 2.0, 1.0]
 def test_a_verdict_is_plain_english_and_only_given_when_the_signs_last(
     history: list[dict[str, float]], words: str | None
 ) -> None:
-    said = health.verdict(history)
-    assert (said is None) if words is None else (said is not None and words in said)
+    said = health.verdicts(history)
+    if words is None:
+        assert said == {}
+    else:
+        (sentence,) = said.values()
+        assert words in sentence
+
+
+def test_what_ails_the_game_does_not_hide_what_ails_the_picture() -> None:
+    lost = {"accuracy_real": [1.0] * 4, "accuracy_fake": [1.0] * 4, "adversarial": RISING}
+    assert list(health.verdicts(reports(**lost, lr_psnr=[9.0] * 4, sharpness_ratio=[3.0] * 4))) == [
+        *("overpowered", "collapsed", "noise")
+    ]
+
+
+def verdicts(run_dir: Path) -> list[str]:
+    path = run_dir / "health.jsonl"
+    return [row["text"] for row in rows(path) if row["event"] == "verdict"] if path.exists() else []
+
+
+def gan_run(recipe: Recipe, generator_rate: float, discriminator_rate: float) -> Recipe:
+    """A GAN stage of 24 steps that is reported on every second, from a generator that interpolates; no norm in the judge."""
+    gan = recipe.stage["gan"]
+    assert gan.adversarial is not None
+    judge = {"name": "vgg", "features": 8, "hidden": 16, "spectral_norm": False}
+    adversarial = replace(gan.adversarial, loss="standard", learning_rate=discriminator_rate, discriminator=judge)
+    gan = replace(gan, images=96, learning_rate=generator_rate, adversarial=adversarial)
+    generator = {"name": "srresnet", "features": 8, "blocks": 1, "batch_norm": False}
+    data = replace(recipe.data, batch=4)
+    return replace(recipe, report_every_images=8, generator=generator, data=data, stage={"gan": gan})
+
+
+def test_a_discriminator_that_overpowers_a_generator_which_cannot_answer_is_told(tiny: Tiny, tmp_path: Path) -> None:
+    """The fault: the generator's rate is nothing, the discriminator's is large."""
+    recipe = gan_run(tiny(), generator_rate=1e-20, discriminator_rate=2e-3)
+    loop.train(recipe, tmp_path / "run", quiet=True)
+    said = verdicts(tmp_path / "run")
+    assert [text for text in said if "the discriminator overpowers the generator" in text] == said[-1:]
+    assert not any("collapsed" in text for text in said)
+
+
+def test_a_generator_that_has_collapsed_to_one_picture_is_told(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fault: from step 6 on the generator's last layer is zero, so that every picture comes out black."""
+    recipe = gan_run(tiny(), generator_rate=1e-20, discriminator_rate=1e-4)
+    made = remembered_states(monkeypatch)
+    asked = iter(range(10**6))
+
+    def collapse() -> bool:
+        if next(asked) == 6:
+            for parameter in made[0].generator.get_submodule("tail").parameters():
+                torch.nn.init.zeros_(parameter)
+        return False
+
+    loop.train(recipe, tmp_path / "run", quiet=True, stop=collapse)
+    consistency = [row["lr_psnr"] for row in rows(tmp_path / "run" / "metrics.jsonl")]
+    assert min(consistency[:3]) > 20 > max(consistency[3:])
+    assert sum("the GAN has collapsed: its output, reduced again" in text for text in verdicts(tmp_path / "run")) == 1
 
 
 def test_a_gan_stage_reports_its_signs_and_says_once_what_they_mean(tiny: Tiny, tmp_path: Path) -> None:
@@ -237,10 +348,12 @@ def test_a_gan_stage_reports_its_signs_and_says_once_what_they_mean(tiny: Tiny, 
     frozen = replace(gan, images=32, adversarial=replace(gan.adversarial, learning_rate=1e-20))
     loop.train(replace(recipe, report_every_images=4, stage={"gan": frozen}), tmp_path / "run", quiet=True)
     reported = rows(tmp_path / "run" / "metrics.jsonl")
-    (told,) = [row["text"] for row in rows(tmp_path / "run" / "health.jsonl") if row["event"] == "verdict"]
-    meant = [health.verdict(reported[:count]) for count in range(len(reported) + 1)]
-    assert told == f"gan: {next(words for words in meant if words)}"
-    assert sum(words is not None for words in meant) > 1, "it lasted, and was not told again"
+    told = verdicts(tmp_path / "run")
+    meant = [health.verdicts(reported[:count]) for count in range(len(reported) + 1)]
+    lasting = [name for name in meant[-1] if name in meant[-2]]
+    begun = [said[name] for before, said in pairwise(meant) for name in said if name not in before]
+    assert told == [f"gan: {sentence}" for sentence in begun]
+    assert lasting, "something lasts, and is not told again"
     for row in reported:
         assert {"gradient_norm", "discriminator_gradient_norm", "accuracy_real", "lr_psnr", "sharpness_ratio"} <= row.keys()
         assert 0 < row["discriminator_gradient_norm"] < 100

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -31,6 +31,10 @@ class RawBatch:
     draws: tuple[Draw, ...] = ()
 
 
+# The numbers of a batch -> the batch.
+Load = Callable[[tuple[int, ...]], RawBatch]
+
+
 @dataclass(frozen=True)
 class Batch:
     """float32 in [0, 1] on the training device: ``low_res`` (B, 3, p, p), ``high_res`` (B, 3, p*scale, p*scale)."""
@@ -45,7 +49,7 @@ def batch_numbers(start: int, batch: int, rank: int = 0, world_size: int = 1) ->
     return tuple(start + rank + world_size * index for index in range(batch))
 
 
-def load_batch(plan: PatchPlan, numbers: tuple[int, ...], stored_low_res: bool) -> RawBatch:
+def load_batch(plan: PatchPlan, numbers: tuple[int, ...], stored_low_res: bool = False) -> RawBatch:
     """Read patches from the pack."""
     places = [plan.place(number) for number in numbers]
     symmetries = tuple(place.symmetry for place in places)
@@ -54,21 +58,17 @@ def load_batch(plan: PatchPlan, numbers: tuple[int, ...], stored_low_res: bool) 
         low_res = torch.from_numpy(np.stack([low for low, _ in pairs]))
         return RawBatch(numbers, symmetries, low_res, torch.from_numpy(np.stack([high for _, high in pairs])))
     high_res = np.stack([plan.high_res_with_context(place) for place in places])
-    draws = tuple(draw for number in numbers if (draw := plan.draw(number)) is not None)
-    return RawBatch(numbers, symmetries, None, torch.from_numpy(high_res), draws)
+    return RawBatch(numbers, symmetries, None, torch.from_numpy(high_res), plan.draws(numbers))
 
 
-def stream(
-    plan: PatchPlan, *, start: int, batch: int, rank: int = 0, world_size: int = 1, stored_low_res: bool = False
-) -> Iterator[RawBatch]:
+def stream(load: Load, *, start: int, batch: int, rank: int = 0, world_size: int = 1) -> Iterator[RawBatch]:
     """Batches for ever, from image ``start`` on; the next one is read while the caller works on this one."""
     with ThreadPoolExecutor(1, thread_name_prefix="loader") as reader:
-        upcoming = reader.submit(load_batch, plan, batch_numbers(start, batch, rank, world_size), stored_low_res)
+        upcoming = reader.submit(load, batch_numbers(start, batch, rank, world_size))
         while True:
             ready = upcoming.result()
             start += batch * world_size
-            numbers = batch_numbers(start, batch, rank, world_size)
-            upcoming = reader.submit(load_batch, plan, numbers, stored_low_res)
+            upcoming = reader.submit(load, batch_numbers(start, batch, rank, world_size))
             yield ready
 
 

@@ -70,29 +70,34 @@ class Pack:
         self.manifest = Manifest.from_json(path.read_text(), str(path))
         if not self.manifest.tiles:
             raise DataError(f"{self.folder}: the pack is empty")
-        self._high_res = _Samples(self.folder / HIGH_RES, self.manifest.tiles, 1)
+        self.high_res_samples = Samples(self.folder / HIGH_RES, self.manifest.tiles, 1)
         stored = self.manifest.low_res != "none"
-        self._low_res = _Samples(self.folder / LOW_RES, self.manifest.tiles, self.manifest.scale) if stored else None
+        self._low_res = Samples(self.folder / LOW_RES, self.manifest.tiles, self.manifest.scale) if stored else None
 
     def __len__(self) -> int:
         return len(self.manifest.tiles)
 
     def high_res(self, index: int) -> NDArray[np.uint8]:
         """Sub-image ``index`` as a read-only view, uint8 (H, W, 3)."""
-        return self._high_res[index]
+        return self.high_res_samples[index]
 
     def low_res(self, index: int) -> NDArray[np.uint8]:
         """Its stored reduction, uint8 (H/scale, W/scale, 3). Raises DataError when none was stored."""
+        return self.low_res_samples[index]
+
+    @property
+    def low_res_samples(self) -> Samples:
+        """All stored reductions. Raises DataError when there are none."""
         if self._low_res is None:
             raise DataError(
                 f"{self.folder}: no low-resolution pictures stored; prepare with --low-res double, "
                 'or set data.low_res = "on_load" in the recipe'
             )
-        return self._low_res[index]
+        return self._low_res
 
 
-class _Samples:
-    """The arrays of one raw file."""
+class Samples:
+    """The arrays of one raw file: all ``samples`` in a row, memory-mapped, with every array's ``starts`` and ``shapes``."""
 
     def __init__(self, path: Path, tiles: Sequence[Tile], scale: int) -> None:
         self.shapes = [(tile.height // scale, tile.width // scale, CHANNELS) for tile in tiles]

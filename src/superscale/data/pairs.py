@@ -81,10 +81,18 @@ class PatchPlan:
         seed = int(_random(self.seed, (1 << 62) + number).integers(1 << 63))
         return draw(self.degradation, torch.Generator().manual_seed(seed))
 
+    def draws(self, numbers: tuple[int, ...]) -> tuple[Draw, ...]:
+        """Those of several patches; empty for bicubic."""
+        return tuple(one for number in numbers if (one := self.draw(number)) is not None)
+
+    @property
+    def margin_px(self) -> int:
+        """High-res pixels around a patch that its reduction reads; a multiple of the scale."""
+        return context_px(self.scale) if self.degradation is None else degraded_context_px(self.scale)
+
     def high_res_with_context(self, place: Place) -> Array:
         """The patch and the pixels around it that its reduction reads, uint8 (P + 2m, P + 2m, 3), mirrored at the picture's border."""
-        margin = context_px(self.scale) if self.degradation is None else degraded_context_px(self.scale)
-        side = self.patch_px + 2 * margin
+        margin, side = self.margin_px, self.patch_px + 2 * self.margin_px
         region = Region(place.top * self.scale - margin, place.left * self.scale - margin, side, side)
         return mirrored_patch(self.pack.high_res(place.tile), region)
 

@@ -155,13 +155,14 @@ class Recipe:
     """Everything that decides a run's result.
 
     ``start``: a model's name or file (ours, or a published one) whose weights the first stage begins with; without a
-    ``generator``, its network is trained.
+    ``generator``, its network is trained. ``compile``: the generator, if it then does what it does uncompiled (`training.compiled`).
     """
 
     name: str
     scale: int = 4
     seed: int = 0
     precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False
     start: str = ""
     generator: dict[str, Any] = field(default_factory=dict)
     report_every_images: int = 1600

@@ -106,45 +106,56 @@ def sharpness(image: Tensor) -> Tensor:
     return F.conv2d(image.flatten(0, 1)[:, None], kernel[None, None]).abs().mean()
 
 
-# Reports in a row that a verdict rests on.
-HISTORY = 4
+# Reports in a row that a verdict rests on, and how much the generator's loss grows over them before it counts as losing the game.
+HISTORY, RISE = 4, 1.1
 
 
-def verdict(history: Sequence[Mapping[str, float]]) -> str | None:
-    """What ails a GAN, in plain English, from its latest reports, oldest first; None while all is well or too little is known."""
+def verdicts(history: Sequence[Mapping[str, float]]) -> dict[str, str]:
+    """What ails a GAN, from its latest reports, oldest first: a name each, and a sentence in plain English.
+
+    Empty while all is well or too little is known.
+    """
     latest = history[-HISTORY:]
     if len(latest) < HISTORY or any("accuracy_real" not in report for report in latest):
-        return None
+        return {}
+    return dict(found for found in (_game(latest), _consistency(latest), _sharpness(latest)) if found is not None)
+
+
+def _game(latest: Sequence[Mapping[str, float]]) -> tuple[str, str] | None:
     real, fake = ([report[f"accuracy_{kind}"] for report in latest] for kind in ("real", "fake"))
     adversarial = [report["adversarial"] for report in latest if "adversarial" in report]
     rising = len(adversarial) == HISTORY and all(a < b for a, b in pairwise(adversarial))
-    if min(real + fake) > 0.97 and rising:
-        return (
+    if min(real + fake) > 0.97 and rising and adversarial[-1] > RISE * adversarial[0]:
+        return "overpowered", (
             f"the discriminator overpowers the generator: it knows {100 * real[-1]:.0f} % of the real and {100 * fake[-1]:.0f} % of "
             f"the generated pictures, and the adversarial loss has risen for {HISTORY} reports; lower adversarial.learning_rate"
         )
     if max((a + b) / 2 for a, b in zip(real, fake, strict=True)) < 0.55:
-        return (
+        return "ignorant", (
             f"the discriminator has learnt nothing: it is right on {50 * (real[-1] + fake[-1]):.0f} % of the pictures, a coin on 50 %; "
             "raise adversarial.learning_rate or give it adversarial.alone_images"
         )
-    return _collapse(latest)
+    return None
 
 
-def _collapse(latest: Sequence[Mapping[str, float]]) -> str | None:
+def _consistency(latest: Sequence[Mapping[str, float]]) -> tuple[str, str] | None:
     consistency = [report["lr_psnr"] for report in latest if "lr_psnr" in report]
-    ratios = [report["sharpness_ratio"] for report in latest if "sharpness_ratio" in report]
     if len(consistency) == HISTORY and max(consistency) < 20:
-        return (
+        return "collapsed", (
             f"the GAN has collapsed: its output, reduced again, is {consistency[-1]:.0f} dB from its input, so it no longer shows "
             "what it was given; lower adversarial.weight or raise the weight of the pixel loss"
         )
+    return None
+
+
+def _sharpness(latest: Sequence[Mapping[str, float]]) -> tuple[str, str] | None:
+    ratios = [report["sharpness_ratio"] for report in latest if "sharpness_ratio" in report]
     if len(ratios) == HISTORY and min(ratios) > 2:
-        return (
+        return "noise", (
             f"the generator invents noise: its output is {ratios[-1]:.1f} times as sharp as the truth; lower adversarial.weight"
         )
     if len(ratios) == HISTORY and max(ratios) < 0.2:
-        return (
+        return "blur", (
             f"the generator blurs: its output has {100 * ratios[-1]:.0f} % of the truth's sharpness; the adversarial loss does not "
             "reach it, raise adversarial.weight or train the stage before for longer"
         )

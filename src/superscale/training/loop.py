@@ -16,6 +16,7 @@ from superscale.data.loader import stream, to_device
 from superscale.errors import Cancelled, TrainingError
 from superscale.training import health
 from superscale.training.allocator import keep_freed_memory
+from superscale.training.compiled import compiled
 from superscale.training.config import Recipe, StageConfig, to_toml
 from superscale.training.distributed import (
     anywhere,
@@ -36,10 +37,10 @@ from superscale.training.log import RunLog, versions, write_text
 from superscale.training.resume import check_same_run, commit, newest, settings, step_notice, version_notice
 from superscale.training.run_directory import check_emptiable, empty, sole_user, sweep
 from superscale.training.schedule import learning_rate, seed_at
-from superscale.training.setup import begin_stage, build_criteria, open_pack, patch_plan
+from superscale.training.setup import batch_loader, begin_stage, build_criteria, open_pack, patch_plan
 from superscale.training.start import first_generator, with_generator
 from superscale.training.state import StageState, restore, to_facts, to_tensors
-from superscale.training.steps import Precision, adversarial_step, pixel_step
+from superscale.training.steps import Forward, Precision, adversarial_step, pixel_step
 from superscale.training.validation import validate, validation_pairs
 from superscale.weights.checkpoint import save_model
 
@@ -136,6 +137,7 @@ class _Run:
         if pack.manifest.skipped:
             log.say(f"{len(pack.manifest.skipped)} damaged photos skipped")
         self.plan = patch_plan(recipe, pack)
+        self.load = batch_loader(self.plan, recipe.data.low_res == "stored", device)
         self.pairs = validation_pairs(recipe)
         self.criteria = {name: build_criteria(stage, device) for name, stage in recipe.stage.items()}
         self.settings = settings(recipe, pack, run_dir)
@@ -202,19 +204,15 @@ class _Run:
         recipe, criteria, precision = self.recipe, self.criteria[name], self.precision
         data, adversarial, factor = recipe.data, stage.adversarial, recipe.health.rate_factor ** self.rollbacks.get(name, 0)
         generator, discriminator = state.generator, state.discriminator
+        forward: Forward = generator
+        if recipe.compile:
+            forward = compiled(generator, data.batch, data.patch_px, precision, self.log.say)
         self.stage_name, saved_at = name, state.images
         watch, buffers = health.Watch(), health.Buffers([generator] if discriminator is None else [generator, discriminator])
         history: list[dict[str, float]] = []
         signals: dict[str, float] = {}
         step_images = data.batch * world_size()
-        batches = stream(
-            self.plan,
-            start=before + state.images,
-            batch=data.batch,
-            rank=rank(),
-            world_size=world_size(),
-            stored_low_res=data.low_res == "stored",
-        )
+        batches = stream(self.load, start=before + state.images, batch=data.batch, rank=rank(), world_size=world_size())
         self.log.begin(name, images=state.images, total=stage.images, step_images=step_images, best_psnr=state.best_psnr)
         while True:
             images = state.images
@@ -260,14 +258,14 @@ class _Run:
             state.generator_optimizer.param_groups[0]["lr"] = rate
             moving = [state.generator_optimizer]
             if discriminator is None or state.discriminator_optimizer is None or adversarial is None:
-                numbers = pixel_step(generator, batch, criteria, precision)
+                numbers = pixel_step(forward, batch, criteria, precision)
                 generator_moves = True
             else:
                 state.discriminator_optimizer.param_groups[0]["lr"] = adversarial.learning_rate * rate / stage.learning_rate
                 generator_moves = images >= adversarial.alone_images
                 moving = [state.generator_optimizer] * generator_moves + [state.discriminator_optimizer]
                 numbers, super_res = adversarial_step(
-                    generator, discriminator, batch, criteria, precision, generator_moves=generator_moves
+                    forward, discriminator, batch, criteria, precision, generator_moves=generator_moves
                 )
                 average_gradients(discriminator)
                 numbers["discriminator_gradient_norm"] = health.norm_of_gradients(discriminator)
@@ -311,11 +309,12 @@ class _Run:
             raise Diverged(f"{state.bad_in_a_row} steps in a row were not finite")
 
     def _judge_health(self, history: list[dict[str, float]], values: dict[str, float]) -> None:
-        """Say what ails the GAN, once for as long as it lasts."""
-        before = health.verdict(history)
+        """Say what ails the GAN, each thing once for as long as it lasts."""
+        before = health.verdicts(history)
         history.append(values)
-        if (now := health.verdict(history)) is not None and before is None:
-            self.log.event(f"{self.stage_name}: {now}", event="verdict", stage=self.stage_name)
+        for ailment, text in health.verdicts(history).items():
+            if ailment not in before:
+                self.log.event(f"{self.stage_name}: {text}", event="verdict", stage=self.stage_name)
 
     def _save(self, number: int, state: StageState, before: int) -> None:
         tensors = to_tensors(state)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 
+from superscale.data.loader import Load, load_batch
 from superscale.data.pack import MANIFEST, Pack
 from superscale.data.pairs import PatchPlan
 from superscale.data.prepare import prepare, prepare_synthetic
+from superscale.data.resident import ResidentPack
 from superscale.errors import DataError, RecipeError
 from superscale.losses.adversarial import ADVERSARIAL
 from superscale.losses.perceptual import FEATURE_NETWORKS, PerceptualLoss, deepest_layer
 from superscale.losses.pixel import PIXEL_LOSSES
 from superscale.networks.catalog import build_discriminator
 from superscale.networks.contract import Generator
+from superscale.networks.device import free_bytes
 from superscale.training.config import Recipe, StageConfig
 from superscale.training.distributed import mean, synchronized
 from superscale.training.schedule import seed_at
@@ -24,6 +28,8 @@ from superscale.training.steps import Criteria
 from superscale.weights.features import feature_network
 
 OWN_PACK = "pack"
+# Of a GPU's free memory; the rest is for the networks and what they keep.
+RESIDENT_SHARE = 0.25
 
 
 def open_pack(recipe: Recipe, run_dir: Path) -> Pack:
@@ -59,6 +65,15 @@ def patch_plan(recipe: Recipe, pack: Pack) -> PatchPlan:
         augment=data.augment,
         degradation=data.degradation,
     )
+
+
+def batch_loader(plan: PatchPlan, stored_low_res: bool, device: torch.device) -> Load:
+    """Where batches come from: the pack on a GPU's own memory where it takes a quarter of what is free at most, else on disk."""
+    pack = plan.pack
+    needed = pack.high_res_samples.samples.size + (pack.low_res_samples.samples.size if stored_low_res else 0)
+    if device.type == "cuda" and needed <= RESIDENT_SHARE * (free_bytes(device) or 0):
+        return ResidentPack(plan, device, stored_low_res).load
+    return partial(load_batch, plan, stored_low_res=stored_low_res)
 
 
 def build_criteria(stage: StageConfig, device: torch.device) -> Criteria:

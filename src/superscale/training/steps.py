@@ -23,6 +23,8 @@ from superscale.training.distributed import rank
 
 Numbers = dict[str, Tensor]
 Precision = torch.dtype | None
+# A generator, or what was compiled from it: (B, C, h, w) -> (B, C, h*scale, w*scale).
+Forward = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +86,7 @@ def shift(number: int, shift_px: int) -> tuple[int, int]:
     return hashed % (shift_px + 1), hashed // (shift_px + 1) % (shift_px + 1)
 
 
-def pixel_step(generator: nn.Module, batch: Batch, criteria: Criteria, precision: Precision) -> Numbers:
+def pixel_step(generator: Forward, batch: Batch, criteria: Criteria, precision: Precision) -> Numbers:
     """A step without a discriminator: the PSNR stage of both papers."""
     super_res = enlarge(generator, batch, precision)
     loss, numbers = content_loss(criteria, super_res, batch, precision)
@@ -93,7 +95,7 @@ def pixel_step(generator: nn.Module, batch: Batch, criteria: Criteria, precision
 
 
 def adversarial_step(
-    generator: nn.Module,
+    generator: Forward,
     discriminator: nn.Module,
     batch: Batch,
     criteria: Criteria,
@@ -113,7 +115,7 @@ def adversarial_step(
         return numbers | discriminator_step(discriminator, judgement, criteria), super_res.detach()
 
 
-def enlarge(generator: nn.Module, batch: Batch, precision: Precision) -> Tensor:
+def enlarge(generator: Forward, batch: Batch, precision: Precision) -> Tensor:
     """The generator's output in fp32, channels last, so that convolutions after it need not reorder."""
     with autocast(batch.low_res.device, precision):
         super_res: Tensor = generator(batch.low_res.contiguous(memory_format=torch.channels_last))
