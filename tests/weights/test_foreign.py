@@ -242,9 +242,12 @@ def test_loading_draws_no_random_numbers(tmp_path: Path) -> None:
 def test_loading_imports_no_symbolic_algebra(tmp_path: Path) -> None:
     # torch's meta device pulls in sympy for some operations: seconds before the first picture.
     torch.save(seeded(Original, 2).state_dict(), tmp_path / "old.pth")
+    save_model(tmp_path / "compact", build_generator("compact", {"features": 4, "convolutions": 1}), {})
     program = (
         "import sys; from superscale.weights.store import find_model; "
-        f"before = set(sys.modules); find_model({str(tmp_path / 'old.pth')!r}); print('sympy' in set(sys.modules) - before)"
+        "before = set(sys.modules); "
+        f"[find_model(name) for name in ({str(tmp_path / 'old.pth')!r}, {str(tmp_path / 'compact')!r}, 'srresnet-x4')]; "
+        "print('sympy' in set(sys.modules) - before)"
     )
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert finished.stdout == "False\n"

@@ -17,6 +17,7 @@ from superscale.cli.fit_niqe import fit_niqe
 from superscale.cli.models import models
 from superscale.cli.plot import plot
 from superscale.cli.prepare import prepare
+from superscale.cli.progress import say, shown
 from superscale.cli.train import train
 from superscale.cli.upscale import upscale
 from superscale.errors import Cancelled, SuperscaleError, UsageError
@@ -81,5 +82,5 @@ def main() -> None:
 
 def _fail(text: str, code: int) -> NoReturn:
     for line in text.splitlines():
-        print(f"superscale: {line}", file=sys.stderr)
+        say(f"superscale: {shown(line)}")
     raise SystemExit(code)

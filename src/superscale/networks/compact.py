@@ -66,7 +66,7 @@ class SRVGGNetCompact(Generator):
             for convolution in convolutions[1:]:
                 convolution.weight.mul_(0.1)
             for convolution in convolutions[1:-1]:
-                convolution.weight[:, :, 1, 1] += torch.eye(self.config.features)
+                convolution.weight[:, :, 1, 1].diagonal().add_(1)
 
     def forward(self, low_res: Tensor) -> Tensor:
         features = low_res

@@ -62,7 +62,7 @@ class UpsampleBlock(nn.Module):
 
     def copy_bilinearly(self, channel: int) -> None:
         """Set the kernels that make ``channel`` of the result the bilinear enlargement of ``channel`` of the input."""
-        phases = torch.tensor(((0.25, 0.75, 0.0), (0.0, 0.75, 0.25)))
+        phases = torch.tensor(((0.25, 0.75, 0.0), (0.0, 0.75, 0.25)), device="cpu")  # also where the weights have no memory
         for row in range(2):
             for column in range(2):
                 kernel = self.conv.weight[4 * channel + 2 * row + column]

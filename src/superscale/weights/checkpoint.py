@@ -19,14 +19,17 @@ from torch import Tensor
 
 from superscale.errors import CheckpointError, ModelError, UsageError
 from superscale.image.io import write_bytes
-from superscale.networks.catalog import build_generator, describe
+from superscale.networks.catalog import describe
 from superscale.networks.contract import Generator
+from superscale.weights.shapes import check_keys, empty_generator, one_line
 
 MODEL_FORMAT = "superscale-model-1"
 STATE_VERSION = 1
 STATE_TENSORS, STATE_FACTS, STATE_MANIFEST = "state.safetensors", "state.json", "manifest.json"
 # A safetensors file starts with the length of its JSON header; longer than this is not a model.
-LONGEST_HEADER = 16_000_000
+LONGEST_HEADER = 4_000_000
+# The published networks hold 0.3 GB at most, VGG19 0.6 GB.
+MOST_BYTES = 2 * 1024**3
 
 
 @dataclass(frozen=True)
@@ -64,35 +67,28 @@ def load_model(path: Path | str) -> Model:
     metadata = read_metadata(path)
     if metadata.get("format") != MODEL_FORMAT:
         raise ModelError(f"{path}: a safetensors file, but not a superscale model (no {MODEL_FORMAT!r} in its header)")
+    tensors = load_tensors(path)
     try:
-        network = json.loads(metadata["network"])
-        card = json.loads(metadata["card"])
-        generator = build_generator(network.pop("name"), network)
-    except (KeyError, ValueError, AttributeError, UsageError) as error:
-        raise ModelError(f"{path}: its header does not describe a network ({error})") from error
-    load_strictly(generator, load_tensors(path), str(path))
+        network, card = (dict(json.loads(metadata[key])) for key in ("network", "card"))
+        generator = empty_generator(str(network.pop("name")), network, tensors)
+    except ModelError as error:
+        raise ModelError(f"{path}: {one_line(error)}") from error
+    except (KeyError, ValueError, TypeError, OverflowError, RecursionError, UsageError) as error:
+        raise ModelError(f"{path}: its header does not describe a network ({one_line(error)})") from error
+    load_strictly(generator, tensors, str(path))
     return Model(path.stem, generator.eval(), card)
 
 
 def load_strictly(module: torch.nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
     """Copy tensors into a module. Raises ModelError when a key is missing or left over, a shape differs, a value is not finite."""
     expected = module.state_dict()
-    missing = sorted(expected.keys() - tensors.keys())
-    unexpected = sorted(tensors.keys() - expected.keys())
-    if missing or unexpected:
-        raise ModelError(
-            f"{name}: {len(missing)} tensors missing{_example(missing)}, {len(unexpected)} unexpected{_example(unexpected)}"
-        )
+    check_keys(expected, tensors, f"{name}: ")
     for key, tensor in tensors.items():
         if tensor.shape != expected[key].shape:
-            raise ModelError(f"{name}: {key} has shape {tuple(tensor.shape)}, expected {tuple(expected[key].shape)}")
+            raise ModelError(f"{name}: {one_line(key)} has shape {tuple(tensor.shape)}, expected {tuple(expected[key].shape)}")
         if not torch.isfinite(tensor).all():
-            raise ModelError(f"{name}: {key} is not finite")
+            raise ModelError(f"{name}: {one_line(key)} is not finite")
     module.load_state_dict({key: tensor.to(expected[key].dtype) for key, tensor in tensors.items()})
-
-
-def _example(names: list[str]) -> str:
-    return f" (first: {names[0]})" if names else ""
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -106,16 +102,18 @@ def read_metadata(path: Path) -> dict[str, str]:
         return {str(key): str(value) for key, value in header.get("__metadata__", {}).items()}
     except FileNotFoundError as error:
         raise ModelError(f"{path}: no such file") from error
-    except (OSError, ValueError, AttributeError) as error:
-        raise ModelError(f"{path}: not a readable safetensors file ({error})") from error
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise ModelError(f"{path}: not a readable safetensors file ({one_line(error)})") from error
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Every tensor of a safetensors file. Raises ModelError when it is damaged."""
+    """Every tensor of a safetensors file. Raises ModelError when it is damaged or too large."""
     try:
+        if (size := path.stat().st_size) > MOST_BYTES:
+            raise ModelError(f"{path}: refused: {size:,} bytes, more than the {MOST_BYTES:,} that are read")
         return safetensors_torch.load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise ModelError(f"{path}: damaged safetensors file ({error})") from error
+        raise ModelError(f"{path}: damaged safetensors file ({one_line(error)})") from error
 
 
 def save_state(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from superscale.errors import ModelError, UsageError
-from superscale.networks.catalog import build_generator
-from superscale.networks.contract import Generator
-from superscale.weights.checkpoint import Model, load_strictly, load_tensors, read_metadata
-from superscale.weights.layouts import Layout, recognise
-from superscale.weights.pickle_guard import LEGACY_MAGIC, MOST_BYTES, NUMBER_BYTES, ZIP_MAGIC, check_pickled
+from superscale.weights.checkpoint import MOST_BYTES, Model, load_strictly, load_tensors, read_metadata
+from superscale.weights.layouts import recognise
+from superscale.weights.pickle_guard import LEGACY_MAGIC, NUMBER_BYTES, ZIP_MAGIC, check_pickled
+from superscale.weights.shapes import empty_generator
 
 # Where training programs put a state dict, the best first; without any of these the file is one itself.
 WRAPPERS = ("params_ema", "params", "state_dict", "model")
@@ -57,8 +54,6 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
     """The tensors of a foreign file, by their published names. Raises ModelError when it holds anything else, or too much."""
     if not is_safetensors(path):
         return _named_tensors(path, read_pickled(path))
-    if path.stat().st_size > MOST_BYTES:
-        raise ModelError(f"{path}: refused: {path.stat().st_size:,} bytes, more than the {MOST_BYTES:,} that are read")
     read_metadata(path)
     return _named_tensors(path, load_tensors(path))
 
@@ -93,31 +88,9 @@ def load_foreign(path: Path) -> Model:
     try:
         layout, names = recognise(tensors)
         ours = {names[key]: tensor for key, tensor in tensors.items()}
-        generator = _empty_generator(layout, ours, {mine: theirs for theirs, mine in names.items()})
+        published = {mine: f"{layout.name}: {theirs}" for theirs, mine in names.items()}
+        generator = empty_generator(layout.network, layout.options(ours), ours, published)
     except (ModelError, UsageError) as error:
         raise ModelError(f"{path}: {error}") from error
     load_strictly(generator, {key: tensor.float() for key, tensor in ours.items()}, str(path))
     return Model(path.stem, generator.eval(), {"source": path.name, "layout": layout.name})
-
-
-def _empty_generator(layout: Layout, tensors: Mapping[str, Tensor], published: Mapping[str, str]) -> Generator:
-    """The network that the tensors' shapes describe, not filled yet. Compared before memory is taken, so a shape cannot invent one."""
-    with torch.device("meta"), _Unfilled():
-        generator = build_generator(layout.network, layout.options(tensors))
-    for key, expected in generator.state_dict().items():
-        if tensors[key].shape != expected.shape:
-            shape = tuple(tensors[key].shape)
-            raise ModelError(f"{layout.name}: {published[key]} has shape {shape}, expected {tuple(expected.shape)}")
-    # Memory at last. to_empty() would do, and import for seconds what it then does not use.
-    empty = {key: torch.empty(expected.shape) for key, expected in generator.state_dict().items()}
-    generator.load_state_dict(empty, assign=True)
-    return generator
-
-
-class _Unfilled(TorchFunctionMode):
-    """Leaves out the random numbers of new layers: without memory they fill nothing, and torch takes seconds to import how not to."""
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        return args[0] if func in (Tensor.normal_, Tensor.uniform_) else func(*args, **(kwargs or {}))

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from superscale.errors import ModelError
+from superscale.weights.checkpoint import MOST_BYTES
 
-# The published networks hold 0.3 GB at most, VGG19 0.6 GB.
-MOST_BYTES = 2 * 1024**3
 # Sizes of the parts that are read whole: a pickle without its numbers, a zip's directory. ESRGAN's have 0.1 MB.
 LONGEST_PICKLE = 16_000_000
 LONGEST_DIRECTORY = 16_000_000
+# A pickle makes an object of a byte; ESRGAN's has 30 000 steps.
+MOST_STEPS = 1_000_000
 NUMBER_BYTES = 4
 
 ZIP_MAGIC = b"PK\x03\x04"
@@ -36,7 +37,6 @@ ALLOWED_GLOBALS = frozenset(
         "torch._utils _rebuild_tensor_v2",
         "torch._utils _rebuild_parameter",
         "torch.nn.parameter Parameter",
-        "torch Size",
         *(
             f"torch {kind}Storage"
             for kind in ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
@@ -50,7 +50,16 @@ OTHER_ARCHIVES = {
     "serialized_exported_program.json": "an exported program (.pt2)",
 }
 INTEGERS = ("BININT", "BININT1", "BININT2", "LONG1")
-MEMO = ("PUT", "BINPUT", "LONG_BINPUT")
+MEMO, RECALL = ("BINPUT", "LONG_BINPUT"), ("BINGET", "LONG_BINGET")
+# They hand on the container that they fill.
+FILLING = ("SETITEM", "SETITEMS", "APPEND", "APPENDS", "BUILD")
+# All that torch.save writes for plain tensors, and Python 2's strings; nothing here copies an object but REDUCE and BUILD.
+STEPS = frozenset((*INTEGERS, *MEMO, *RECALL, *FILLING)).union(
+    ("PROTO", "STOP", "GLOBAL", "REDUCE", "BINPERSID", "MARK", "NONE", "NEWTRUE", "NEWFALSE", "BINFLOAT"),
+    ("BINUNICODE", "BINSTRING", "SHORT_BINSTRING", "EMPTY_DICT", "EMPTY_LIST"),
+    ("EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"),
+)
+RECALLED = "recalled"
 
 
 def check_pickled(path: Path) -> None:
@@ -125,13 +134,17 @@ def _declared_numbers(pickle: IO[bytes]) -> int:
     """How many numbers the storages of one pickle have. Raises ValueError when it names anything that is not part of a tensor."""
     numbers = 0
     before: deque[tuple[str, Any]] = deque(maxlen=3)
-    for opcode, argument, _ in pickletools.genops(pickle):
+    stack = _Stack()
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(pickle)):
+        if count > MOST_STEPS:
+            raise ValueError(f"a pickle of more than {MOST_STEPS:,} steps")
         if opcode.name == "PROTO" and argument != PICKLE_PROTOCOL:
             raise ValueError(f"pickle protocol {argument}; torch.save writes {PICKLE_PROTOCOL}")
         if opcode.name == "GLOBAL" and argument not in ALLOWED_GLOBALS:
             raise ValueError(
                 f"it names {str(argument).replace(' ', '.')!a}, which is no part of a tensor; nothing in it was run"
             )
+        stack.step(opcode, argument)
         if opcode.name == "BINPERSID":
             numbers += _storage_numbers(list(before))
         if numbers * NUMBER_BYTES > MOST_BYTES:
@@ -139,6 +152,48 @@ def _declared_numbers(pickle: IO[bytes]) -> int:
         if opcode.name not in MEMO:
             before.append((opcode.name, argument))
     return numbers
+
+
+class _Stack:
+    """What lies on the unpickler's stack, as far as it tells whether a step would copy a long list or dict again and again."""
+
+    def __init__(self) -> None:
+        self.symbols: list[Any] = []
+        self.memo: dict[Any, Any] = {}
+
+    def step(self, opcode: pickletools.OpcodeInfo, argument: Any) -> None:
+        name, symbols = opcode.name, self.symbols
+        if name not in STEPS:
+            raise ValueError(f"a pickle with {name}, which torch.save does not write")
+        if name in MEMO:
+            self.memo[argument] = symbols[-1]
+            return
+        if name in RECALL:
+            kept = self.memo[argument]
+            symbols.append(kept if kept in ALLOWED_GLOBALS or kept == "EMPTY_TUPLE" else RECALLED)
+            return
+        if name == "REDUCE":
+            called, given = symbols[-2:]
+            if called not in ALLOWED_GLOBALS or (called == "collections OrderedDict" and given != "EMPTY_TUPLE"):
+                raise ValueError("it makes an object that torch.save does not write")
+        if name == "BUILD" and symbols[-1] == RECALLED:
+            raise ValueError("it gives an object attributes in a way that torch.save does not write")
+        container = self._popped(opcode)
+        pushed = argument if name == "GLOBAL" else container if name in FILLING else name
+        symbols.extend([pushed] * len(opcode.stack_after))
+
+    def _popped(self, opcode: pickletools.OpcodeInfo) -> Any:
+        """Takes off what the step takes off; the deepest of it."""
+        kinds, symbols = opcode.stack_before, self.symbols
+        taken = len(kinds)
+        if pickletools.markobject in kinds:
+            above = symbols[::-1].index("MARK") + 1
+            taken = above + kinds.index(pickletools.markobject)
+        if taken > len(symbols):
+            raise ValueError("a pickle that takes more than it has")
+        deepest = symbols[-taken] if taken else None
+        del symbols[len(symbols) - taken :]
+        return deepest
 
 
 def _storage_numbers(before: list[tuple[str, Any]]) -> int:
