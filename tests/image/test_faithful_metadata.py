@@ -158,7 +158,7 @@ SEEN = {
 
 
 @pytest.mark.parametrize("orientation", SEEN)
-@pytest.mark.parametrize("form", ["png8", "png16", "tiff8", "tiff16"])
+@pytest.mark.parametrize("form", ["png8", "png16", "tiff8", "tiff16", "webp8"])
 def test_orientation_is_applied_once_and_its_tag_removed(form: str, orientation: int) -> None:
     stored = np.array(SEEN[1], dtype=np.uint8 if form.endswith("8") else np.uint16)
     stream = io.BytesIO()
@@ -167,7 +167,7 @@ def test_orientation_is_applied_once_and_its_tag_removed(form: str, orientation:
     else:
         exif = Pillow.Exif()
         exif[274] = orientation
-        Pillow.fromarray(stored).save(stream, "PNG", exif=exif)
+        Pillow.fromarray(stored).save(stream, form.rstrip("0123456789"), exif=exif, lossless=True)
     image = read_image(stream.getvalue())
     assert image.pixels[..., 0].tolist() == SEEN[orientation]
     for suffix in (".png", ".tiff"):

@@ -102,7 +102,9 @@ def peak_bytes(*arguments: str) -> int:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(resource, "getrusage"), reason="this system does not tell a process its peak")
-@pytest.mark.parametrize(("suffix", "deep"), [(".png", False), (".jpg", False), (".tif", False), (".png", True)])
+@pytest.mark.parametrize(
+    ("suffix", "deep"), [(".png", False), (".jpg", False), (".webp", False), (".tif", False), (".png", True)]
+)
 def test_a_hundred_megapixels_are_written_within_two_gibibytes(suffix: str, deep: bool, tmp_path: Path) -> None:
     torch.manual_seed(0)
     save_model(tmp_path / "fast.safetensors", build_generator("compact", {"features": 8, "convolutions": 1}), {})

@@ -30,7 +30,10 @@ SIGNATURES = (
     (b"%PDF", "PDF"),
     (b"8BPS", "Photoshop (PSD)"),
     (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "JPEG 2000"),
     (b"\x76\x2f\x31\x01", "OpenEXR"),
+    (b"\0\0\1\0", "icon (ICO)"),
+    *((b"P%d" % kind + blank, "Netpbm (PBM, PGM, PPM)") for kind in range(1, 7) for blank in (b"\n", b" ", b"\r", b"\t")),
 )
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 

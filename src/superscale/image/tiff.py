@@ -25,7 +25,9 @@ Array = NDArray[Any]
 # tifffile reports what is odd about a file to the log; what matters is raised.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
-WHITE_IS_ZERO, BLACK_IS_ZERO, RGB_COLOURS, CMYK = 0, 1, 2, 5
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB_COLOURS, CMYK, CIELAB = 0, 1, 2, 5, 8
+# Lab is relative to D50 where nothing is said (Adobe Photoshop TIFF Technical Notes, 2002).
+WHITE_POINT, D50 = 318, (0.3457, 0.3585)
 UNSIGNED, FLOAT = 1, 3
 # ExtraSamples: colours multiplied by alpha, or not
 PREMULTIPLIED, STRAIGHT = 1, 2
@@ -95,6 +97,10 @@ def _layout(page: TiffPage, name: str) -> Layout:
             f"{name}: cannot read TIFF samples of {bits} bits in format {kind}; expected unsigned up to 16, or float"
         )
     colours = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB_COLOURS: 3, CMYK: 4}.get(photometric)
+    if photometric == CIELAB and WHITE_POINT in page.tags and not _is_d50(page.tags[WHITE_POINT].value):
+        raise ImageError(
+            f"{name}: cannot read Lab colours that are relative to another white than D50; convert it to RGB first"
+        )
     if colours is None or (bits < 8 and samples == 1) or (colours == 4 and bits == 8):
         if bits > 8:
             raise ImageError(f"{name}: cannot read {bits}-bit TIFF in colour space {photometric}; convert it to RGB first")
@@ -103,6 +109,11 @@ def _layout(page: TiffPage, name: str) -> Layout:
     if samples < colours:
         raise ImageError(f"{name}: {samples} samples a pixel cannot hold its colours")
     return Layout(samples - bool(alpha), alpha, bits, for_pillow=False)
+
+
+def _is_d50(ratios: Any) -> bool:
+    numbers = np.asarray(ratios, dtype=np.float64).ravel()
+    return numbers.size == 4 and bool(np.allclose(numbers[::2] / np.maximum(numbers[1::2], 1), D50, atol=0.002))
 
 
 def _check_parts(page: TiffPage, name: str) -> None:
