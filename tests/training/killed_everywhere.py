@@ -1,4 +1,4 @@
-"""``python killed_everywhere.py RECIPE FOLDER``: the run FOLDER/begun, gone on with and killed before each change that a save makes.
+"""``python killed_everywhere.py RECIPE FOLDER``: a run that was begun, gone on with and killed before each change that a save makes.
 
 Writes to FOLDER/kills.jsonl, for each kill, what it was about to do and the training states then on disk with whether each is whole.
 """
@@ -16,12 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch._dynamo  # by Adam, at its first step
+import torch.utils.tensorboard  # by the log: every child would import both by itself
 
 from superscale.errors import CheckpointError
 from superscale.training.config import load_recipe
 from superscale.training.loop import train
 from superscale.weights.checkpoint import load_state, saved_states
 
+# The question whether to stop that is answered yes, in the run that is begun: two states are then saved.
+STOP_AT = 4
 # What Python tells an audit hook before it changes a folder.
 CHANGES = ("open", "os.mkdir", "os.chmod", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree")
 
@@ -60,6 +64,9 @@ def main(recipe_file: str, folder: Path) -> None:
     recipe = load_recipe(recipe_file)
     torch.set_num_threads(1)
     assert in_a_child(lambda: train(recipe, folder / "whole", quiet=True)) == 0
+    asked = itertools.count()
+    assert in_a_child(lambda: train(recipe, folder / "begun", quiet=True, stop=lambda: next(asked) >= STOP_AT)) == 0
+    assert len(list(saved_states(folder / "begun" / "checkpoints"))) == 2
     for number in itertools.count():
         run_dir, told = folder / f"killed-{number}", folder / "told"
         shutil.copytree(folder / "begun", run_dir)

@@ -50,8 +50,8 @@ def to_float(pixels: NDArray[Any] | Tensor) -> Tensor:
     An array (H, W) or (H, W, C) becomes a tensor (C, H, W); a tensor (..., C, H, W) keeps its shape and device.
     """
     if isinstance(pixels, Tensor):
-        planes = pixels.to(torch.float32)
-        return planes if pixels.is_floating_point() else planes / peak(pixels.dtype)
+        planes = pixels.to(torch.float32)  # for integers a copy, which is ours to change
+        return planes if pixels.is_floating_point() else planes.div_(peak(pixels.dtype))
     moved = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
     planes = torch.from_numpy(np.ascontiguousarray(moved, dtype=np.float32))
     return planes if np.issubdtype(pixels.dtype, np.floating) else planes / peak(pixels.dtype)

@@ -36,7 +36,7 @@ def compiled(
         fast: Forward = torch.compile(generator, dynamic=False, backend=backend or BACKEND)
         reason = _difference(generator, fast, batch, patch_px, precision)
     except Exception as error:  # whatever a compiler may fail with, eager is there
-        reason = str(error).partition("\n")[0] or type(error).__name__
+        reason = " ".join(str(error).splitlines()[:2]) or type(error).__name__
     if anywhere(reason is not None):
         say(f"the generator is not compiled: {reason or 'it could not be at another process'}")
         return generator

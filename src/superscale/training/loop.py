@@ -265,7 +265,12 @@ class _Run:
                 generator_moves = images >= adversarial.alone_images
                 moving = [state.generator_optimizer] * generator_moves + [state.discriminator_optimizer]
                 numbers, super_res = adversarial_step(
-                    forward, discriminator, batch, criteria, precision, generator_moves=generator_moves
+                    forward if generator_moves else generator,
+                    discriminator,
+                    batch,
+                    criteria,
+                    precision,
+                    generator_moves=generator_moves,
                 )
                 average_gradients(discriminator)
                 numbers["discriminator_gradient_norm"] = health.norm_of_gradients(discriminator)
