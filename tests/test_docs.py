@@ -16,7 +16,7 @@ BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 PAGES = [
     ("tutorial.md", "big.png"),
-    ("pictures.md", "large/b_x2.png"),
+    ("pictures.md", "faithful.png"),
     ("evaluation.md", "report/report.html"),
     ("real-world.md", "pack/preview.png"),
     ("training.md", "compared.png"),
