@@ -18,6 +18,7 @@ PAGES = [
     ("tutorial.md", "big.png"),
     ("pictures.md", "faithful.png"),
     ("evaluation.md", "report/report.html"),
+    ("models.md", "half.png"),
     ("real-world.md", "pack/preview.png"),
     ("training.md", "compared.png"),
     ("finetuning.md", "large.png"),
