@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from superscale.errors import ImageError
-from superscale.image.io import read_image
+from superscale.image.io import encode, read_image
 
 Array = NDArray[Any]
 HEIGHT, WIDTH = 29, 37
@@ -208,3 +208,30 @@ UNREAD = {
 def test_other_formats_are_refused_by_name(form: str) -> None:
     with pytest.raises(ImageError, match=f"{form}.*files are not read; convert it first"):
         read_image(UNREAD[form])
+
+
+@pytest.mark.parametrize(
+    ("orientation", "seen"), [(3, [[250, 200, 150], [100, 50, 0]]), (6, [[150, 0], [200, 50], [250, 100]])]
+)
+@pytest.mark.parametrize("form", ["AVIF", "JPEG"])
+def test_lossy_formats_are_turned_once_too(form: str, orientation: int, seen: list[list[int]]) -> None:
+    stored = np.kron([[0, 50, 100], [150, 200, 250]], np.ones((16, 16))).astype(np.uint8)
+    exif = Pillow.Exif()
+    exif[274] = orientation
+    pixels = read_image(saved(Pillow.fromarray(stored), form, exif=exif, quality=98)).pixels
+    np.testing.assert_allclose(pixels[8::16, 8::16, 0].astype(int), seen, atol=4)
+
+
+def test_a_wide_gamut_colour_is_the_same_colour_in_an_enlarged_picture() -> None:
+    wide = imagecodecs.cms_profile("adobergb")
+    green = np.full((8, 8, 3), (30, 220, 40), np.uint8)
+    image = read_image(saved(Pillow.fromarray(green), "PNG", icc_profile=wide))
+    enlarged = image.with_pixels(image.pixels.repeat(2, 0).repeat(2, 1), None)
+    with Pillow.open(io.BytesIO(encode(enlarged, ".png"))) as written:
+        tagged, pixels = written.info["icc_profile"], np.asarray(written)
+    meant = [
+        imagecodecs.cms_transform(samples, tag, imagecodecs.cms_profile("srgb"), colorspace="rgb", outcolorspace="rgb")
+        for samples, tag in ((green[:4, :4], wide), (np.ascontiguousarray(pixels[4:8, 4:8]), tagged))
+    ]
+    np.testing.assert_allclose(meant[1].astype(int), meant[0].astype(int), atol=2)
+    assert np.abs(meant[0].astype(int) - green[:4, :4]).max() > 20, "as sRGB it would be another colour"
