@@ -8,7 +8,6 @@ import struct
 import sys
 import warnings
 import zipfile
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +20,6 @@ from superscale.errors import ModelError
 from superscale.networks.catalog import build_generator
 from superscale.weights import foreign, pickle_guard
 from superscale.weights.foreign import read_pickled
-from superscale.weights.layouts import LAYOUTS, recognise
 from superscale.weights.store import find_model
 
 GIBIBYTE = 2**30
@@ -317,60 +315,6 @@ def test_a_missing_tensor_is_named_with_the_nearest_layout_and_all_that_were_exp
     )
 
 
-def original(blocks: int = 1) -> dict[str, Tensor]:
-    convs = ["model.0", f"model.1.sub.{blocks}", "model.3", "model.6", "model.8", "model.10"]
-    convs += [f"model.1.sub.{b}.RDB{r}.conv{c}.0" for b in range(blocks) for r in (1, 2, 3) for c in range(1, 6)]
-    return {f"{name}.{part}": torch.zeros(1) for name in convs for part in ("weight", "bias")}
-
-
-LOOKALIKES: dict[str, tuple[dict[str, Tensor], str]] = {
-    # ESRGAN+ adds a 1×1 convolution to each dense block.
-    "esrgan+": (
-        {**original(), "model.1.sub.0.RDB1.conv1x1.weight": torch.zeros(1)},
-        "'model.1.sub.0.RDB1.conv1x1.weight' besides",
-    ),
-    # Pixel-shuffle upsampling puts the convolutions at other numbers.
-    "pixelshuffle": (
-        {key.replace("model.3.", "model.2.").replace("model.6.", "model.5."): value for key, value in original().items()},
-        "RRDBNet (original ESRGAN layout), but",
-    ),
-    "swinir": (
-        {
-            f"{key}.weight": torch.zeros(1)
-            for key in (
-                "conv_first",
-                "patch_embed.norm",
-                "layers.0.residual_group.blocks.0.norm1",
-                "conv_after_body",
-                "conv_last",
-            )
-        },
-        "is missing (and",
-    ),
-    "realplksr": (
-        {f"feats.{n}.channel_mixer.0.weight": torch.zeros(1) for n in range(9)},
-        "unknown layout (first key: 'feats.0",
-    ),
-    "compact without PReLU": (
-        {f"body.{n}.{part}": torch.zeros(1) for n in range(0, 12, 2) for part in ("weight", "bias")},
-        "SRVGGNetCompact, but body.1.weight is missing",
-    ),
-    "srvgg with a tail": (
-        {**build_generator("compact", {"features": 4, "convolutions": 2}).state_dict(), "tail.weight": torch.zeros(1)},
-        "looks most like SRVGGNetCompact, but has 'tail.weight' besides",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", LOOKALIKES)
-def test_other_networks_are_refused_with_what_sets_them_apart(tmp_path: Path, name: str) -> None:
-    state, expected = LOOKALIKES[name]
-    torch.save(OrderedDict(state), tmp_path / "x.pth")
-    text = refusal(tmp_path / "x.pth")
-    assert expected in text
-    assert text.endswith("RRDBNet (BasicSR layout), SRVGGNetCompact")
-
-
 @pytest.mark.parametrize(
     ("inputs", "outputs", "reason"),
     [(1, 1, "1 colour channels"), (5, 3, "square"), (27, 3, "does not divide"), (192, 3, "does not divide")],
@@ -389,13 +333,6 @@ def test_a_hostile_key_stays_on_its_line(tmp_path: Path) -> None:
     torch.save({"a\nb\x1b[31m" + "c" * 10_000: torch.zeros(1)}, tmp_path / "x.pth")
     assert len(refusal(tmp_path / "x.pth")) < 500
     assert "\x1b" not in refusal(tmp_path / "x.pth")
-
-
-def test_a_file_cannot_make_the_table_of_expected_keys_longer_than_itself() -> None:
-    keys = [f"body.{n}.rdb1.conv1.weight" for n in range(3000)]
-    assert all(len(layout.names(keys)) < 2 * len(keys) for layout in LAYOUTS)
-    with pytest.raises(ModelError, match="is missing"):
-        recognise(keys)
 
 
 @pytest.mark.parametrize(("zipped", "declared"), [(True, 2**31 - 1), (False, 2**31 - 1), (False, 97 * 4)])
