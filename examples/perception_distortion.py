@@ -29,7 +29,13 @@ def main(results: Path, picture: Path) -> None:
     for axis, (data, models) in zip(axes[0], means.items(), strict=True):
         for number, (model, measured) in enumerate(models.items()):
             axis.scatter(measured["psnr"], measured["niqe"], color=f"C{number}")
-            axis.annotate(model, (measured["psnr"], measured["niqe"]), xytext=(4, 4), textcoords="offset points", fontsize=7)
+            axis.annotate(
+                model,
+                (measured["psnr"], measured["niqe"]),
+                xytext=(4, -10 if number % 2 else 4),
+                textcoords="offset points",
+                fontsize=7,
+            )
         axis.margins(0.2)
         for paper in load_papers()[0]:
             if paper.model in PAPERS and data in paper.results:
