@@ -1,8 +1,8 @@
-"""The pictures of README.md and docs/samples.md: crops of reduced photographs, enlarged by bicubic and by the bundled models.
+"""The pictures of README.md and docs/models.md: crops of reduced photographs, enlarged by bicubic and by the bundled models.
 
     python examples/samples.py --benchmarks ../shared/data/benchmarks
 
-Without the benchmark sets only the photographs that scikit-image brings are drawn, which is all that README.md shows. Of the benchmark
+Without the benchmark sets only the photographs that scikit-image brings are drawn; README.md shows two of them. Of the benchmark
 pictures no original is drawn: their licences are not ours to give.
 """
 
@@ -24,6 +24,7 @@ from superscale.weights.store import BUNDLED
 OUTPUT = Path(__file__).parents[1] / "docs" / "images"
 CROP_PX, ZOOM, GAP_PX, TITLE_PX = 160, 4, 6, 18
 SCALE = 4
+README_PHOTOS = ("astronaut", "chelsea")
 README_MODELS = ("srresnet-x4", "srgan-x4", "esrgan-lite-x4")
 # photograph (public domain or CC0, from scikit-image) -> upper left corner of the crop in the large picture
 PHOTOS = {"astronaut": (22, 168), "chelsea": (80, 130), "page": (20, 100)}
@@ -77,12 +78,13 @@ def write(
     truth: np.ndarray | None,
     corner: tuple[int, int],
 ) -> None:
-    """The sheet with all models for docs/samples.md and, of a photograph with its truth, the short one for README.md."""
+    """The sheet with all models for docs/models.md and, of a photograph with its truth, the short one for README.md."""
     crops = {title: cut(enlarge(small), corner) for title, enlarge in models.items()}
     if truth is not None:
         crops["original"] = cut(truth, corner)
-        short = {title: crop for title, crop in crops.items() if title in ("bicubic", *README_MODELS, "original")}
-        sheet(short).save(OUTPUT / f"{name}.webp", quality=92, method=6)
+        if name in README_PHOTOS:
+            short = {title: crop for title, crop in crops.items() if title in ("bicubic", *README_MODELS, "original")}
+            sheet(short).save(OUTPUT / f"{name}.webp", quality=92, method=6)
     sheet(crops).save(OUTPUT / f"sample-{name}.webp", quality=92, method=6)
 
 
