@@ -25,9 +25,9 @@ Rounding = Literal["double", "uint8"]
 Matrix = NDArray[np.float64]
 Pixels = TypeVar("Pixels", NDArray[Any], Tensor)
 
-# One block of output rows touches only a band of the input: 128 keeps the products large and the zeros few.
-BLOCK_ROWS = 128
-
+# One block of output rows touches only a band of the input: these keep the products large and the zeros few. A band is
+# wider than its block when reducing (16 rows at a factor of 1/4 read 76) and narrower when enlarging (128 at 4 read 36).
+REDUCING_BLOCK_ROWS, ENLARGING_BLOCK_ROWS = 16, 128
 
 PLAIN_METHODS: tuple[PlainMethod, ...] = get_args(PlainMethod)
 # OpenCV's and PyTorch's choice of Keys' free parameter.
@@ -111,8 +111,9 @@ def _resize_rows(pixels: Pixels, matrix: Matrix, axis: int) -> Pixels:
     """Multiply one axis of an array or tensor (..., rows, columns) by the matrix, block by block of output rows."""
     moved: Any = pixels.swapaxes(axis, -2)
     blocks: list[Any] = []
-    for start in range(0, matrix.shape[0], BLOCK_ROWS):
-        stop = min(start + BLOCK_ROWS, matrix.shape[0])
+    block_rows = REDUCING_BLOCK_ROWS if matrix.shape[0] < matrix.shape[1] else ENLARGING_BLOCK_ROWS
+    for start in range(0, matrix.shape[0], block_rows):
+        stop = min(start + block_rows, matrix.shape[0])
         low, high = band(matrix, start, stop)
         weights: Any = matrix[start:stop, low:high]
         if isinstance(moved, Tensor):
