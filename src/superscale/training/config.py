@@ -124,10 +124,12 @@ class StageConfig:
     """One call of the training loop: how long, how fast, by which losses; without ``adversarial`` there is no discriminator.
 
     ``schedule``: "constant"; "cosine" to zero at ``images``; "step", times ``gamma`` at each of ``milestones_images``.
+    ``optimizer``: of the generator, "adam" as both papers or "muon" (`training.muon`); a discriminator has Adam.
     ``gradient_clip``: largest norm of the generator's gradient, 0 for no limit. ``grid_weight``: of `losses.grid`.
     """
 
     images: int
+    optimizer: Literal["adam", "muon"] = "adam"
     learning_rate: float = 1e-4
     betas: tuple[float, float] = (0.9, 0.999)
     schedule: Schedule = "constant"

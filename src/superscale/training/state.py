@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from superscale.networks.contract import Generator
 from superscale.training.config import StageConfig
 from superscale.training.ema import ExponentialMovingAverage
 from superscale.training.interval import Interval
+from superscale.training.muon import Muon
 from superscale.weights.checkpoint import load_strictly
 
 Tensors = dict[str, Tensor]
@@ -29,9 +30,9 @@ class StageState:
 
     generator: Generator
     average: ExponentialMovingAverage[Generator]
-    generator_optimizer: torch.optim.Adam
+    generator_optimizer: torch.optim.Optimizer
     discriminator: nn.Module | None = None
-    discriminator_optimizer: torch.optim.Adam | None = None
+    discriminator_optimizer: torch.optim.Optimizer | None = None
     images: int = 0
     steps: int = 0
     validated_images: int = 0
@@ -48,14 +49,19 @@ def new_state(stage: StageConfig, generator: Generator, discriminator: nn.Module
     return StageState(
         generator,
         ExponentialMovingAverage(generator, stage.ema_decay),
-        _adam(generator, stage.learning_rate, stage.betas),
+        OPTIMIZERS[stage.optimizer](generator, stage.learning_rate, stage.betas),
         discriminator,
-        _adam(discriminator, stage.adversarial.learning_rate, stage.betas) if discriminator and stage.adversarial else None,
+        adam(discriminator, stage.adversarial.learning_rate, stage.betas) if discriminator and stage.adversarial else None,
     )
 
 
-def _adam(network: nn.Module, learning_rate: float, betas: tuple[float, float]) -> torch.optim.Adam:
+def adam(network: nn.Module, learning_rate: float, betas: tuple[float, float]) -> torch.optim.Optimizer:
+    """Adam (Kingma and Ba 2015) in one call for all parameters."""
     return torch.optim.Adam(network.parameters(), lr=learning_rate, betas=betas, fused=True)
+
+
+# name -> what moves a network's parameters
+OPTIMIZERS: dict[str, Callable[[nn.Module, float, tuple[float, float]], torch.optim.Optimizer]] = {"adam": adam, "muon": Muon}
 
 
 def to_tensors(state: StageState) -> Tensors:
@@ -92,12 +98,12 @@ def restore(state: StageState, tensors: Tensors, facts: Mapping[str, Any], name:
         raise CheckpointError(f"{name}: does not fit this recipe's networks ({error})") from error
 
 
-def _moments(optimizer: torch.optim.Adam) -> Tensors:
+def _moments(optimizer: torch.optim.Optimizer) -> Tensors:
     saved: dict[int, dict[str, Any]] = optimizer.state_dict()["state"]
     return {f"{index}.{key}": torch.as_tensor(value) for index, entry in saved.items() for key, value in entry.items()}
 
 
-def _restore_moments(optimizer: torch.optim.Adam, tensors: Tensors) -> None:
+def _restore_moments(optimizer: torch.optim.Optimizer, tensors: Tensors) -> None:
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
