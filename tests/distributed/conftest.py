@@ -17,6 +17,7 @@ from worker import tiny
 from superscale.data.prepare import prepare
 from superscale.data.synthetic import synthetic_picture
 from superscale.image.io import Image, write_image
+from superscale.training.config import Recipe
 from superscale.training.loop import train
 
 
@@ -33,7 +34,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def together(material: Path) -> Path:
     """`material` after two processes have worked through the cases, in one start since starting takes longest."""
-    codes, said = two_processes("facts,norms,games,whole,stopped,poisoned", material)
+    codes, said = two_processes("facts,norms,games,whole,stopped,poisoned,muon", material)
     assert codes == [0, 0], said
     return material
 
@@ -41,9 +42,13 @@ def together(material: Path) -> Path:
 @pytest.fixture(scope="session")
 def one(together: Path) -> Path:
     """The run "whole" by one process with twice the batch."""
-    recipe = tiny(together)
+    return alone(tiny(together), together / "one")
+
+
+def alone(recipe: Recipe, run_dir: Path) -> Path:
+    """A run by one process, as fast as the two together: with twice the batch."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    train(replace(recipe, data=replace(recipe.data, batch=2 * recipe.data.batch)), together / "one", quiet=True)
+    train(replace(recipe, data=replace(recipe.data, batch=2 * recipe.data.batch)), run_dir, quiet=True)
     torch.set_num_threads(threads)
-    return together / "one"
+    return run_dir

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from worker import BATCH_NORM_INPUT, tiny
 
+from conftest import alone
 from superscale.data.pairs import PairFolder
 from superscale.evaluation.benchmark import benchmark
 from superscale.image.pixels import to_float, to_pixels
@@ -105,6 +106,19 @@ def test_two_ranks_with_batch_b_train_as_one_with_batch_2b(together: Path, one: 
     assert facts["images"] == expected_facts["images"] == 16
     assert facts["steps"] == expected_facts["steps"] == 4
     close(got, expected)
+
+
+def test_two_ranks_move_by_muon_as_one_with_batch_2b(together: Path) -> None:
+    """Losses and validations; the weights of the two are compared at every save of theirs. Not with those of the one: the
+    iterations bring the smallest singular values, which are rounding, to full size.
+    """
+    recipe = tiny(together)
+    recipe = replace(recipe, stage={name: replace(stage, optimizer="muon") for name, stage in recipe.stage.items()})
+    both, one_alone = rows(together / "muon"), rows(alone(recipe, together / "muon-one"))
+    assert len(both) == len(one_alone)
+    for got, expected in zip(both, one_alone, strict=True):
+        for name in {"pixel", "adversarial", "discriminator", "validation_psnr"} & expected.keys():
+            assert got[name] == pytest.approx(expected[name], rel=1e-3), name
 
 
 def test_what_is_written_are_means_over_all_processes(together: Path, one: Path) -> None:

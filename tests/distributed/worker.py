@@ -94,8 +94,8 @@ def whole(folder: Path) -> None:
 
 
 def stopped(folder: Path) -> None:
-    """Process 1 alone is asked to stop, at the first question after image 32: in the midst of the validation at 36."""
-    state = folder / "stopped" / "checkpoints" / "step-000000000032"
+    """Process 1 alone is asked to stop, at the first question after image 36 was saved: in the midst of its validation."""
+    state = folder / "stopped" / "checkpoints" / "step-000000000036"
     result = train(tiny(folder), folder / "stopped", stop=lambda: distributed.rank() == 1 and state.exists(), quiet=True)
     assert not result.finished
     (folder / f"stopped-{distributed.rank()}.json").write_text(json.dumps(result.images))
@@ -117,6 +117,13 @@ def poisoned(folder: Path) -> None:
     loop.pixel_step = whole_step
 
 
+def muon(folder: Path) -> None:
+    """Each save is refused when the weights of the two are not equal."""
+    recipe = tiny(folder)
+    recipe = replace(recipe, stage={name: replace(stage, optimizer="muon") for name, stage in recipe.stage.items()})
+    train(recipe, folder / "muon", quiet=True)
+
+
 def failing(folder: Path) -> None:
     def stop() -> bool:
         if distributed.rank() == 1 and (folder / "failing" / "checkpoints").exists():
@@ -133,6 +140,7 @@ CASES = {
     "whole": whole,
     "stopped": stopped,
     "poisoned": poisoned,
+    "muon": muon,
     "failing": failing,
 }
 

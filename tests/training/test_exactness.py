@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,13 +21,13 @@ import torch
 from torch import Tensor
 
 from superscale.data.prepare import prepare_synthetic
-from superscale.errors import CheckpointError, RecipeError, TrainingError, UsageError
+from superscale.errors import CheckpointError, DataError, ImageError, RecipeError, TrainingError, UsageError
 from superscale.losses.pixel import l1
 from superscale.training import log, setup
 from superscale.training.config import CheckpointConfig, Recipe, to_toml
 from superscale.training.loop import train
 from superscale.training.run_directory import sole_user
-from superscale.weights.checkpoint import load_model, load_state, saved_states
+from superscale.weights.checkpoint import load_model, load_state, save_state, saved_states
 
 Tiny = Callable[..., Recipe]
 PATIENCE_SECONDS = 300
@@ -219,6 +221,54 @@ def test_a_full_disk_keeps_the_last_good_state_says_so_and_the_run_goes_on_when_
     assert_the_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_record_that_cannot_be_written_is_told_as_a_full_disk(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, *how: Any, **more: Any) -> Any:
+        return open("/dev/full" if Path(path).name == "metrics.jsonl" else path, *how, **more)
+
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.jsonl").touch()
+    monkeypatch.setattr(log, "open", full, raising=False)
+    with pytest.raises(TrainingError, match=r"run: No space left on device.*is kept"):
+        train(tiny(), tmp_path / "run", quiet=True)
+
+
+def test_a_validation_picture_that_cannot_be_read_costs_no_step(tiny: Tiny, tmp_path: Path, photos: Path) -> None:
+    """Cut short, as its header does not tell; without it the same command goes on to what a run ends with that never met it."""
+    validation = {"path": str(photos), "every_images": 8, "samples": 1}
+    train(tiny(validation=validation), tmp_path / "whole", quiet=True)
+    damaged = photos / "photo-9.png"
+    damaged.write_bytes((photos / "photo-0.png").read_bytes()[:-200])
+    with pytest.raises(ImageError, match=r"photo-9\.png"):
+        train(tiny(validation=validation), tmp_path / "parts", quiet=True)
+    assert load_state(next(saved_states(tmp_path / "parts" / "checkpoints")))[1]["images"] == 8
+    damaged.unlink()
+    train(tiny(validation=validation), tmp_path / "parts", quiet=True)
+    assert_the_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_other_photos_are_not_trained_on_under_the_name_of_the_first(tiny: Tiny, tmp_path: Path, photos: Path) -> None:
+    """The run prepared them and was stopped before it had a state that would tell."""
+    first = replace(tiny(), data=replace(tiny().data, path=str(photos)))
+    assert not train(first, tmp_path / "run", stop=after(6), quiet=True).finished
+    assert not list((tmp_path / "run").glob("checkpoints/*"))
+    shutil.copytree(photos, tmp_path / "others")
+    others = replace(first, data=replace(first.data, path=str(tmp_path / "others")))
+    with pytest.raises(DataError, match=rf"prepared from {re.escape(str(photos))} at scale 4.*--fresh"):
+        train(others, tmp_path / "run", quiet=True)
+    assert train(first, tmp_path / "run", quiet=True).finished
+
+
+def test_preparing_photos_ends_at_the_photo_in_progress_when_asked_to(tiny: Tiny, tmp_path: Path, photos: Path) -> None:
+    recipe = replace(tiny(), data=replace(tiny().data, path=str(photos)))
+    result = train(recipe, tmp_path / "run", stop=after(2), quiet=True)
+    assert (result.finished, result.images) == (False, 0)
+    assert not (tmp_path / "run" / "pack").exists()
+    assert not list(tmp_path.rglob("*.part"))
+
+
 def test_when_every_state_is_damaged_nothing_is_begun_anew_behind_ones_back(tiny: Tiny, tmp_path: Path) -> None:
     train(tiny(), tmp_path / "run", stop=after(5), quiet=True)
     for folder in saved_states(tmp_path / "run" / "checkpoints"):
@@ -238,6 +288,7 @@ REFUSED: dict[str, Callable[[Recipe], Recipe]] = {
     r"seed was 0, is 1": lambda r: replace(r, seed=1),
     r"stage\.psnr\.learning_rate was 0\.001, is 0\.002": lambda r: changed(r, "psnr", learning_rate=2e-3),
     r"stage\.psnr\.images was 16, is 2": lambda r: changed(r, "psnr", images=2),
+    r"generator\.channels was \(nothing\), is 3": lambda r: replace(r, generator={**r.generator, "channels": 3}),
     r"stages were psnr, are gan": lambda r: replace(r, stage=dict(reversed(r.stage.items()))),
 }
 ALLOWED: dict[str, Callable[[Recipe], Recipe]] = {
@@ -256,6 +307,17 @@ def test_a_setting_that_the_state_depends_on_cannot_change(tiny: Tiny, tmp_path:
         with pytest.raises(RecipeError, match=rf"another recipe: .*{match}.*--fresh"):
             train(change(tiny()), tmp_path / "run", quiet=True)
     assert (tmp_path / "run" / "recipe.toml").read_bytes() == written
+
+
+def test_a_state_from_before_a_setting_was_there_is_resumed_with_what_was_done_then_alone(tiny: Tiny, tmp_path: Path) -> None:
+    train(tiny(), tmp_path / "run", stop=after(3), quiet=True)
+    for folder in saved_states(tmp_path / "run" / "checkpoints"):
+        tensors, facts = load_state(folder)
+        facts["settings"] = {key: value for key, value in facts["settings"].items() if not key.endswith(".optimizer")}
+        save_state(folder, tensors, facts)
+    with pytest.raises(RecipeError, match=r"stage\.psnr\.optimizer was adam, is muon"):
+        train(changed(tiny(), "psnr", optimizer="muon"), tmp_path / "run", quiet=True)
+    assert train(tiny(), tmp_path / "run", quiet=True).finished
 
 
 @pytest.mark.parametrize("what", ALLOWED)
@@ -319,9 +381,15 @@ def test_the_lock_dies_with_a_killed_process(tmp_path: Path) -> None:
 def test_fresh_empties_run_directories_only(tiny: Tiny, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "dear.png").write_bytes(b"")
-    with pytest.raises(UsageError, match=r"no recipe\.toml"):
+    with pytest.raises(UsageError, match=r"holds dear\.png"):
         train(tiny(), tmp_path / "photos", quiet=True, fresh=True)
     assert [path.name for path in (tmp_path / "photos").iterdir()] == ["dear.png"]
+    # Nor once a mistyped run has been there.
+    with pytest.raises(DataError):
+        train(replace(tiny(), data=replace(tiny().data, path="/nowhere")), tmp_path / "photos", quiet=True)
+    with pytest.raises(UsageError, match=r"holds dear\.png"):
+        train(tiny(), tmp_path / "photos", quiet=True, fresh=True)
+    assert (tmp_path / "photos" / "dear.png").exists()
     train(tiny(), tmp_path / "run", stop=after(3), quiet=True)
     assert not train(tiny(), tmp_path / "run", stop=after(0), quiet=True, fresh=True).finished
     assert not list(saved_states(tmp_path / "run" / "checkpoints"))

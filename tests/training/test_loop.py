@@ -18,6 +18,7 @@ from superscale.training import loop
 from superscale.training.config import CheckpointConfig, Recipe, ValidationConfig, load_recipe
 from superscale.training.ema import ExponentialMovingAverage
 from superscale.training.loop import _Run, train
+from superscale.training.steps import pixel_step
 from superscale.weights.checkpoint import load_model, load_state, save_model, saved_states
 
 
@@ -132,6 +133,23 @@ def test_the_gan_stage_starts_from_the_average_of_the_stage_before(recipe: Recip
     first = train(replace(recipe, stage={"psnr": recipe.stage["psnr"]}), tmp_path / "first", quiet=True)
     for key, tensor in weights(first.model).items():  # type: ignore[arg-type]
         assert torch.equal(weights(both.model)[key], tensor)  # type: ignore[arg-type]
+
+
+def test_each_stage_computes_in_its_own_precision(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    psnr = replace(recipe.stage["psnr"], images=16)
+    recipe = replace(recipe, precision="bf16", stage={"psnr": psnr, "polish": replace(psnr, precision="fp32")})
+    computed: list[torch.dtype] = []
+
+    def watched(generator: Any, *rest: Any) -> Any:
+        hook = generator.head.register_forward_hook(lambda *call: computed.append(call[2].dtype))
+        numbers = pixel_step(generator, *rest)
+        hook.remove()
+        return numbers
+
+    monkeypatch.setattr(loop, "pixel_step", watched)
+    train(recipe, tmp_path / "run", device="cpu", quiet=True)
+    steps = 16 // recipe.data.batch
+    assert computed == [torch.bfloat16] * steps + [torch.float32] * steps
 
 
 def test_training_starts_from_a_given_model(recipe: Recipe, tmp_path: Path) -> None:

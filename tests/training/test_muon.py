@@ -90,6 +90,34 @@ def test_a_step_that_is_not_finite_moves_no_weight_and_no_moment() -> None:
     assert all(torch.equal(got[name], expected[name]) for name in expected)
 
 
+def test_a_bad_step_after_good_ones_moves_no_weight_and_no_moment() -> None:
+    layers, untouched = network(), network()
+    optimizer, other = Muon(layers, RATE, BETAS), Muon(untouched, RATE, BETAS)
+    moved(layers, optimizer, 2)
+    moved(untouched, other, 2)
+    for parameter in layers.parameters():
+        parameter.grad = torch.full_like(parameter, torch.inf)
+    optimizer.found_inf = torch.tensor(1.0)
+    optimizer.step()
+    got, expected = moved(layers, optimizer, 3), moved(untouched, other, 3)
+    assert all(torch.equal(got[name], expected[name]) for name in expected)
+
+
+def test_a_network_of_two_convolutions_moves_by_adam_alone_and_what_has_no_gradient_stays() -> None:
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 3, 3))
+    start = {name: parameter.detach().clone() for name, parameter in layers.named_parameters()}
+    like = nn.Parameter(start["1.weight"].clone())
+    optimizer, theirs = Muon(layers, RATE, BETAS), torch.optim.Adam([like], lr=RATE, betas=BETAS)
+    for step in range(2):
+        layers[1].weight.grad = gradients(layers, step)["1.weight"]
+        like.grad = gradients(layers, step)["1.weight"]
+        optimizer.step()
+        theirs.step()
+    torch.testing.assert_close(layers[1].weight.detach(), like.detach())
+    assert torch.equal(layers[0].weight, start["0.weight"])
+
+
 def test_a_stopped_run_with_muon_goes_on_to_bitwise_the_same_weights(tiny: Callable[..., Recipe], tmp_path: Path) -> None:
     recipe = tiny()
     recipe = replace(recipe, stage={name: replace(stage, optimizer="muon") for name, stage in recipe.stage.items()})

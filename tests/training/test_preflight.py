@@ -84,6 +84,29 @@ def test_photos_that_are_too_small_or_damaged_are_named(tmp_path: Path, photos: 
     assert any("9 of 9" in problem or "8 of 9" in problem for problem in halves)
 
 
+def test_validation_pictures_that_cannot_be_measured_are_named(recipe: Recipe, tmp_path: Path, photos: Path) -> None:
+    def found() -> list[str]:
+        return problems([f"validation.path={str(photos)!r}"], tmp_path / "run")
+
+    assert found() == []
+    damaged = photos / "cut.png"
+    damaged.write_bytes((photos / "photo-0.png").read_bytes()[:-200])
+    assert ["cut.png" in problem for problem in found()] == [True]
+    damaged.unlink()
+    write_image(photos / "photo-0.jpg", Image(synthetic_picture(0, 96)))
+    assert found() == [f"{photos}: two pictures are called photo-0; rename one, since values are kept by name"]
+    (photos / "photo-0.jpg").unlink()
+    write_image(photos / "small.png", Image(synthetic_picture(0, 16)))
+    assert found() == [f"{photos / 'small.png'}: 16x16 pixels are too few to validate on; at least 19x19"]
+
+
+def test_a_pack_made_of_other_photos_is_found(recipe: Recipe, tmp_path: Path, photos: Path) -> None:
+    first = replace(recipe, data=replace(recipe.data, path=str(photos), patch_px=32))
+    train(first, tmp_path / "run", device="cpu", quiet=True)
+    other = replace(first, data=replace(first.data, path=str(tmp_path)))
+    assert [f"prepared from {photos}" in problem for problem in preflight(other, tmp_path / "run", "cpu").problems] == [True]
+
+
 def test_a_full_disk_is_foretold_from_the_true_size_of_a_state(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,7 +37,9 @@ def train(
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete what the run directory holds and start anew.")] = False,
     max_time: Annotated[str | None, typer.Option(help="Stop and save after this long, e.g. 90m or 2h.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    precision: Annotated[str | None, typer.Option(help="fp32 or bf16; default: the recipe's.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="fp32 or bf16, for stages that name none of their own; default: the recipe's.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors and the result.")] = False,
 ) -> None:
     """Train a network; the same command again goes on where it stopped."""
@@ -50,11 +52,13 @@ def train(
         if value is not None:
             overrides.append(f"{key}={value!r}")
     if dry_run:
+        if launched():
+            raise UsageError("--dry-run tries a step of one process: run it without torchrun")
         raise SystemExit(rehearsal(recipe, overrides, output, device))
     loaded = load_recipe(recipe, overrides)
     run_dir = output or Path("runs") / loaded.name
-    if fresh and loaded.start and Path(loaded.start).resolve().is_relative_to(run_dir.resolve()):
-        raise UsageError(f"--fresh would delete {loaded.start}, which the run starts from; choose another directory with -o")
+    if fresh:
+        _refuse_to_delete_what_is_needed(loaded, run_dir)
     seconds = _seconds(max_time)
     with StopOnSignal(under_torchrun=launched(), speaks=rank() == 0) as stop:
         result = run(loaded, run_dir, device=device, stop=stop, max_seconds=seconds, fresh=fresh, quiet=quiet)
@@ -68,6 +72,14 @@ def train(
     if not quiet:
         for lead, command in zip(("next: ", "      "), next_commands(loaded, result.model), strict=True):
             say(lead + shlex.join(command))
+
+
+def _refuse_to_delete_what_is_needed(recipe: Recipe, run_dir: Path) -> None:
+    weights = [stage.perceptual.weights for stage in recipe.stage.values() if stage.perceptual]
+    for needed in (recipe.start, recipe.data.path, recipe.validation.path, *weights):
+        path = Path(needed).resolve()
+        if needed and path.exists() and path.is_relative_to(run_dir.resolve()):
+            raise UsageError(f"--fresh would delete {needed}, which the run needs; choose another directory with -o")
 
 
 def next_commands(recipe: Recipe, model: Path) -> tuple[list[str], list[str]]:

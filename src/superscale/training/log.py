@@ -122,9 +122,11 @@ class RunLog:
     def close(self) -> None:
         if self.table is not None:
             self.table.close()
-        self.jsonl.close()
-        if self.events is not None:
-            self.events.close()
+        try:
+            self.jsonl.close()
+        finally:
+            if self.events is not None:
+                self.events.close()
 
 
 def report_line(standing: Standing, seconds_a_step: float) -> str:

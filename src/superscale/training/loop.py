@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from superscale.data.loader import stream, to_device
+from superscale.data.pack import Pack
 from superscale.errors import Cancelled, TrainingError
 from superscale.training import health
 from superscale.training.allocator import keep_freed_memory
@@ -78,25 +79,34 @@ def train(
     deadline = time.monotonic() + max_seconds if max_seconds is not None else None
     recipe = with_generator(recipe)
     keep_freed_memory()
-    with together(device) as own_device, _directory(run_dir, fresh):
+    with together(device) as own_device, _directory(run_dir, fresh), _full_disk_told(run_dir):
         require_agreement([versions()["superscale"], to_toml(recipe)], "the processes run different recipes or versions")
-        log = RunLog(run_dir, quiet)
-        try:
+        with closing(RunLog(run_dir, quiet)) as log:
+            try:
+                with first_alone():
+                    pack = open_pack(recipe, run_dir, stop)
+            except Cancelled:
+                return Result(run_dir, None, False, 0)
             # Whoever is asked to stop, all hear of it at the same step.
-            run = _Run(recipe, run_dir, own_device, log, lambda: anywhere(stop() or _passed(deadline)))
+            run = _Run(recipe, run_dir, own_device, log, lambda: anywhere(stop() or _passed(deadline)), pack)
             while True:
                 try:
                     return run.all_stages()
                 except Diverged as fault:
                     run.roll_back(fault)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise TrainingError(
-                f"{run_dir}: {error.strerror}; the newest training state is kept, the same command goes on"
-            ) from error
-        finally:
-            log.close()
+
+
+@contextmanager
+def _full_disk_told(run_dir: Path) -> Iterator[None]:
+    """A disk that is full as a TrainingError, wherever it was met."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise TrainingError(
+            f"{run_dir}: {error.strerror}; the newest training state is kept, the same command goes on"
+        ) from error
 
 
 @contextmanager
@@ -125,11 +135,10 @@ def _passed(deadline: float | None) -> bool:
 class _Run:
     """What all stages of a run share; built, and so checked, before the first step."""
 
-    def __init__(self, recipe: Recipe, run_dir: Path, device: torch.device, log: RunLog, stop: Callable[[], bool]) -> None:
+    def __init__(
+        self, recipe: Recipe, run_dir: Path, device: torch.device, log: RunLog, stop: Callable[[], bool], pack: Pack
+    ) -> None:
         self.recipe, self.run_dir, self.device, self.log, self.stop = recipe, run_dir, device, log, stop
-        self.precision = PRECISIONS[recipe.precision]
-        with first_alone():
-            pack = open_pack(recipe, run_dir)
         tiles = [(tile.sha256, tile.top, tile.left) for tile in pack.manifest.tiles]
         require_agreement(tiles, f"{pack.folder} does not hold the same photos at all processes")
         for source, why in pack.manifest.skipped:
@@ -201,7 +210,7 @@ class _Run:
 
     def _stage(self, number: int, name: str, stage: StageConfig, state: StageState, before: int) -> bool:
         """The training loop. Returns whether the stage came to its end."""
-        recipe, criteria, precision = self.recipe, self.criteria[name], self.precision
+        recipe, criteria, precision = self.recipe, self.criteria[name], PRECISIONS[self.recipe.precision_of(stage)]
         data, adversarial, factor = recipe.data, stage.adversarial, recipe.health.rate_factor ** self.rollbacks.get(name, 0)
         generator, discriminator = state.generator, state.discriminator
         forward: Forward = generator
@@ -230,18 +239,23 @@ class _Run:
                     self.log.report(images, rate, values)
                     self._judge_health(history, values)
                 signals = {}
-            validated = state.validated_images == images or self.pairs is None
-            if not validated and (done or _crossed(images, step_images, recipe.validation.every_images)):
-                with self.log.pace.pause("validation"):
-                    validated = self._validate(name, state, before)
 
-            # save
-            stopping = self.stop()
-            if images != saved_at and (done or stopping or _crossed(images, step_images, recipe.checkpoint.every_images)):
+            # save, before a validation that a bad picture or a kill may end
+            validated, stopping = state.validated_images == images or self.pairs is None, self.stop()
+            validating = not validated and (done or _crossed(images, step_images, recipe.validation.every_images))
+            if images != saved_at and (
+                done or stopping or validating or _crossed(images, step_images, recipe.checkpoint.every_images)
+            ):
                 self._look(watch, state)
                 with self.log.pace.pause("save"):
                     self._save(number, state, before)
                 saved_at = images
+            if validating and not stopping:
+                with self.log.pace.pause("validation"):
+                    validated = self._validate(name, state, before)
+                stopping = not validated
+                if done and validated:  # else the same command would validate the finished stage again
+                    self._save(number, state, before)
 
             # done?
             if done and validated:

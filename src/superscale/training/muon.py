@@ -48,7 +48,7 @@ class Muon(torch.optim.Optimizer):
         """Parameters (O, I, k, k) of one shape, as one batch of matrices."""
         directions = []
         for parameter in parameters:
-            momentum = self._state(parameter, momentum=torch.zeros_like(parameter))["momentum"]
+            momentum = self._state(parameter, "momentum")["momentum"]
             gradient = _unless_bad(parameter, good)
             momentum.lerp_(gradient, (1 - MOMENTUM) * good)
             directions.append(gradient.lerp(momentum, MOMENTUM).flatten(1))
@@ -58,8 +58,8 @@ class Muon(torch.optim.Optimizer):
             parameter.sub_(update.view(parameter.shape) * (rate * size * good))
 
     def _adam(self, parameter: Tensor, rate: float, betas: tuple[float, float], good: Tensor) -> None:
-        zeros, count = torch.zeros_like(parameter), parameter.new_zeros(())
-        state = self._state(parameter, step=count, exp_avg=zeros, exp_avg_sq=zeros.clone())
+        state = self._state(parameter, "exp_avg", "exp_avg_sq")
+        state.setdefault("step", parameter.new_zeros(()))
         gradient = _unless_bad(parameter, good)
         state["step"] += good
         state["exp_avg"].lerp_(gradient, (1 - betas[0]) * good)
@@ -68,12 +68,13 @@ class Muon(torch.optim.Optimizer):
             state[key] / (1 - beta ** state["step"]) for key, beta in zip(("exp_avg", "exp_avg_sq"), betas, strict=True)
         )
         # Before the first good step both are 0 / 0.
-        parameter.sub_((mean / (square.sqrt() + EPSILON)).nan_to_num(0.0) * (rate * good))
+        way = torch.where(state["step"] > 0, mean / (square.sqrt() + EPSILON), torch.zeros_like(parameter))
+        parameter.sub_(way * (rate * good))
 
-    def _state(self, parameter: Tensor, **fresh: Tensor) -> dict[str, Tensor]:
+    def _state(self, parameter: Tensor, *moments: str) -> dict[str, Tensor]:
         state: dict[str, Tensor] = self.state[parameter]
         if not state:
-            state.update(fresh)
+            state.update({name: torch.zeros_like(parameter) for name in moments})
         return state
 
 

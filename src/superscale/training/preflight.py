@@ -14,7 +14,6 @@ import torch
 from torch import nn
 
 from superscale.data.pack import Pack
-from superscale.data.pairs import PairFolder
 from superscale.data.prepare import DEFAULT_TILE_PX, tile_regions
 from superscale.errors import ImageError, SuperscaleError
 from superscale.image.io import image_size, list_images
@@ -30,6 +29,7 @@ from superscale.training.setup import build_criteria, prepared_pack
 from superscale.training.start import first_generator, with_generator
 from superscale.training.state import StageState, new_state, to_tensors
 from superscale.training.steps import Criteria
+from superscale.training.validation import validation_pairs
 
 Result = TypeVar("Result")
 # Beside those kept, one is being written while the oldest is still there.
@@ -61,8 +61,7 @@ def preflight(recipe: Recipe, run_dir: Path, device_name: str = "auto") -> Findi
     found = Findings()
     check_output(run_dir, found)
     pack_bytes = check_data(recipe, run_dir, found)
-    if recipe.validation.path:
-        found.attempt(lambda: PairFolder(recipe.validation.path, recipe.scale, recipe.data.rounding))
+    check_validation(recipe, found)
     device = found.attempt(lambda: pick_device(device_name))
     whole = found.attempt(lambda: with_generator(recipe))
     if whole is not None:
@@ -104,7 +103,7 @@ def _nearest(path: Path) -> Path:
 def check_state(recipe: Recipe, run_dir: Path, found: Findings) -> None:
     """Whether the run could go on from the state in its directory, if there is one; damaged ones are noted."""
     saved = found.attempt(lambda: newest(run_dir / "checkpoints", found.notes.append))
-    folder = prepared_pack(recipe, run_dir)
+    folder = Findings().attempt(lambda: prepared_pack(recipe, run_dir))  # what is wrong with it, `check_data` says
     if saved is not None and folder is not None:
         found.attempt(lambda: check_same_run(recipe, settings(recipe, Pack(folder), run_dir), saved, str(run_dir)))
 
@@ -120,12 +119,28 @@ def check_data(recipe: Recipe, run_dir: Path, found: Findings) -> int:
     if not data.path:
         found.problems.append("no training data: name a folder of photos or a prepared pack with --data DIR")
         return 0
-    folder = prepared_pack(recipe, run_dir)
+    before = len(found.problems)
+    folder = found.attempt(lambda: prepared_pack(recipe, run_dir))
+    if len(found.problems) > before:
+        return 0
     if folder is not None:
         if (pack := found.attempt(lambda: Pack(folder))) is not None:
             _check_pack(recipe, pack, found)
         return 0
     return 0 if data.path == "synthetic" else _check_photos(recipe, Path(data.path), found)
+
+
+def check_validation(recipe: Recipe, found: Findings) -> None:
+    """Whether every validation picture can be read and measured; nothing else would look at them before the first validation."""
+    pairs = found.attempt(lambda: validation_pairs(recipe))
+    if pairs is None:
+        return
+    damaged = Findings()
+    for index in range(len(pairs)):
+        damaged.attempt(partial(pairs.__getitem__, index))
+    found.problems += damaged.problems[:NAMED]
+    if len(damaged.problems) > NAMED:
+        found.problems.append(f"{recipe.validation.path}: {len(damaged.problems) - NAMED} more pictures cannot be read")
 
 
 def _check_pack(recipe: Recipe, pack: Pack, found: Findings) -> None:
@@ -216,7 +231,7 @@ def check_memory(
     recipe: Recipe, name: str, state: StageState, criteria: Criteria, device: torch.device, found: Findings
 ) -> None:
     """Whether a step of the recipe's batch fits into the memory of the device, from what a small one takes."""
-    step = step_memory(state, criteria, PRECISIONS[recipe.precision], recipe.data.patch_px, recipe.scale)
+    step = step_memory(state, criteria, PRECISIONS[recipe.precision_of(recipe.stage[name])], recipe.data.patch_px, recipe.scale)
     free, needed = free_bytes(device), step.of(recipe.data.batch)
     if free is not None and needed > free:
         fits = step.largest_batch(free)

@@ -23,6 +23,8 @@ from superscale.weights.checkpoint import load_state, save_state, saved_states
 # Settings that decide nothing about the weights, or only when something has gone wrong.
 FREE = ("name", "report_every_images", "validation.", "checkpoint.", "health.")
 CHANGED_SHOWN = 3
+# Settings of a stage that older states lack, and what was done then.
+ADDED = {"optimizer": "adam", "precision": "inherit"}
 
 
 @dataclass(frozen=True)
@@ -99,9 +101,11 @@ def check_same_run(recipe: Recipe, now: Mapping[str, Any], saved: Saved, name: s
         free.append("data.batch")
     absent = "(nothing)"
     changed = [
-        f"{key} was {value}, is {now.get(key, absent)}"
-        for key, value in before.items()
-        if now.get(key, absent) != value and not key.startswith(tuple(free)) and not key.endswith(".perceptual.weights")
+        f"{key} was {was}, is {now.get(key, absent)}"
+        for key in dict.fromkeys((*before, *now))
+        if now.get(key, absent) != (was := before.get(key, _added(key, absent)))
+        and not key.startswith(tuple(free))
+        and not key.endswith(".perceptual.weights")
     ]
     changed += _reordered(stages, before, saved.stage_number)
     if changed:
@@ -110,6 +114,12 @@ def check_same_run(recipe: Recipe, now: Mapping[str, Any], saved: Saved, name: s
             f"{name} holds a run of another recipe: {'; '.join(changed[:CHANGED_SHOWN])}{more}. A resumed run equals one that was "
             "never stopped: set it back, choose another directory with -o, or begin anew with --fresh"
         )
+
+
+def _added(key: str, absent: str) -> str:
+    """The value of a setting that a state does not name."""
+    *place, name = key.split(".")
+    return ADDED.get(name, absent) if len(place) == 2 and place[0] == "stage" else absent
 
 
 def _reordered(stages: list[str], before: Mapping[str, Any], number: int) -> list[str]:

@@ -18,6 +18,13 @@ LOCK_FILE = ".lock"
 # What our writers call a thing that is not whole yet.
 UNFINISHED = (".superscale-*.part", ".step-*.part", ".pack-*.part")
 
+# All that a run directory may hold, by what a training writes (and `plot`).
+WRITTEN = (
+    *(LOCK_FILE, "recipe.toml", "environment.json", "metrics.jsonl", "health.jsonl", "checkpoints", "samples"),
+    *("pack", "pack-source.json", "model.safetensors", "model-best-*.safetensors", "events.out.tfevents.*", "curves.png"),
+    *UNFINISHED,
+)
+
 
 @contextmanager
 def sole_user(run_dir: Path) -> Iterator[bool]:
@@ -70,9 +77,15 @@ def _lock(descriptor: int) -> bool:
 
 
 def check_emptiable(run_dir: Path) -> None:
-    """Raise UsageError for a folder that `empty` must not touch: one that is no run directory."""
-    if run_dir.exists() and not any((run_dir / name).is_file() for name in ("recipe.toml", LOCK_FILE)):
-        raise UsageError(f"--fresh deletes a run directory, and {run_dir} is none (no recipe.toml)")
+    """Raise UsageError for a folder that `empty` must not touch: one that is no run directory, or holds what no run has written."""
+    if not run_dir.exists():
+        return
+    strange = [path.name for path in sorted(run_dir.iterdir()) if not any(path.match(pattern) for pattern in WRITTEN)]
+    if strange:
+        raise UsageError(
+            f"--fresh deletes a run directory, and {run_dir} holds {strange[0]}, which no training has written; "
+            "move it away, or choose another directory with -o"
+        )
 
 
 def empty(run_dir: Path) -> None:

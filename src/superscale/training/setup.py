@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +15,8 @@ from superscale.data.pack import MANIFEST, Pack
 from superscale.data.pairs import PatchPlan
 from superscale.data.prepare import prepare, prepare_synthetic
 from superscale.data.resident import ResidentPack
-from superscale.errors import DataError, RecipeError
+from superscale.errors import Cancelled, DataError, RecipeError
+from superscale.image.io import write_bytes
 from superscale.losses.adversarial import ADVERSARIAL
 from superscale.losses.perceptual import FEATURE_NETWORKS, PerceptualLoss, deepest_layer
 from superscale.losses.pixel import PIXEL_LOSSES
@@ -21,35 +24,64 @@ from superscale.networks.catalog import build_discriminator
 from superscale.networks.contract import Generator
 from superscale.networks.device import free_bytes
 from superscale.training.config import Recipe, StageConfig
-from superscale.training.distributed import mean, synchronized
+from superscale.training.distributed import mean, synchronized, world_size
 from superscale.training.schedule import seed_at
 from superscale.training.state import StageState, new_state
 from superscale.training.steps import Criteria
 from superscale.weights.features import feature_network
 
 OWN_PACK = "pack"
+# Beside it: what it was made of.
+OWN_PACK_SOURCE = "pack-source.json"
 # Of a GPU's free memory; the rest is for the networks and what they keep.
 RESIDENT_SHARE = 0.25
 
 
-def open_pack(recipe: Recipe, run_dir: Path) -> Pack:
-    """The recipe's data as a pack; a folder of photos, or "synthetic", is prepared in the run directory first."""
+def open_pack(recipe: Recipe, run_dir: Path, stop: Callable[[], bool] = lambda: False) -> Pack:
+    """The recipe's data as a pack; a folder of photos, or "synthetic", is prepared in the run directory first.
+
+    Raises Cancelled when ``stop``, asked after every photo, says so (of several processes none is asked: the others wait).
+    """
     if not recipe.data.path:
         raise RecipeError("no training data: name a folder of photos or a prepared pack with --data DIR")
     if (ready := prepared_pack(recipe, run_dir)) is not None:
         return Pack(ready)
     own = run_dir / OWN_PACK
+    write_bytes(run_dir / OWN_PACK_SOURCE, json.dumps(_source(recipe)).encode())
     if recipe.data.path == "synthetic":
         prepare_synthetic(own, side_px=max(128, recipe.data.patch_px), scale=recipe.scale)
     else:
         stored = recipe.data.rounding if recipe.data.low_res == "stored" else "none"
-        prepare(Path(recipe.data.path), own, scale=recipe.scale, low_res=stored)
+        prepare(Path(recipe.data.path), own, scale=recipe.scale, low_res=stored, progress=partial(_unless_stopped, stop))
     return Pack(own)
 
 
+def _unless_stopped(stop: Callable[[], bool], _done: int, _total: int) -> None:
+    if world_size() == 1 and stop():
+        raise Cancelled("asked to stop while preparing the photos")
+
+
+def _source(recipe: Recipe) -> dict[str, object]:
+    """What a run's own pack is made of."""
+    return {"path": recipe.data.path, "scale": recipe.scale}
+
+
 def prepared_pack(recipe: Recipe, run_dir: Path) -> Path | None:
-    """The pack that the recipe names, or the one that this run has made before; None when there is neither."""
-    return next((folder for folder in (Path(recipe.data.path), run_dir / OWN_PACK) if (folder / MANIFEST).is_file()), None)
+    """The pack that the recipe names, or the one that this run has made before; None when there is neither.
+
+    Raises DataError when this run's own was made of other data than the recipe names.
+    """
+    if (Path(recipe.data.path) / MANIFEST).is_file():
+        return Path(recipe.data.path)
+    own, made_of = run_dir / OWN_PACK, run_dir / OWN_PACK_SOURCE
+    if not (own / MANIFEST).is_file():
+        return None
+    if made_of.is_file() and (was := json.loads(made_of.read_bytes())) != (wanted := _source(recipe)):
+        raise DataError(
+            f"{own}: prepared from {was['path']} at scale {was['scale']}, the recipe names {wanted['path']} at scale "
+            f"{wanted['scale']}; set it back, choose another directory with -o, or begin anew with --fresh"
+        )
+    return own
 
 
 def patch_plan(recipe: Recipe, pack: Pack) -> PatchPlan:

@@ -110,7 +110,7 @@ def _restore_moments(optimizer: torch.optim.Optimizer, tensors: Tensors) -> None
         index, key = name.split(".")
         # The fused kernel walks memory: a moment must lie as its parameter does (channels last), not as it was saved.
         like = parameters[int(index)]
-        laid_out = tensor if tensor.ndim == 0 else torch.empty_like(like, requires_grad=False).copy_(tensor)
+        laid_out = tensor.to(like.device) if tensor.ndim == 0 else torch.empty_like(like, requires_grad=False).copy_(tensor)
         state.setdefault(int(index), {})[key] = laid_out
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +12,10 @@ import torch
 from torch import nn
 
 from superscale.data.pairs import PairFolder
-from superscale.errors import Cancelled
+from superscale.errors import Cancelled, DataError
 from superscale.evaluation.benchmark import measure_outputs
+from superscale.evaluation.ssim import WINDOW as SSIM_WINDOW_PX
+from superscale.image.io import image_size
 from superscale.image.pixels import to_float, to_pixels
 from superscale.training.config import Recipe
 from superscale.training.distributed import in_order, rank, world_size
@@ -20,9 +23,22 @@ from superscale.training.log import write_sample_sheet
 
 
 def validation_pairs(recipe: Recipe) -> PairFolder | None:
-    """The recipe's validation pictures, or None where it names none. Raises DataError when they do not fit."""
+    """The recipe's validation pictures, or None where it names none.
+
+    Raises DataError when they do not fit, two share a name, or one is too small to be measured: all that their headers tell.
+    """
     path = recipe.validation.path
-    return PairFolder(path, recipe.scale, recipe.data.rounding) if path else None
+    if not path:
+        return None
+    pairs = PairFolder(path, recipe.scale, recipe.data.rounding)
+    names = Counter(picture.stem for picture in pairs.high_res)
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise DataError(f"{path}: two pictures are called {twice[0]}; rename one, since values are kept by name")
+    for picture in pairs.high_res:
+        size = image_size(picture)
+        if min(size) // recipe.scale * recipe.scale < (least := SSIM_WINDOW_PX + 2 * recipe.scale):
+            raise DataError(f"{picture}: {size[0]}x{size[1]} pixels are too few to validate on; at least {least}x{least}")
+    return pairs
 
 
 def validate(

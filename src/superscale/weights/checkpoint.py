@@ -129,9 +129,11 @@ def save_state(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, 
         parts[STATE_MANIFEST] = json.dumps({"version": STATE_VERSION, "sha256": digests}).encode()
         for name, data in parts.items():
             write_bytes(building / name, data)
+        replaced = building.with_name(f".{folder.name}-replaced.part")
         if folder.exists():
-            shutil.rmtree(folder)
+            os.replace(folder, replaced)  # never half a state under its name
         os.replace(building, folder)
+        shutil.rmtree(replaced, ignore_errors=True)
     except OSError as error:
         shutil.rmtree(building, ignore_errors=True)
         raise CheckpointError(f"{folder}: could not save the training state ({error}); the previous one is kept") from error
