@@ -14,6 +14,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import imagecodecs
@@ -46,13 +47,14 @@ def sub_images() -> list[np.ndarray]:
 class DecodedPerPatch:
     """Crops of PNG files, which lie in memory: the disk is not part of it."""
 
-    def __init__(self, plan: PatchPlan, pictures: list[np.ndarray], stored_low_res: bool) -> None:
+    def __init__(self, plan: PatchPlan, pictures: list[np.ndarray], stored_low_res: bool, threads: int) -> None:
         self.plan, self.stored_low_res = plan, stored_low_res
+        self.workers = ThreadPoolExecutor(threads)  # decoding and large products let other threads work
         self.high_res = [_png(picture) for picture in pictures]
         self.low_res = [_png(imresize(picture, 1 / SCALE)) for picture in pictures]
 
     def __call__(self, numbers: tuple[int, ...]) -> Pictures:
-        pairs = [self._pair(number) for number in numbers]
+        pairs = list(self.workers.map(self._pair, numbers))
         return torch.stack([low for low, _ in pairs]), torch.stack([high for _, high in pairs])
 
     def _pair(self, number: int) -> Pictures:
@@ -85,14 +87,13 @@ def _tensor(pixels: np.ndarray, symmetry: int) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(turned.transpose(2, 0, 1)))
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """Of this process' CPU time, not of the clock: all work here is computing, and other processes of the machine do not count."""
-    start = time.process_time()
+def seconds(work: Callable[[], object], clock: Callable[[], float]) -> float:
+    start = clock()
     work()
-    return time.process_time() - start
+    return clock() - start
 
 
-def compare(name: str, plan: PatchPlan, peer: DecodedPerPatch, runs: int) -> dict[str, object]:
+def compare(name: str, plan: PatchPlan, peer: DecodedPerPatch, runs: int, clock: Callable[[], float]) -> dict[str, object]:
     """Both sides in turns on the same patches."""
     pairs = []
     for run in range(runs + 3):
@@ -105,7 +106,7 @@ def compare(name: str, plan: PatchPlan, peer: DecodedPerPatch, runs: int) -> dic
         def theirs(numbers: tuple[int, ...] = numbers) -> Pictures:
             return peer(numbers)
 
-        pairs.append((seconds(ours), seconds(theirs)))
+        pairs.append((seconds(ours, clock), seconds(theirs, clock)))
     (low, high), (peer_low, peer_high) = ours(), theirs()
     assert torch.equal(high, peer_high)
     pairs = pairs[3:]
@@ -122,14 +123,14 @@ def compare(name: str, plan: PatchPlan, peer: DecodedPerPatch, runs: int) -> dic
     }
 
 
-def degradation(pack: Pack, runs: int) -> dict[str, object]:
+def degradation(pack: Pack, runs: int, clock: Callable[[], float]) -> dict[str, object]:
     """Milliseconds a picture of reading and degrading a batch as `real_x4` does."""
     plan = PatchPlan(pack, scale=SCALE, patch_px=REAL_PATCH_PX, seed=0, degradation=DegradationConfig())
     times = []
     for run in range(runs + 3):
         numbers = tuple(range(run * REAL_BATCH, run * REAL_BATCH + REAL_BATCH))
         raw = load_batch(plan, numbers, stored_low_res=False)
-        times.append(seconds(lambda raw=raw: to_device(raw, CPU, SCALE, "double")) / REAL_BATCH)
+        times.append(seconds(lambda raw=raw: to_device(raw, CPU, SCALE, "double"), clock) / REAL_BATCH)
     ordered = sorted(1e3 * each for each in times[3:])
     return {
         "patch_px": REAL_PATCH_PX,
@@ -142,8 +143,11 @@ def degradation(pack: Pack, runs: int) -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=21)
+    parser.add_argument("--threads", type=int, default=1, help="of ours, and workers of the peer's")
     options = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(options.threads)
+    # On one thread the process's own time: all work here is computing, and other processes of the machine do not count.
+    clock = time.process_time if options.threads == 1 else time.perf_counter
     pictures = sub_images()
     with tempfile.TemporaryDirectory() as folder:
         photos = Path(folder) / "photos"
@@ -154,11 +158,11 @@ def main() -> None:
         pack = Pack(Path(folder) / "pack")
         plan = PatchPlan(pack, scale=SCALE, patch_px=PATCH_PX, seed=0)
         results = [
-            compare(name, plan, DecodedPerPatch(plan, pictures, stored), options.runs)
+            compare(name, plan, DecodedPerPatch(plan, pictures, stored, options.threads), options.runs, clock)
             for name, stored in (("bicubic of each patch", False), ("stored", True))
         ]
-        real = degradation(pack, options.runs)
-    print(json.dumps({"hardware": hardware(1), "results": results, "degradation": real}, indent=1))
+        real = degradation(pack, options.runs, clock)
+    print(json.dumps({"hardware": hardware(options.threads), "results": results, "degradation": real}, indent=1))
 
 
 if __name__ == "__main__":
