@@ -15,12 +15,12 @@ from superscale.weights.foreign import is_safetensors, load_foreign
 
 # name -> sha256 of weights/bundled/{name}.safetensors
 BUNDLED: dict[str, str] = {
-    "srresnet-x4": "87c0e32711b532ab0a90564ed99ebe6bdbb8d4ef43221e43da136e8f6bf819ac",
+    "srresnet-x4": "a555bf5777ddc76d2946c21914648d508ae2691c9ac149b6c0f75e987804f058",
     "compact-x4": "2ec3c4561b16430e4ba4cd5fb36e83cfc1c76e3ba9dbb27e1de39a3e68d0106f",
     "compact-real-x4": "3d9cdc490a00793d5dbf3d201dbf661d66fbcf795fbbf3540ff958f1957718b4",
     "esrgan-lite-x4": "0f9f95bf45931855134f22193be884943692cea8045030ed966dc5feb09c6be4",
     "rrdb-lite-x4": "6ba189f25293b9c312f0e0d49f04126bb3e8ee7138da5d1e78ff970b4ef0b09c",
-    "srgan-x4": "8ba72c33c8f82e0b0a94eb1c6d771b47cdaaef593aa14f0e57bf1ad95f655e59",
+    "srgan-x4": "d7569faf77234d3b9e9f23df84bb8862b1f3a9997a18f51d7ce3135c6c5a71a5",
 }
 # The best-looking model that is fast enough there.
 CPU_DEFAULT, GPU_DEFAULT = "srgan-x4", "srgan-x4"
