@@ -16,7 +16,7 @@ from superscale.weights.foreign import is_safetensors, load_foreign
 # name -> sha256 of weights/bundled/{name}.safetensors
 BUNDLED: dict[str, str] = {
     "srresnet-x4": "a555bf5777ddc76d2946c21914648d508ae2691c9ac149b6c0f75e987804f058",
-    "compact-x4": "2ec3c4561b16430e4ba4cd5fb36e83cfc1c76e3ba9dbb27e1de39a3e68d0106f",
+    "compact-x4": "a463a93eb25b7a2e08ed0bc32f7c35276376476b88af35c69c55bd5a95c4300d",
     "compact-real-x4": "3d9cdc490a00793d5dbf3d201dbf661d66fbcf795fbbf3540ff958f1957718b4",
     "esrgan-lite-x4": "0f9f95bf45931855134f22193be884943692cea8045030ed966dc5feb09c6be4",
     "rrdb-lite-x4": "6ba189f25293b9c312f0e0d49f04126bb3e8ee7138da5d1e78ff970b4ef0b09c",
