@@ -122,7 +122,7 @@ def test_fresh_does_not_delete_what_the_run_starts_from(
 ) -> None:
     (model_file.parent / "recipe.toml").write_text("")
     assert command("train", "finetune_x4", "--fresh", "-o", model_file.parent, "--set", f"start={str(model_file)!r}") == 2
-    assert "which the run starts from" in capsys.readouterr().err
+    assert "which the run needs" in capsys.readouterr().err
     assert model_file.is_file()
 
 

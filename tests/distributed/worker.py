@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -149,3 +150,5 @@ if __name__ == "__main__":
     with distributed.together("cpu"):
         for case in sys.argv[1].split(","):
             CASES[case](Path(sys.argv[2]))
+    sys.stdout.flush()
+    os._exit(0)  # as `superscale train` does under torchrun

@@ -74,7 +74,7 @@ def test_a_start_of_another_network_is_refused_with_the_way_out(tmp_path: Path, 
 def test_a_short_fine_tuning_is_better_at_pictures_of_its_kind_that_it_has_not_seen(tmp_path: Path) -> None:
     for number in range(12):
         write_image(tmp_path / "own" / f"{number}.png", Image(synthetic_picture(number, 96)))
-    settings = ["data.patch_px=48", "data.batch=4", "stage.finetune.images=160", "stage.finetune.warmup_images=0"]
+    settings = ["data.patch_px=48", "data.batch=4", "stage.finetune.images=320", "stage.finetune.warmup_images=0"]
     settings += ["stage.finetune.learning_rate=2e-4"]
     recipe = load_recipe("finetune_x4", [*settings, f"data.path={str(tmp_path / 'own')!r}"])
     result = train(recipe, tmp_path / "run", device="cpu", quiet=True)

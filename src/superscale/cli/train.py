@@ -66,12 +66,17 @@ def train(
         if rank() == 0:
             say(f"stopped at image {result.images}, saved; the same command goes on from there")
         raise SystemExit(stop.exit_code)
-    if rank() > 0:
-        return
-    print(result.model)
-    if not quiet:
-        for lead, command in zip(("next: ", "      "), next_commands(loaded, result.model), strict=True):
-            say(lead + shlex.join(command))
+    if rank() == 0:
+        print(result.model)
+        if not quiet:
+            for lead, command in zip(("next: ", "      "), next_commands(loaded, result.model), strict=True):
+                say(lead + shlex.join(command))
+    if launched():
+        # All is written. At the interpreter's own end a thread of gloo's aborts the process now and then (torch 2.13), which
+        # torchrun would report as a failure of a training that has none.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def _refuse_to_delete_what_is_needed(recipe: Recipe, run_dir: Path) -> None:

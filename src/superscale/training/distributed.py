@@ -7,6 +7,7 @@ in pieces (`training.steps`): hooks would fire for the wrong player, or wait for
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -78,6 +79,8 @@ def together(device: str = "auto") -> Iterator[torch.device]:
     # After an error the others may be gone, and taking leave of them would wait for ever: then the exit itself is the farewell.
     yield own
     dist.destroy_process_group()
+    # Synchronized norms in reference cycles hold the group: left to the interpreter's end, its threads abort the process now and then.
+    gc.collect()
 
 
 def _roll_call(store: Any) -> tuple[str, int]:
