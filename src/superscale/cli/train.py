@@ -64,7 +64,12 @@ def train(
         result = run(loaded, run_dir, device=device, stop=stop, max_seconds=seconds, fresh=fresh, quiet=quiet)
     if not result.finished or result.model is None:
         if rank() == 0:
-            say(f"stopped at image {result.images}, saved; the same command goes on from there")
+            at = (
+                f"at image {result.images}, saved; the same command goes on from there"
+                if result.images
+                else "before the first step"
+            )
+            say(f"stopped {at}")
         raise SystemExit(stop.exit_code)
     if rank() == 0:
         print(result.model)
