@@ -74,6 +74,10 @@ def test_a_signal_to_torchrun_saves_once_and_the_same_line_goes_on(number: int, 
 
 @pytest.mark.slow
 def test_max_time_stops_all_with_success(tmp_path: Path) -> None:
-    code, _, errors = finish(start([*TORCHRUN, *LONG, "--max-time", "3s"], tmp_path))
-    assert code == 0, errors
+    # How long it takes to the first step is the machine's affair; one that ends before it has nothing to save.
+    for seconds in (3, 10, 30, 90):
+        code, _, errors = finish(start([*TORCHRUN, *LONG, "--max-time", f"{seconds}s"], tmp_path))
+        assert code == 0, errors
+        if "stopped before the first step" not in errors:
+            break
     assert errors.count("saved; the same command goes on") == 1
