@@ -18,8 +18,8 @@ BUNDLED: dict[str, str] = {
     "srresnet-x4": "a555bf5777ddc76d2946c21914648d508ae2691c9ac149b6c0f75e987804f058",
     "compact-x4": "a463a93eb25b7a2e08ed0bc32f7c35276376476b88af35c69c55bd5a95c4300d",
     "compact-real-x4": "3d9cdc490a00793d5dbf3d201dbf661d66fbcf795fbbf3540ff958f1957718b4",
-    "esrgan-lite-x4": "0f9f95bf45931855134f22193be884943692cea8045030ed966dc5feb09c6be4",
-    "rrdb-lite-x4": "6ba189f25293b9c312f0e0d49f04126bb3e8ee7138da5d1e78ff970b4ef0b09c",
+    "esrgan-lite-x4": "60628dd461afae17fcadf0227c287da3c20209b875ba2f8f191a8b3eb9df3838",
+    "rrdb-lite-x4": "83967c296fc2b98b5442966b6fc7a5c94cacc0b3ea1d8bf5546895430fdd1644",
     "srgan-x4": "d7569faf77234d3b9e9f23df84bb8862b1f3a9997a18f51d7ce3135c6c5a71a5",
 }
 # The best-looking model that is fast enough there.
