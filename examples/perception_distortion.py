@@ -28,14 +28,7 @@ def main(results: Path, picture: Path) -> None:
     figure, axes = pyplot.subplots(1, len(means), figsize=SIZE_INCHES, dpi=DOTS_PER_INCH, squeeze=False)
     for axis, (data, models) in zip(axes[0], means.items(), strict=True):
         for number, (model, measured) in enumerate(models.items()):
-            axis.scatter(measured["psnr"], measured["niqe"], color=f"C{number}")
-            axis.annotate(
-                model,
-                (measured["psnr"], measured["niqe"]),
-                xytext=(4, -10 if number % 2 else 4),
-                textcoords="offset points",
-                fontsize=7,
-            )
+            axis.scatter(measured["psnr"], measured["niqe"], color=f"C{number}", label=model)
         axis.margins(0.2)
         for paper in load_papers()[0]:
             if paper.model in PAPERS and data in paper.results:
@@ -53,7 +46,9 @@ def main(results: Path, picture: Path) -> None:
         axis.set(title=data, xlabel="PSNR-Y, dB (better: right)")
         axis.grid(alpha=0.3)
     axes[0][0].set_ylabel("NIQE (better: down)")
-    figure.tight_layout()
+    # Beside the plots: models of equal figures would write over one another.
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="center right", fontsize=7)
+    figure.tight_layout(rect=(0, 0, 0.87, 1))
     figure.savefig(picture)
 
 
