@@ -30,6 +30,7 @@ from superscale.data.pack import Pack
 from superscale.data.pairs import PatchPlan
 from superscale.data.prepare import prepare
 from superscale.image.resize import imresize
+from superscale.training.allocator import keep_freed_memory
 
 SUB_IMAGE_PX, PATCH_PX, BATCH, SCALE = 480, 128, 16, 4
 # Timed at once: a tenth of a second evens out what a batch of ours, a few milliseconds, shows of other work on the machine.
@@ -153,6 +154,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="of ours, and workers of the peer's")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    keep_freed_memory()  # for both sides alike; it is one process, and `train` does so too
     # On one thread the process's own time: all work here is computing, and other processes of the machine do not count.
     clock = time.process_time if options.threads == 1 else time.perf_counter
     pictures = sub_images()

@@ -11,7 +11,7 @@ import torch
 from PIL import Image as PillowImage
 
 from superscale.errors import UsageError
-from superscale.image.resize import imresize, resize_matrix, resize_to
+from superscale.image.resize import Rounding, imresize, resize_matrix, resize_to
 
 
 def read(path: Path) -> np.ndarray:
@@ -94,6 +94,31 @@ def test_integer_tensors_equal_arrays_in_both_roundings(noise: np.random.Generat
         for index in range(2):
             expected = imresize(pixels[index], 0.25, rounding=rounding)  # type: ignore[arg-type]
             np.testing.assert_array_equal(got[index].numpy(), expected)
+
+
+@pytest.mark.parametrize("rounding", ["double", "uint8"])
+@pytest.mark.parametrize("scale", [1 / 8, 1 / 4, 1 / 2, 2, 4])
+def test_bytes_at_powers_of_two_lose_nothing_in_float32(scale: float, rounding: Rounding, noise: np.random.Generator) -> None:
+    # Black and white make the largest sums, and half-way sums: the one lost bit would turn a rounding.
+    pictures = noise.integers(0, 256, (8, 3, 160, 152), dtype=np.uint8)
+    pictures[:4] = pictures[:4] // 128 * 255
+    arrays = [imresize(np.moveaxis(each, 0, -1), scale, rounding=rounding) for each in pictures]
+    expected = np.moveaxis(np.stack(arrays), -1, 1)
+    np.testing.assert_array_equal(imresize(torch.from_numpy(pictures), scale, rounding=rounding).numpy(), expected)
+
+
+def test_coarser_products_of_float32_leave_the_resize_of_bytes_alone(noise: np.random.Generator) -> None:
+    pictures = torch.from_numpy(noise.integers(0, 256, (8, 3, 160, 152), dtype=np.uint8))
+    expected = imresize(pictures, 1 / 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(imresize(pictures, 1 / 4), expected)
+    settings = torch.backends.mkldnn.matmul
+    before = settings.fp32_precision
+    try:
+        settings.fp32_precision = "bf16"
+        assert torch.equal(imresize(pictures, 1 / 4), expected)
+    finally:
+        settings.fp32_precision = before
 
 
 def test_floats_come_back_unrounded_and_unclipped() -> None:

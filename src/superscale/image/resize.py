@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from superscale.errors import UsageError
-from superscale.image.pixels import round_half_up
+from superscale.image.pixels import peak, round_half_up
 
 Method = Literal["bicubic", "bilinear"]
 PlainMethod = Literal["area", "bilinear", "bicubic"]
@@ -149,10 +149,16 @@ def _resize_to(
     if rounding not in ("double", "uint8"):
         raise UsageError(f"rounding must be 'double' or 'uint8', got {rounding!r}")
     if isinstance(pixels, Tensor):
-        whole = not pixels.is_floating_point()
-        between = round_half_up(pixels.dtype) if whole and rounding == "uint8" else _unchanged
-        planes = _resize_planes(pixels.double() if whole else pixels, size, scales, method, between)
-        return round_half_up(pixels.dtype)(planes).to(pixels.dtype) if whole else planes
+        if pixels.is_floating_point():
+            return _resize_planes(pixels, size, scales, method, _unchanged)
+        rounded = round_half_up(pixels.dtype)
+
+        def in_double(planes: Tensor) -> Tensor:
+            return (rounded(planes) if rounding == "uint8" else planes).double()
+
+        first = pixels.float() if _float32_is_exact(pixels, size, scales, method) else pixels.double()
+        resized: Tensor = rounded(_resize_planes(first, size, scales, method, in_double))
+        return resized.to(pixels.dtype)
     whole = np.issubdtype(pixels.dtype, np.integer)
     between = round_half_up(pixels.dtype) if whole and rounding == "uint8" else _unchanged
     channels_first = np.moveaxis(pixels, -1, 0) if pixels.ndim == 3 else pixels
@@ -160,6 +166,32 @@ def _resize_to(
     if pixels.ndim == 3:
         planes = np.moveaxis(planes, 0, -1)
     return np.ascontiguousarray(round_half_up(pixels.dtype)(planes) if whole else planes).astype(pixels.dtype)
+
+
+def _float32_is_exact(pixels: Tensor, size: tuple[int, int], scales: tuple[float, float], method: Method) -> bool:
+    """Whether float32 holds every sum of the first axis of a tensor of integers as it is, at half of double's cost.
+
+    At factors that are powers of two the weights are whole multiples of a small power of two, of 2^-12 for the papers' bicubic 1/4.
+    On a CPU alone, and only where torch was not told to multiply float32 more coarsely.
+    """
+    if pixels.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+        return False
+    if torch.backends.mkldnn.matmul.fp32_precision not in ("none", "ieee"):  # type: ignore[attr-defined]
+        return False
+    axis = 0 if scales[0] <= scales[1] else 1
+    largest_sum = _largest_whole_sum(pixels.shape[axis - 2], size[axis], scales[axis], method)
+    return largest_sum * peak(pixels.dtype) <= 2.0**24
+
+
+@lru_cache(maxsize=64)
+def _largest_whole_sum(length: int, out_length: int, scale: float, method: Method) -> float:
+    """The largest sum of a row's absolute weights in units of which all weights are multiples; infinity without such a unit."""
+    matrix = resize_matrix(length, out_length, scale, method)
+    for bits in range(24):
+        in_units = matrix * 2.0**bits
+        if np.array_equal(in_units, np.round(in_units)):
+            return float(np.abs(in_units).sum(axis=1).max())
+    return np.inf
 
 
 def _unchanged(planes: Any) -> Any:
