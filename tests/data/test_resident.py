@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -52,6 +54,22 @@ def test_stored_pairs_are_those_of_the_file(pack: Pack) -> None:
     plan = PatchPlan(pack, scale=4, patch_px=32, seed=3)
     numbers = tuple(range(64))
     assert_same(ResidentPack(plan, CPU, True).load(numbers), load_batch(plan, numbers, stored_low_res=True))
+
+
+@pytest.mark.parametrize("degradation", [None, DegradationConfig()])
+def test_a_batch_mixes_no_devices(degradation: DegradationConfig | None, pack: Pack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On torch's device without memory, which as a GPU does refuses tensors of the CPU; it has no generators to seed."""
+    seeded = torch.Generator
+
+    def generator(device: torch.device | None = None) -> Any:
+        return seeded() if device is None else SimpleNamespace(manual_seed=lambda _: None)
+
+    monkeypatch.setattr(torch, "Generator", generator)
+    plan = PatchPlan(pack, scale=4, patch_px=32, seed=3, degradation=degradation)
+    meta = torch.device("meta")
+    batch = to_device(ResidentPack(plan, meta, False).load(tuple(range(8))), meta, 4, "double")
+    assert {batch.low_res.device, batch.high_res.device} == {meta}
+    assert batch.low_res.shape == (8, 3, 8, 8)
 
 
 def test_without_stored_reductions_there_are_none_to_hold(photos: Path, tmp_path: Path) -> None:

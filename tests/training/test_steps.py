@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -13,9 +14,13 @@ from superscale.losses.adversarial import ADVERSARIAL
 from superscale.losses.perceptual import FeatureNetwork, FeatureSpec, PerceptualLoss
 from superscale.losses.pixel import l1
 from superscale.networks.catalog import build_discriminator, build_generator
+from superscale.training import health
+from superscale.training.ema import ExponentialMovingAverage
+from superscale.training.muon import Muon
 from superscale.training.steps import (
     Criteria,
     Judgement,
+    adversarial_step,
     discriminator_step,
     enlarge,
     frozen_norms,
@@ -130,3 +135,41 @@ def test_feature_shifts_depend_on_the_image_number_alone_and_use_every_offset() 
     assert [shift(number, 3) for number in range(50)] == [shift(number, 3) for number in range(50)]
     assert {shift(number, 3) for number in range(0, 16000, 16)} == {(y, x) for y in range(4) for x in range(4)}
     assert {shift(number, 0) for number in range(50)} == {(0, 0)}
+
+
+META = torch.device("meta")
+
+
+@pytest.mark.parametrize("generator_name", ["srresnet", "rrdbnet", "compact"])
+@pytest.mark.parametrize("discriminator_name", ["vgg", "unet"])
+def test_a_step_mixes_no_devices(generator_name: str, discriminator_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On torch's device without memory, which as a GPU does refuses tensors of the CPU and to which no kernels fall back."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # not known there
+    small = {"srresnet": {"blocks": 1, "features": 8}, "compact": {"features": 8, "convolutions": 1}}
+    rrdbnet = {"blocks": 1, "features": 8, "growth_channels": 4}
+    generator = build_generator(generator_name, small.get(generator_name, rrdbnet)).to(META)
+    options = {"vgg": {"hidden": 8}, "unet": {}}[discriminator_name]
+    discriminator = build_discriminator(discriminator_name, {"patch_px": 32, "features": 4, "high_pass_px": 1.6, **options}).to(
+        META
+    )
+    features = FeatureNetwork(FeatureSpec(widths=(2, 3, 4, 4, 4)), "conv2_1").to(META)
+    perceptual = PerceptualLoss(features, {"conv2_1": 1.0}, after_activation=False).to(META)
+    criteria = Criteria(
+        pixel=l1, grid_weight=1.0, perceptual=perceptual, adversarial=ADVERSARIAL["relativistic"](), adversarial_weight=1.0
+    )
+    average, optimizer = ExponentialMovingAverage(generator, 0.9), Muon(generator, 1e-3, (0.9, 0.99))
+    buffers, watch = health.Buffers([generator, discriminator]), health.Watch()
+
+    batch = Batch((0, 1), torch.rand(2, 3, 8, 8, device=META), torch.rand(2, 3, 32, 32, device=META))
+    buffers.keep()
+    numbers, super_res = adversarial_step(generator, discriminator, batch, criteria, None)
+    numbers["norm"] = health.norm_of_gradients(discriminator)
+    good = watch.add(0, batch.numbers, numbers)
+    optimizer.found_inf = (~good).float()
+    optimizer.step()
+    buffers.restore_unless(good)
+    average.update(generator, 0, good)
+
+    made = [super_res, good, *numbers.values(), *average.network.state_dict().values()]
+    made += [parameter.grad for network in (generator, discriminator) for parameter in network.parameters()]
+    assert {tensor.device.type for tensor in made} == {"meta"}
