@@ -6,11 +6,12 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from superscale.errors import UnknownNameError, UsageError
 from superscale.losses.adversarial import RelativisticAverage, StandardAdversarial
-from superscale.losses.grid import grid_loss
+from superscale.losses.grid import grid_loss, lines_loss
 from superscale.losses.perceptual import FEATURE_NETWORKS, FeatureNetwork, FeatureSpec, PerceptualLoss, deepest_layer
 from superscale.losses.pixel import PIXEL_LOSSES
 
@@ -140,6 +141,32 @@ def test_unknown_layers_are_refused_with_the_known_ones() -> None:
         deepest_layer(FEATURE_NETWORKS["vgg19-distilled"], {"conv5_4": 1.0})
     with pytest.raises(UsageError, match="at least one layer"):
         PerceptualLoss(FeatureNetwork(TINY, "conv1_1"), {}, after_activation=True)
+
+
+@pytest.mark.parametrize(("period", "parts"), [(4, 1), (2, 4)])
+def test_the_lines_loss_sees_a_period_of_changing_sign_and_no_blur(period: int, parts: int) -> None:
+    truth = torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    wave = 0.1 * torch.cos(2 * torch.pi * torch.arange(128) / period)
+    # White noise of uniform channels against a wave of 0.1, Hann window: (sum of w)^2 / (sum of w^2) is 32^2 / 24; one place of four.
+    noise = (65.481**2 + 128.553**2 + 24.966**2) / 12
+    expected = math.log(1 + parts * 21.9**2 / 4 * 32**2 / 24 / noise) / 4
+    assert lines_loss(truth, truth).item() == 0
+    assert lines_loss(truth + wave, truth).item() == pytest.approx(expected, rel=0.2)
+    assert lines_loss(truth, truth + wave).item() < 0.02
+    # In turns against each other in stripes of eight rows: an average over an area sees nothing of it.
+    turns = wave * (1 - 2 * (torch.arange(128) // 8 % 2))[:, None]
+    assert lines_loss(truth + turns, truth).item() > 0.5 * expected
+    assert grid_loss(truth + turns, truth, 4).item() < 0.3 * grid_loss(truth + wave, truth, 4).item()
+    assert lines_loss(torch.lerp(truth, F.avg_pool2d(truth, 3, 1, 1), 0.3), truth).item() < 0.05
+
+
+def test_the_lines_loss_has_a_gradient_on_flat_pictures_and_needs_65_pixels() -> None:
+    flat = torch.full((1, 3, 65, 65), 0.5, requires_grad=True)
+    lines_loss(flat, torch.rand(1, 3, 65, 65)).backward()
+    assert flat.grad is not None
+    assert flat.grad.isfinite().all()
+    with pytest.raises(UsageError, match="65 pixels"):
+        lines_loss(torch.rand(1, 3, 64, 80), torch.rand(1, 3, 64, 80))
 
 
 def test_the_grid_loss_sees_a_pattern_of_the_cell_and_neither_brightness_nor_texture() -> None:

@@ -149,18 +149,23 @@ def test_a_step_mixes_no_devices(generator_name: str, discriminator_name: str, m
     rrdbnet = {"blocks": 1, "features": 8, "growth_channels": 4}
     generator = build_generator(generator_name, small.get(generator_name, rrdbnet)).to(META)
     options = {"vgg": {"hidden": 8}, "unet": {}}[discriminator_name]
-    discriminator = build_discriminator(discriminator_name, {"patch_px": 32, "features": 4, "high_pass_px": 1.6, **options}).to(
+    discriminator = build_discriminator(discriminator_name, {"patch_px": 72, "features": 4, "high_pass_px": 1.6, **options}).to(
         META
     )
     features = FeatureNetwork(FeatureSpec(widths=(2, 3, 4, 4, 4)), "conv2_1").to(META)
     perceptual = PerceptualLoss(features, {"conv2_1": 1.0}, after_activation=False).to(META)
     criteria = Criteria(
-        pixel=l1, grid_weight=1.0, perceptual=perceptual, adversarial=ADVERSARIAL["relativistic"](), adversarial_weight=1.0
+        pixel=l1,
+        grid_weight=1.0,
+        lines_weight=1.0,
+        perceptual=perceptual,
+        adversarial=ADVERSARIAL["relativistic"](),
+        adversarial_weight=1.0,
     )
     average, optimizer = ExponentialMovingAverage(generator, 0.9), Muon(generator, 1e-3, (0.9, 0.99))
     buffers, watch = health.Buffers([generator, discriminator]), health.Watch()
 
-    batch = Batch((0, 1), torch.rand(2, 3, 8, 8, device=META), torch.rand(2, 3, 32, 32, device=META))
+    batch = Batch((0, 1), torch.rand(2, 3, 18, 18, device=META), torch.rand(2, 3, 72, 72, device=META))
     buffers.keep()
     numbers, super_res = adversarial_step(generator, discriminator, batch, criteria, None)
     numbers["norm"] = health.norm_of_gradients(discriminator)

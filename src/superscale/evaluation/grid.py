@@ -8,13 +8,7 @@ from torch import Tensor
 from superscale.errors import UsageError
 from superscale.evaluation.planes import Color, measured_planes
 from superscale.image.pixels import PEAK_8BIT
-
-SEGMENT_PX = 64
-PERIODS = (4, 2)
-# Neighbours in the spectrum, in steps of 1/64 cycle a pixel; the nearest two belong to the line itself (Hann window).
-NEAREST, FARTHEST = 3, 9
-# Segments flatter than half an 8-bit step say nothing; this floor keeps their rounding noise from counting as a picture.
-FLOOR = 0.5**2
+from superscale.losses.grid import PERIODS, SEGMENT_PX, neighbours, spectrum
 
 
 def grid(super_res: Tensor, *, data_range: float, border: int, color: Color) -> Tensor:
@@ -25,9 +19,8 @@ def grid(super_res: Tensor, *, data_range: float, border: int, color: Color) -> 
 def grid_lines(super_res: Tensor, *, data_range: float, border: int, color: Color) -> Tensor:
     """Power at periods 4 and 2 pixels over the median of its neighbours in the spectrum, (B, 2, 2): (along x, y), (4, 2).
 
-    Differences along each row (which whiten a photograph's spectrum), in Hann-windowed segments of 64 samples, each weighed
-    by its own power so that a few hard edges do not drown the rest. ``super_res``: (B, 3 or 1, H, W). RGB: the mean
-    of the channels' spectra. Raises UsageError when less than 65x65 pixels are left inside the border.
+    By `losses.grid.spectrum`. ``super_res``: (B, 3 or 1, H, W). RGB: the mean of the channels' spectra. Raises UsageError when less
+    than 65x65 pixels are left inside the border.
     """
     planes, _ = measured_planes(super_res, super_res, data_range=data_range, border=border, color=color)
     if min(planes.shape[-2:]) <= SEGMENT_PX:
@@ -39,15 +32,6 @@ def grid_lines(super_res: Tensor, *, data_range: float, border: int, color: Colo
 
 def _lines(planes: Tensor) -> Tensor:
     """Planes (B, C, H, W) -> (B, 2): the ratio at each period, along the last axis."""
-    segments = planes.diff(dim=-1).unfold(-1, SEGMENT_PX, SEGMENT_PX // 2)
-    window = torch.hann_window(SEGMENT_PX, periodic=True, dtype=planes.dtype, device=planes.device)
-    power = torch.fft.rfft(segments * window).abs().square() / window.square().sum()
-    weighed = power / (power.mean(dim=-1, keepdim=True) + FLOOR)
-    spectrum = weighed.flatten(1, -2).mean(dim=1)
-    return torch.stack([_over_neighbours(spectrum, SEGMENT_PX // period) for period in PERIODS], dim=1)
-
-
-def _over_neighbours(spectrum: Tensor, place: int) -> Tensor:
-    below = spectrum[:, place - FARTHEST : place - NEAREST + 1]
-    above = spectrum[:, place + NEAREST : place + FARTHEST + 1]
-    return spectrum[:, place] / torch.cat((below, above), dim=1).quantile(0.5, dim=1)
+    power = spectrum(planes)
+    ratios = [power[:, SEGMENT_PX // period] / neighbours(power, period).quantile(0.5, dim=1) for period in PERIODS]
+    return torch.stack(ratios, dim=1)

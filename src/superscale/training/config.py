@@ -13,6 +13,7 @@ from typing import Any, Literal
 from superscale.data.draws import DegradationConfig
 from superscale.errors import RecipeError, UnknownNameError
 from superscale.image.resize import Rounding
+from superscale.losses.grid import SEGMENT_PX
 from superscale.training.tables import LeftOut, apply, parse, write
 
 Schedule = Literal["constant", "cosine", "step"]
@@ -134,7 +135,8 @@ class StageConfig:
     ``precision``: a short last stage in "fp32" fits weights to the precision they are used in; bf16 rounds a weight near 1 by up
     to 0.4 %, which shows in the brightness.
     ``optimizer``: of the generator, "adam" as both papers or "muon" (`training.muon`); a discriminator has Adam.
-    ``gradient_clip``: largest norm of the generator's gradient, 0 for no limit. ``grid_weight``: of `losses.grid`.
+    ``gradient_clip``: largest norm of the generator's gradient, 0 for no limit.
+    ``grid_weight``, ``lines_weight``: of the two losses of `losses.grid`.
     """
 
     images: int
@@ -150,6 +152,7 @@ class StageConfig:
     gradient_clip: float = 0.0
     pixel: PixelConfig | None = None
     grid_weight: float = 0.0
+    lines_weight: float = 0.0
     perceptual: PerceptualConfig | None = None
     adversarial: AdversarialConfig | None = None
 
@@ -207,6 +210,12 @@ class Recipe:
             if stage.adversarial
         }
         problems += [f"{of}: the network needs a name" for of, options in networks.items() if "name" not in options]
+        # The spectrum of `losses.grid` is one of 64 differences.
+        problems += [
+            f"stage.{name}.lines_weight needs data.patch_px of at least 65, got {self.data.patch_px}"
+            for name, stage in self.stage.items()
+            if stage.lines_weight and self.data.patch_px <= SEGMENT_PX
+        ]
         own_scale = self.generator.get("scale", 4) if self.generator else self.scale
         if own_scale != self.scale:
             problems.append(f"scale is {self.scale}, but generator.scale is {own_scale}")

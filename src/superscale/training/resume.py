@@ -24,7 +24,7 @@ from superscale.weights.checkpoint import load_state, save_state, saved_states
 FREE = ("name", "report_every_images", "validation.", "checkpoint.", "health.")
 CHANGED_SHOWN = 3
 # Settings of a stage that older states lack, and what was done then.
-ADDED = {"optimizer": "adam", "precision": "inherit"}
+ADDED = {"optimizer": "adam", "precision": "inherit", "lines_weight": 0.0}
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def check_same_run(recipe: Recipe, now: Mapping[str, Any], saved: Saved, name: s
         )
 
 
-def _added(key: str, absent: str) -> str:
+def _added(key: str, absent: str) -> object:
     """The value of a setting that a state does not name."""
     *place, name = key.split(".")
     return ADDED.get(name, absent) if len(place) == 2 and place[0] == "stage" else absent

@@ -17,7 +17,7 @@ from torch.nn.utils import parametrize
 
 from superscale.data.loader import Batch
 from superscale.losses.adversarial import Adversarial
-from superscale.losses.grid import grid_loss
+from superscale.losses.grid import grid_loss, lines_loss
 from superscale.losses.perceptual import PerceptualLoss
 from superscale.training.distributed import rank
 
@@ -34,6 +34,7 @@ class Criteria:
     pixel: Callable[[Tensor, Tensor], Tensor] | None = None
     pixel_weight: float = 1.0
     grid_weight: float = 0.0
+    lines_weight: float = 0.0
     perceptual: PerceptualLoss | None = None
     perceptual_weight: float = 1.0
     shift_px: int = 0
@@ -59,7 +60,7 @@ def autocast(device: torch.device, precision: Precision) -> Iterator[None]:
 
 
 def content_loss(criteria: Criteria, super_res: Tensor, batch: Batch, precision: Precision) -> tuple[Tensor, Numbers]:
-    """The pixel, grid and perceptual terms, weighted and summed, and each as a number."""
+    """The pixel, grid, lines and perceptual terms, weighted and summed, and each as a number."""
     numbers: Numbers = {}
     loss = super_res.new_zeros(())
     if criteria.pixel is not None:
@@ -70,6 +71,10 @@ def content_loss(criteria: Criteria, super_res: Tensor, batch: Batch, precision:
         term = grid_loss(super_res, batch.high_res, batch.high_res.shape[-1] // batch.low_res.shape[-1])
         numbers["grid"] = term.detach()
         loss = loss + criteria.grid_weight * term
+    if criteria.lines_weight:
+        term = lines_loss(super_res, batch.high_res)
+        numbers["lines"] = term.detach()
+        loss = loss + criteria.lines_weight * term
     if criteria.perceptual is not None:
         # The step's first image, at whichever process it is: all processes crop alike, as one large batch would.
         top, left = shift(batch.numbers[0] - rank(), criteria.shift_px)
