@@ -2,7 +2,8 @@
 
 The peer is the usual loop, written plainly: a PNG of 480x480 is decoded for each patch, cropped, reduced by MATLAB's bicubic in numpy
 (or, to be kind, its low-res partner is decoded from a second PNG), turned, and stacked as float32. Ours reads the same patches from
-a pack and reduces them as one batch. Also how long the real-world degradation of a batch takes.
+a pack and reduces them as one batch. Also how long the real-world degradation of a batch takes. With `--device cuda` ours cuts, reduces and
+degrades on the GPU, out of a pack kept there, and the peer's batches are sent to it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import imagecodecs
@@ -25,10 +27,11 @@ from PIL import Image
 from skimage import data
 
 from superscale.data.draws import DegradationConfig
-from superscale.data.loader import load_batch, to_device
+from superscale.data.loader import Load, load_batch, to_device
 from superscale.data.pack import Pack
 from superscale.data.pairs import PatchPlan
 from superscale.data.prepare import prepare
+from superscale.data.resident import ResidentPack
 from superscale.image.resize import imresize
 from superscale.training.allocator import keep_freed_memory
 
@@ -36,7 +39,6 @@ SUB_IMAGE_PX, PATCH_PX, BATCH, SCALE = 480, 128, 16, 4
 # Timed at once: a tenth of a second evens out what a batch of ours, a few milliseconds, shows of other work on the machine.
 BATCHES = 8
 REAL_PATCH_PX, REAL_BATCH = 256, 8
-CPU = torch.device("cpu")
 Pictures = tuple[torch.Tensor, torch.Tensor]
 
 
@@ -90,31 +92,43 @@ def _tensor(pixels: np.ndarray, symmetry: int) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(turned.transpose(2, 0, 1)))
 
 
-def seconds(work: Callable[[], object], clock: Callable[[], float]) -> float:
+def seconds(work: Callable[[], object], clock: Callable[[], float], device: torch.device) -> float:
     start = clock()
     work()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
     return clock() - start
 
 
-def compare(name: str, plan: PatchPlan, peer: DecodedPerPatch, runs: int, clock: Callable[[], float]) -> dict[str, object]:
+def loader_of(plan: PatchPlan, stored_low_res: bool, device: torch.device) -> Load:
+    """As `training.setup` chooses for a pack this small."""
+    if device.type == "cuda":
+        return ResidentPack(plan, device, stored_low_res).load
+    return partial(load_batch, plan, stored_low_res=stored_low_res)
+
+
+def compare(
+    name: str, plan: PatchPlan, peer: DecodedPerPatch, runs: int, clock: Callable[[], float], device: torch.device
+) -> dict[str, object]:
     """Both sides in turns on the same patches."""
     images = BATCH * BATCHES
+    load = loader_of(plan, peer.stored_low_res, device)
     pairs = []
     for run in range(runs + 3):
         first = run * images
 
         def ours(first: int = first) -> Pictures:
             for start in range(first, first + images, BATCH):
-                raw = load_batch(plan, tuple(range(start, start + BATCH)), peer.stored_low_res)
-                batch = to_device(raw, CPU, SCALE, "double")
+                batch = to_device(load(tuple(range(start, start + BATCH))), device, SCALE, "double")
             return batch.low_res, batch.high_res
 
         def theirs(first: int = first) -> Pictures:
             for start in range(first, first + images, BATCH):
-                batch = peer(tuple(range(start, start + BATCH)))
+                low, high = peer(tuple(range(start, start + BATCH)))
+                batch = low.to(device), high.to(device)
             return batch
 
-        pairs.append((seconds(ours, clock), seconds(theirs, clock)))
+        pairs.append((seconds(ours, clock, device), seconds(theirs, clock, device)))
     (low, high), (peer_low, peer_high) = ours(), theirs()
     assert torch.equal(high, peer_high)
     pairs = pairs[3:]
@@ -131,14 +145,13 @@ def compare(name: str, plan: PatchPlan, peer: DecodedPerPatch, runs: int, clock:
     }
 
 
-def degradation(pack: Pack, runs: int, clock: Callable[[], float]) -> dict[str, object]:
+def degradation(pack: Pack, runs: int, clock: Callable[[], float], device: torch.device) -> dict[str, object]:
     """Milliseconds a picture of reading and degrading a batch as `real_x4` does."""
     plan = PatchPlan(pack, scale=SCALE, patch_px=REAL_PATCH_PX, seed=0, degradation=DegradationConfig())
-    times = []
+    load, times = loader_of(plan, False, device), []
     for run in range(runs + 3):
-        numbers = tuple(range(run * REAL_BATCH, run * REAL_BATCH + REAL_BATCH))
-        raw = load_batch(plan, numbers, stored_low_res=False)
-        times.append(seconds(lambda raw=raw: to_device(raw, CPU, SCALE, "double"), clock) / REAL_BATCH)
+        raw = load(tuple(range(run * REAL_BATCH, run * REAL_BATCH + REAL_BATCH)))
+        times.append(seconds(lambda raw=raw: to_device(raw, device, SCALE, "double"), clock, device) / REAL_BATCH)
     ordered = sorted(1e3 * each for each in times[3:])
     return {
         "patch_px": REAL_PATCH_PX,
@@ -152,11 +165,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=11)
     parser.add_argument("--threads", type=int, default=1, help="of ours, and workers of the peer's")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     options = parser.parse_args()
+    device = torch.device(options.device)
     torch.set_num_threads(options.threads)
     keep_freed_memory()  # for both sides alike; it is one process, and `train` does so too
     # On one thread the process's own time: all work here is computing, and other processes of the machine do not count.
-    clock = time.process_time if options.threads == 1 else time.perf_counter
+    # A GPU's time is the wall's.
+    clock = time.process_time if options.threads == 1 and device.type == "cpu" else time.perf_counter
     pictures = sub_images()
     with tempfile.TemporaryDirectory() as folder:
         photos = Path(folder) / "photos"
@@ -167,10 +183,10 @@ def main() -> None:
         pack = Pack(Path(folder) / "pack")
         plan = PatchPlan(pack, scale=SCALE, patch_px=PATCH_PX, seed=0)
         results = [
-            compare(name, plan, DecodedPerPatch(plan, pictures, stored, options.threads), options.runs, clock)
+            compare(name, plan, DecodedPerPatch(plan, pictures, stored, options.threads), options.runs, clock, device)
             for name, stored in (("bicubic of each patch", False), ("stored", True))
         ]
-        real = degradation(pack, options.runs, clock)
+        real = degradation(pack, options.runs, clock, device)
     print(json.dumps({"hardware": hardware(options.threads), "results": results, "degradation": real}, indent=1))
 
 

@@ -124,6 +124,34 @@ def test_three_bad_steps_in_a_row_go_back_to_the_last_state_with_half_the_rate_w
     assert finite(load_model(tmp_path / "run" / "model.safetensors").generator.state_dict())
 
 
+def test_a_run_killed_before_the_first_save_after_going_back_ends_as_one_never_killed(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tiny(checkpoint={"every_images": 4})
+    recipe = replace(recipe, stage={"psnr": recipe.stage["psnr"]})
+
+    class Killed(BaseException):
+        pass
+
+    def killed() -> bool:
+        diary = tmp_path / "killed" / "health.jsonl"
+        if diary.is_file() and "rollback" in diary.read_text():
+            raise Killed
+        return False
+
+    for name, interruptions in (("whole", 0), ("killed", 1)):
+        with monkeypatch.context() as patch:
+            spoil_inputs(patch, {3, 4, 5})
+            if interruptions:
+                with pytest.raises(Killed):
+                    loop.train(recipe, tmp_path / name, quiet=True, stop=killed)
+            assert loop.train(recipe, tmp_path / name, quiet=True).finished
+    (expected, facts), (got, _) = (states(tmp_path / name)[-1] for name in ("whole", "killed"))
+    assert facts["rollbacks"] == {"psnr": 1}
+    assert expected.keys() == got.keys()
+    assert all(torch.equal(tensor, got[key]) for key, tensor in expected.items())
+
+
 def test_weights_that_are_not_finite_are_never_saved_and_replaced_by_the_last_good_ones(
     tiny: Tiny, tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

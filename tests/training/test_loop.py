@@ -12,13 +12,15 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 
-from superscale.errors import DataError, RecipeError
+from superscale.data.pairs import PairFolder
+from superscale.errors import Cancelled, DataError, RecipeError
 from superscale.networks.catalog import build_generator
 from superscale.training import loop
 from superscale.training.config import CheckpointConfig, Recipe, ValidationConfig, load_recipe
 from superscale.training.ema import ExponentialMovingAverage
 from superscale.training.loop import _Run, train
 from superscale.training.steps import pixel_step
+from superscale.training.validation import validate
 from superscale.weights.checkpoint import load_model, load_state, save_model, saved_states
 
 
@@ -194,6 +196,18 @@ def test_a_step_reads_no_number_back_from_its_device(recipe: Recipe, tmp_path: P
         counts[steps] = Counter(read)
     assert counts[3].total() > 0, "reports and states do read"
     assert counts[9] == counts[3]
+
+
+def test_a_stop_is_heeded_in_the_midst_of_a_validation_picture(recipe: Recipe, photos: Path, tmp_path: Path) -> None:
+    network = build_generator("rrdbnet", {"blocks": 1, "features": 4, "growth_channels": 2})
+    ended: list[bool] = []
+    network.register_forward_hook(lambda *_: ended.append(True))
+    asked = iter(range(10**6))
+    with pytest.raises(Cancelled):
+        validate(network, PairFolder(photos, 4), recipe, torch.device("cpu"), tmp_path / "sheet.png", lambda: next(asked) == 5)
+    assert not ended
+    assert not (tmp_path / "sheet.png").exists()
+    assert not any(module._forward_pre_hooks for module in network.modules())
 
 
 def test_max_time_stops_and_saves(recipe: Recipe, tmp_path: Path) -> None:

@@ -137,6 +137,18 @@ def test_feature_shifts_depend_on_the_image_number_alone_and_use_every_offset() 
     assert {shift(number, 0) for number in range(50)} == {(0, 0)}
 
 
+@pytest.mark.parametrize("held", [False, True])
+def test_a_discriminator_can_be_held_in_fp32_beside_a_generator_in_bf16(held: bool) -> None:
+    coarse: dict[str, set[bool]] = {"generator": set(), "discriminator": set()}
+    generator = build_generator("srresnet", {"blocks": 1, "features": 8})
+    discriminator = build_discriminator("vgg", {"patch_px": 32, "features": 4, "hidden": 8})
+    for name, network in (("generator", generator), ("discriminator", discriminator)):
+        network.register_forward_pre_hook(lambda *_, name=name: coarse[name].add(torch.is_autocast_enabled("cpu")))
+    criteria = Criteria(pixel=l1, adversarial=ADVERSARIAL["relativistic"](), adversarial_weight=1.0, discriminator_fp32=held)
+    adversarial_step(generator, discriminator, batch_of(2), criteria, torch.bfloat16)
+    assert coarse == {"generator": {True}, "discriminator": {not held}}
+
+
 META = torch.device("meta")
 
 

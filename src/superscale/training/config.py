@@ -112,11 +112,14 @@ class PerceptualConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AdversarialConfig:
-    """``discriminator``: {"name": ..., options}. For ``alone_images`` the discriminator learns while the generator waits."""
+    """``discriminator``: {"name": ..., options}; ``precision``: its own, "inherit" is the stage's. For ``alone_images`` it learns while
+    the generator waits.
+    """
 
     loss: Literal["standard", "relativistic"] = "relativistic"
     weight: float = 5e-3
     discriminator: dict[str, Any] = field(default_factory=lambda: {"name": "vgg"})
+    precision: Literal["inherit", "fp32"] = "inherit"
     learning_rate: float = 1e-4
     alone_images: int = 0
 

@@ -36,7 +36,14 @@ from superscale.training.distributed import (
 from superscale.training.health import Diverged
 from superscale.training.log import RunLog, versions, write_text
 from superscale.training.resume import check_same_run, commit, newest, settings, step_notice, version_notice
-from superscale.training.run_directory import check_emptiable, empty, sole_user, sweep
+from superscale.training.run_directory import (
+    check_emptiable,
+    empty,
+    remember_rollbacks,
+    remembered_rollbacks,
+    sole_user,
+    sweep,
+)
 from superscale.training.schedule import learning_rate, seed_at
 from superscale.training.setup import batch_loader, begin_stage, build_criteria, open_pack, patch_plan
 from superscale.training.start import first_generator, with_generator
@@ -151,7 +158,7 @@ class _Run:
         self.criteria = {name: build_criteria(stage, device) for name, stage in recipe.stage.items()}
         self.settings = settings(recipe, pack, run_dir)
         # Stage -> how often it was taken back to an earlier state.
-        self.rollbacks: dict[str, int] = {}
+        self.rollbacks = remembered_rollbacks(run_dir)
         self.stage_name = ""
 
     def all_stages(self) -> Result:
@@ -200,6 +207,8 @@ class _Run:
                 f"trying with --set health.rollbacks={2 * config.rollbacks + 1}"
             ) from fault
         self.rollbacks[name] = count
+        if rank() == 0:
+            remember_rollbacks(self.run_dir, self.rollbacks)
         self.log.event(
             f"{name}: {fault}; back to the newest training state, with {config.rate_factor**count:g} times the learning rate "
             f"(attempt {count} of {config.rollbacks})",

@@ -119,7 +119,7 @@ def check_same_run(recipe: Recipe, now: Mapping[str, Any], saved: Saved, name: s
 def _added(key: str, absent: str) -> object:
     """The value of a setting that a state does not name."""
     *place, name = key.split(".")
-    return ADDED.get(name, absent) if len(place) == 2 and place[0] == "stage" else absent
+    return ADDED.get(name, absent) if place[:1] == ["stage"] else absent
 
 
 def _reordered(stages: list[str], before: Mapping[str, Any], number: int) -> list[str]:

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from superscale.errors import TrainingError, UsageError
+from superscale.image.io import write_bytes
 
 if sys.platform != "win32":
     import fcntl
 
 LOCK_FILE = ".lock"
+# Stage -> how often it was taken back: written at once, since the state it was taken back to knows nothing of it.
+ROLLBACKS_FILE = "rollbacks.json"
 # What our writers call a thing that is not whole yet.
 UNFINISHED = (".superscale-*.part", ".step-*.part", ".pack-*.part")
 
 # All that a run directory may hold, by what a training writes (and `plot`).
 WRITTEN = (
     *(LOCK_FILE, "recipe.toml", "environment.json", "metrics.jsonl", "health.jsonl", "checkpoints", "samples"),
-    *("pack", "pack-source.json", "model.safetensors", "model-best-*.safetensors", "events.out.tfevents.*", "curves.png"),
+    *(
+        ROLLBACKS_FILE,
+        "pack",
+        "pack-source.json",
+        "model.safetensors",
+        "model-best-*.safetensors",
+        "events.out.tfevents.*",
+        "curves.png",
+    ),
     *UNFINISHED,
 )
 
@@ -108,3 +120,19 @@ def _delete(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink()
+
+
+def remember_rollbacks(run_dir: Path, rollbacks: Mapping[str, int]) -> None:
+    """For a process that takes over from a killed one before the next state is saved."""
+    write_bytes(run_dir / ROLLBACKS_FILE, json.dumps(dict(rollbacks)).encode())
+
+
+def remembered_rollbacks(run_dir: Path) -> dict[str, int]:
+    """What `remember_rollbacks` wrote; empty when it never did. Raises TrainingError when the file is damaged."""
+    path = run_dir / ROLLBACKS_FILE
+    if not path.is_file():
+        return {}
+    try:
+        return {str(stage): int(count) for stage, count in json.loads(path.read_bytes()).items()}
+    except (ValueError, AttributeError, TypeError) as error:
+        raise TrainingError(f"{path}: damaged ({error}); delete it to go on at the full learning rate") from error

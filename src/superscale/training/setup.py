@@ -123,7 +123,13 @@ def build_criteria(stage: StageConfig, device: torch.device) -> Criteria:
         criteria = replace(criteria, perceptual=loss, perceptual_weight=config.weight, shift_px=config.shift_px)
     if stage.adversarial is not None:
         adversarial = ADVERSARIAL[stage.adversarial.loss](mean)
-        criteria = replace(criteria, adversarial=adversarial, adversarial_weight=stage.adversarial.weight, mean=mean)
+        criteria = replace(
+            criteria,
+            adversarial=adversarial,
+            adversarial_weight=stage.adversarial.weight,
+            discriminator_fp32=stage.adversarial.precision == "fp32",
+            mean=mean,
+        )
     return criteria
 
 

@@ -29,7 +29,10 @@ Forward = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Criteria:
-    """The losses of a stage with their weights; what is None does not take part. ``mean``: of logits, over all processes."""
+    """The losses of a stage with their weights; what is None does not take part.
+
+    ``discriminator_fp32``: whatever the rest is computed in. ``mean``: of logits, over all processes.
+    """
 
     pixel: Callable[[Tensor, Tensor], Tensor] | None = None
     pixel_weight: float = 1.0
@@ -40,6 +43,7 @@ class Criteria:
     shift_px: int = 0
     adversarial: Adversarial | None = None
     adversarial_weight: float = 0.0
+    discriminator_fp32: bool = False
     mean: Callable[[Tensor], Tensor] = torch.mean
 
 
@@ -115,7 +119,7 @@ def adversarial_step(
     with frozen_norms(discriminator):
         with torch.set_grad_enabled(generator_moves):
             super_res = enlarge(generator, batch, precision)
-        judgement = judge(discriminator, super_res, batch.high_res, precision)
+        judgement = judge(discriminator, super_res, batch.high_res, None if criteria.discriminator_fp32 else precision)
         numbers = generator_step(super_res, batch, judgement, criteria, precision) if generator_moves else {}
         return numbers | discriminator_step(discriminator, judgement, criteria), super_res.detach()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,17 +48,16 @@ def validate(
     """{"validation_psnr": dB, "validation_ssim": 0..1}, means over the pictures in the papers' convention; writes ``sheet``.
 
     Several processes share the pictures, and all have the numbers. Raises Cancelled when ``stop``, asked before every picture
-    and by all processes equally often, says so.
+    and by all processes equally often, says so; one process asks before every module too, since a picture may take minutes.
     """
 
     def upscale(low_res: Any) -> Any:
-        with torch.inference_mode():
+        with torch.inference_mode(), _heeding(network, stop):
             return to_pixels(network(to_float(low_res)[None].to(device))[0])
 
     def asking(indices: range) -> Iterator[int]:
         for index in indices:
-            if stop():
-                raise Cancelled("asked to stop while validating")
+            _ask(stop)
             yield index
 
     everyones_turns = asking(range(0, len(pairs), world_size()))
@@ -80,3 +80,20 @@ def validate(
     if rank() == 0:
         write_sample_sheet(sheet, shown)
     return {f"validation_{row.metric}": row.mean for row in rows}
+
+
+def _ask(stop: Callable[[], bool]) -> None:
+    if stop():
+        raise Cancelled("asked to stop while validating")
+
+
+@contextmanager
+def _heeding(network: nn.Module, stop: Callable[[], bool]) -> Iterator[None]:
+    """Ask before each of the network's modules, unless other processes would have to ask as often."""
+    modules = network.modules() if world_size() == 1 else ()
+    hooks = [module.register_forward_pre_hook(lambda *_: _ask(stop)) for module in modules]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -16,7 +16,7 @@ from superscale.weights.foreign import is_safetensors, load_foreign
 # name -> sha256 of weights/bundled/{name}.safetensors
 BUNDLED: dict[str, str] = {
     "srresnet-x4": "a555bf5777ddc76d2946c21914648d508ae2691c9ac149b6c0f75e987804f058",
-    "compact-x4": "a463a93eb25b7a2e08ed0bc32f7c35276376476b88af35c69c55bd5a95c4300d",
+    "compact-x4": "d7fc545c207e18f6d98e9c6baae21327c237161508036fbdbe3d1c85b9b1c307",
     "compact-real-x4": "3d9cdc490a00793d5dbf3d201dbf661d66fbcf795fbbf3540ff958f1957718b4",
     "esrgan-lite-x4": "60628dd461afae17fcadf0227c287da3c20209b875ba2f8f191a8b3eb9df3838",
     "rrdb-lite-x4": "83967c296fc2b98b5442966b6fc7a5c94cacc0b3ea1d8bf5546895430fdd1644",
