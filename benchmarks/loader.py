@@ -16,7 +16,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import imagecodecs
@@ -27,13 +26,13 @@ from PIL import Image
 from skimage import data
 
 from superscale.data.draws import DegradationConfig
-from superscale.data.loader import Load, load_batch, to_device
+from superscale.data.loader import to_device
 from superscale.data.pack import Pack
 from superscale.data.pairs import PatchPlan
 from superscale.data.prepare import prepare
-from superscale.data.resident import ResidentPack
 from superscale.image.resize import imresize
 from superscale.training.allocator import keep_freed_memory
+from superscale.training.setup import batch_loader
 
 SUB_IMAGE_PX, PATCH_PX, BATCH, SCALE = 480, 128, 16, 4
 # Timed at once: a tenth of a second evens out what a batch of ours, a few milliseconds, shows of other work on the machine.
@@ -100,19 +99,12 @@ def seconds(work: Callable[[], object], clock: Callable[[], float], device: torc
     return clock() - start
 
 
-def loader_of(plan: PatchPlan, stored_low_res: bool, device: torch.device) -> Load:
-    """As `training.setup` chooses for a pack this small."""
-    if device.type == "cuda":
-        return ResidentPack(plan, device, stored_low_res).load
-    return partial(load_batch, plan, stored_low_res=stored_low_res)
-
-
 def compare(
     name: str, plan: PatchPlan, peer: DecodedPerPatch, runs: int, clock: Callable[[], float], device: torch.device
 ) -> dict[str, object]:
     """Both sides in turns on the same patches."""
     images = BATCH * BATCHES
-    load = loader_of(plan, peer.stored_low_res, device)
+    load = batch_loader(plan, peer.stored_low_res, device)
     pairs = []
     for run in range(runs + 3):
         first = run * images
@@ -148,7 +140,7 @@ def compare(
 def degradation(pack: Pack, runs: int, clock: Callable[[], float], device: torch.device) -> dict[str, object]:
     """Milliseconds a picture of reading and degrading a batch as `real_x4` does."""
     plan = PatchPlan(pack, scale=SCALE, patch_px=REAL_PATCH_PX, seed=0, degradation=DegradationConfig())
-    load, times = loader_of(plan, False, device), []
+    load, times = batch_loader(plan, False, device), []
     for run in range(runs + 3):
         raw = load(tuple(range(run * REAL_BATCH, run * REAL_BATCH + REAL_BATCH)))
         times.append(seconds(lambda raw=raw: to_device(raw, device, SCALE, "double"), clock, device) / REAL_BATCH)
