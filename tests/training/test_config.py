@@ -91,6 +91,7 @@ def test_schedules_are_functions_of_images_seen() -> None:
         ("stage.psnr.learning_rate=nan", "learning_rate > 0, got .* nan"),
         ("stage.gan.adversarial.learning_rate=-1.0", "learning_rate must be above 0"),
         ("seed=-1", r"seed must be in \[0, 2\^63\), got -1"),
+        ("stage.psnr.lines_weight=1.0", r"stage\.psnr\.lines_weight needs data\.patch_px of at least 65, got \d+"),
         ("scale=2", r"scale is 2, but generator\.scale is 4"),
         ("data", "key=value"),
         ("seed.deeper=1", "seed is a value"),

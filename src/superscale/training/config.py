@@ -213,9 +213,8 @@ class Recipe:
             if stage.adversarial
         }
         problems += [f"{of}: the network needs a name" for of, options in networks.items() if "name" not in options]
-        # The spectrum of `losses.grid` is one of 64 differences.
         problems += [
-            f"stage.{name}.lines_weight needs data.patch_px of at least 65, got {self.data.patch_px}"
+            f"stage.{name}.lines_weight needs data.patch_px of at least {SEGMENT_PX + 1}, got {self.data.patch_px}"
             for name, stage in self.stage.items()
             if stage.lines_weight and self.data.patch_px <= SEGMENT_PX
         ]

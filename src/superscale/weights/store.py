@@ -16,7 +16,7 @@ from superscale.weights.foreign import is_safetensors, load_foreign
 # name -> sha256 of weights/bundled/{name}.safetensors
 BUNDLED: dict[str, str] = {
     "srresnet-x4": "a555bf5777ddc76d2946c21914648d508ae2691c9ac149b6c0f75e987804f058",
-    "compact-x4": "d7fc545c207e18f6d98e9c6baae21327c237161508036fbdbe3d1c85b9b1c307",
+    "compact-x4": "61cf53462622e604a7c02a0087486d11ed7df439bf45524129559c50529055ee",
     "compact-real-x4": "d5ba84d5ef47181f5e03424e52ee7ed08deed409b47ef0c6b40ee74ec82c5c7f",
     "esrgan-lite-x4": "60628dd461afae17fcadf0227c287da3c20209b875ba2f8f191a8b3eb9df3838",
     "rrdb-lite-x4": "83967c296fc2b98b5442966b6fc7a5c94cacc0b3ea1d8bf5546895430fdd1644",
