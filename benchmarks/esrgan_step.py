@@ -27,14 +27,14 @@ from torch.utils.flop_counter import flop_registry
 
 from superscale.data.loader import Batch
 from superscale.losses.perceptual import FeatureNetwork
+from superscale.machine.allocator import keep_freed_memory
 from superscale.networks.catalog import build_discriminator, build_generator
-from superscale.training import health
-from superscale.training.allocator import keep_freed_memory
-from superscale.training.compiled import compiled
-from superscale.training.config import Recipe, load_recipe
-from superscale.training.setup import build_criteria
-from superscale.training.state import new_state
-from superscale.training.steps import Forward, Precision, adversarial_step
+from superscale.training.loop import health
+from superscale.training.loop.compiled import compiled
+from superscale.training.loop.parts import build_criteria
+from superscale.training.loop.stage_state import new_state
+from superscale.training.loop.steps import Forward, Precision, adversarial_step
+from superscale.training.recipe.schema import Recipe, load_recipe
 
 SCALE, LAYER = 4, "conv5_4"
 WARM_UP = 3

@@ -28,11 +28,11 @@ from skimage import data
 from superscale.data.draws import DegradationConfig
 from superscale.data.loader import to_device
 from superscale.data.pack import Pack
-from superscale.data.pairs import PatchPlan
+from superscale.data.patches import PatchPlan
 from superscale.data.prepare import prepare
 from superscale.image.resize import imresize
-from superscale.training.allocator import keep_freed_memory
-from superscale.training.setup import batch_loader
+from superscale.machine.allocator import keep_freed_memory
+from superscale.training.loop.parts import batch_loader
 
 SUB_IMAGE_PX, PATCH_PX, BATCH, SCALE = 480, 128, 16, 4
 # Timed at once: a tenth of a second evens out what a batch of ours, a few milliseconds, shows of other work on the machine.

@@ -14,7 +14,7 @@ from hardware import hardware
 from scipy.ndimage import gaussian_filter
 from skimage.metrics import structural_similarity
 
-from superscale.evaluation.ssim import ssim
+from superscale.metrics.ssim import ssim
 
 SIZES = {"BSD100": (321, 481), "2K": (1400, 2040)}
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from superscale.data.pairs import PairFolder
 from superscale.evaluation.benchmark import Convention, benchmark
 from superscale.inference.upscaler import Upscaler
-from superscale.training.config import load_recipe, to_toml
+from superscale.training.recipe.schema import load_recipe, to_toml
 from superscale.weights.checkpoint import load_model, save_model
 
 BUNDLED = Path(__file__).parents[1] / "src" / "superscale" / "weights" / "bundled"

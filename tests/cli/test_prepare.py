@@ -11,7 +11,7 @@ from PIL import Image as PillowImage
 from superscale.data.draws import DegradationConfig
 from superscale.data.loader import load_batch, to_device
 from superscale.data.pack import Pack
-from superscale.data.pairs import PatchPlan
+from superscale.data.patches import PatchPlan
 from superscale.image.resize import imresize
 
 Command = Callable[..., int]

@@ -12,8 +12,8 @@ import pytest
 
 from superscale.cli.train import next_commands
 from superscale.errors import CheckpointError
-from superscale.training import loop
-from superscale.training.config import load_recipe
+from superscale.training.loop import train as loop
+from superscale.training.recipe.schema import load_recipe
 
 Command = Callable[..., int]
 SHORT = ("--set", "stage.psnr.images=8", "--set", "stage.gan.images=8")
@@ -87,7 +87,7 @@ def test_a_dry_run_that_is_broken_off_leaves_nothing(command: Command, tmp_path:
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr("superscale.training.trial.find_model", interrupted)
+    monkeypatch.setattr("superscale.training.loop.rehearsal.find_model", interrupted)
     assert command("train", "smoke", "--dry-run", "--set", "data.batch=1") in (1, 130)
     assert list(tmp_path.iterdir()) == []
 

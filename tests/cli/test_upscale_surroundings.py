@@ -179,7 +179,7 @@ def test_a_tile_size_that_was_given_is_not_changed_when_memory_is_short(
     command: Command, model_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from superscale.errors import OutOfMemoryError
-    from superscale.inference.backends import TorchBackend
+    from superscale.inference.backends.torch_backend import TorchBackend
 
     run, seen = TorchBackend.__call__, []
 

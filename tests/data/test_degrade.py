@@ -21,7 +21,7 @@ from superscale.data.jpeg import jpeg
 from superscale.data.kernels import gaussian, pulse
 from superscale.data.loader import load_batch, stream, to_device
 from superscale.data.pack import Pack
-from superscale.data.pairs import PatchPlan
+from superscale.data.patches import PatchPlan
 from superscale.data.prepare import prepare
 from superscale.errors import DataError, RecipeError
 

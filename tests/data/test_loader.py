@@ -10,7 +10,7 @@ import torch
 
 from superscale.data.loader import batch_numbers, load_batch, stream, to_device, turned
 from superscale.data.pack import Pack
-from superscale.data.pairs import PatchPlan
+from superscale.data.patches import PatchPlan
 from superscale.data.prepare import prepare
 
 CPU = torch.device("cpu")

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from superscale.data.pack import Pack
-from superscale.data.pairs import PairFolder, PatchPlan
+from superscale.data.pairs import PairFolder
+from superscale.data.patches import PatchPlan
 from superscale.data.prepare import prepare, prepare_synthetic
 from superscale.data.synthetic import synthetic_picture
 from superscale.errors import DataError

@@ -12,13 +12,13 @@ import torch
 from superscale.data.draws import DegradationConfig
 from superscale.data.loader import RawBatch, load_batch, to_device
 from superscale.data.pack import Pack
-from superscale.data.pairs import PatchPlan
+from superscale.data.patches import PatchPlan
 from superscale.data.prepare import prepare
 from superscale.data.resident import ResidentPack
 from superscale.data.synthetic import synthetic_picture
 from superscale.errors import DataError
 from superscale.image.io import Image, write_image
-from superscale.training import setup
+from superscale.training.loop import parts as setup
 
 CPU = torch.device("cpu")
 

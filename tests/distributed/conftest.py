@@ -17,8 +17,8 @@ from worker import tiny
 from superscale.data.prepare import prepare
 from superscale.data.synthetic import synthetic_picture
 from superscale.image.io import Image, write_image
-from superscale.training.config import Recipe
-from superscale.training.loop import train
+from superscale.training.loop.train import train
+from superscale.training.recipe.schema import Recipe
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from superscale.data.loader import Batch
 from superscale.losses.adversarial import RelativisticAverage
 from superscale.losses.pixel import l1
 from superscale.networks.catalog import build_discriminator, build_generator
-from superscale.training.steps import Criteria, discriminator_step, frozen_norms, generator_step, judge
+from superscale.training.loop.steps import Criteria, discriminator_step, frozen_norms, generator_step, judge
 
 DISCRIMINATORS: dict[str, dict[str, Any]] = {
     "vgg": {"patch_px": 32, "features": 4, "hidden": 8, "batch_norm": True, "spectral_norm": False},

@@ -21,7 +21,7 @@ from conftest import alone
 from superscale.data.pairs import PairFolder
 from superscale.evaluation.benchmark import benchmark
 from superscale.image.pixels import to_float, to_pixels
-from superscale.training.loop import train
+from superscale.training.loop.train import train
 from superscale.weights.checkpoint import load_model, load_state, saved_states
 
 

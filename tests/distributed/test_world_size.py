@@ -13,9 +13,9 @@ import torch
 from superscale.data.pack import Pack
 from superscale.data.prepare import prepare_synthetic
 from superscale.errors import RecipeError, UsageError
-from superscale.training import distributed
-from superscale.training.config import load_recipe
-from superscale.training.resume import Saved, check_same_run, settings, step_notice
+from superscale.machine import processes as distributed
+from superscale.training.recipe.schema import load_recipe
+from superscale.training.run.states import Saved, check_same_run, settings, step_notice
 
 Settings = Callable[[int, int], dict[str, Any]]
 

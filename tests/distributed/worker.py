@@ -15,9 +15,10 @@ from torch import Tensor
 
 from superscale.data.pairs import Pair, PairFolder
 from superscale.errors import TrainingError
-from superscale.training import distributed, loop
-from superscale.training.config import Recipe, load_recipe
-from superscale.training.loop import train
+from superscale.machine import processes as distributed
+from superscale.training.loop import train as loop
+from superscale.training.loop.train import train
+from superscale.training.recipe.schema import Recipe, load_recipe
 
 sys.path.insert(0, str(Path(__file__).parent))
 import game

@@ -11,7 +11,7 @@ from PIL import Image as PillowImage
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from superscale.data.pairs import PairFolder
-from superscale.evaluation import benchmark
+from superscale.evaluation.benchmark import benchmark
 from superscale.image.resize import imresize
 
 PUBLISHED = {"Set5": (28.43, 0.811), "Set14": (26.09, 0.705), "BSD100": (25.96, 0.668)}

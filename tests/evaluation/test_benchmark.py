@@ -10,8 +10,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from superscale.data.pairs import PairFolder
 from superscale.errors import DataError, UsageError
-from superscale.evaluation import benchmark
-from superscale.evaluation.benchmark import Row, Table
+from superscale.evaluation.benchmark import Table, benchmark
 from superscale.image.resize import imresize
 
 Pairs = list[tuple[np.ndarray, np.ndarray]]
@@ -48,15 +47,6 @@ def test_a_folder_brings_its_name_and_its_convention(photos: Path) -> None:
     assert table[0].data == "photos"
     assert table.convention.low_res == "bicubic, uint8"
     assert list(table[0].images) == [f"photo-{number}" for number in range(6)]
-
-
-def test_the_name_is_the_function_and_its_module_stays_importable() -> None:
-    import superscale.evaluation.lpips
-    import superscale.evaluation.niqe
-
-    assert superscale.evaluation.benchmark is benchmark
-    assert callable(benchmark)
-    assert Row.__module__ == "superscale.evaluation.benchmark"
 
 
 def test_what_cannot_be_measured_is_refused_and_named(pairs: Pairs) -> None:

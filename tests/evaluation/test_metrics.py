@@ -12,10 +12,10 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from superscale.data.pairs import PairFolder
 from superscale.errors import DataError, UnknownNameError, UsageError
 from superscale.evaluation.benchmark import Convention, Row, benchmark, measure
-from superscale.evaluation.psnr import psnr
 from superscale.evaluation.report import to_json, to_text
-from superscale.evaluation.ssim import ssim
 from superscale.image.resize import imresize
+from superscale.metrics.psnr import psnr
+from superscale.metrics.ssim import ssim
 
 
 def pictures(noise: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,10 @@ from scipy.stats import gennorm
 from torch import Tensor
 
 from superscale.errors import DataError, ModelError, UsageError
-from superscale.evaluation.niqe import (
+from superscale.image.io import read_image
+from superscale.image.pixels import to_float
+from superscale.image.resize import imresize
+from superscale.metrics.niqe import (
     NaturalModel,
     aggd,
     block_features,
@@ -27,9 +30,6 @@ from superscale.evaluation.niqe import (
     shipped_model,
     to_json,
 )  # fmt: skip
-from superscale.image.io import read_image
-from superscale.image.pixels import to_float
-from superscale.image.resize import imresize
 
 PHOTOS = {"astronaut": skimage.data.astronaut, "chelsea": skimage.data.chelsea, "coffee": skimage.data.coffee}
 

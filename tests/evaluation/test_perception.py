@@ -14,15 +14,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from superscale.errors import ModelError, UnknownNameError, UsageError
-from superscale.evaluation.color_shift import ciede2000, delta_e
-from superscale.evaluation.dists import Dists, dists
-from superscale.evaluation.grid import grid, grid_lines
-from superscale.evaluation.lpips import BACKBONES, Lpips, lpips
-from superscale.evaluation.reduction import lr_psnr
-from superscale.evaluation.ssim import ms_ssim, ssim
 from superscale.image.resize import imresize
-from superscale.weights import judges
-from superscale.weights.judges import load_judge
+from superscale.metrics.color_shift import ciede2000, delta_e
+from superscale.metrics.dists import Dists, dists
+from superscale.metrics.grid import grid, grid_lines
+from superscale.metrics.low_res_psnr import lr_psnr
+from superscale.metrics.lpips import BACKBONES, Lpips, lpips
+from superscale.metrics.ssim import ms_ssim, ssim
+from superscale.weights import metric_networks as judges
+from superscale.weights.metric_networks import load_judge
 from superscale.weights.store import sha256_of
 
 

@@ -20,13 +20,13 @@ from superscale.errors import DataError
 from superscale.evaluation.benchmark import Convention, Row, benchmark, measure_outputs
 from superscale.evaluation.cost import Cost
 from superscale.evaluation.crops import Crops, telling_region
-from superscale.evaluation.metrics import METRICS, heading
 from superscale.evaluation.outputs import OutputFolder
 from superscale.evaluation.page import to_html, worst_first
 from superscale.evaluation.report import to_json, to_text
 from superscale.evaluation.tables import summary, to_csv, to_latex, to_markdown
 from superscale.image.io import Image, write_image
 from superscale.image.resize import imresize
+from superscale.metrics.catalog import METRICS, heading
 
 CONVENTION = Convention(scale=4, color="y", border=4, low_res="bicubic, double")
 ROWS = [

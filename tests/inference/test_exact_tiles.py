@@ -14,7 +14,7 @@ from torch import nn
 from superscale.image.region import covering
 from superscale.inference.upscaler import Upscaler
 from superscale.networks.catalog import build_generator
-from superscale.networks.contract import Generator
+from superscale.networks.generator import Generator
 from superscale.weights.checkpoint import Model
 from superscale.weights.store import BUNDLED
 

@@ -22,7 +22,6 @@ from superscale.image.io import Image
 from superscale.inference import jobs as jobs_module
 from superscale.inference.inputs import expand
 from superscale.inference.jobs import Outcome, Settings, run_jobs
-from superscale.inference.leftovers import sweep
 from superscale.inference.plan import plan_jobs
 
 SETTINGS = Settings(scale=2)
@@ -210,47 +209,6 @@ def test_an_output_folder_that_is_a_file_fails_by_name(tmp_path: Path) -> None:
     outcome = done([folder], tmp_path / "file" / "below")[0]
     assert outcome.status == "failed"
     assert "cannot be written" in str(outcome.error)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells which process has a file open")
-def test_temporaries_of_the_dead_are_swept_and_those_of_the_living_kept(tmp_path: Path) -> None:
-    dead, alive = tmp_path / ".superscale-dead.part", tmp_path / ".superscale-alive.part"
-    dead.write_bytes(b"half")
-    other = tmp_path / "holiday.part"
-    other.write_bytes(b"")
-    with alive.open("wb") as stream:
-        holder = subprocess.Popen(["sleep", "60"], stdout=stream)
-    try:
-        assert sweep([tmp_path, tmp_path, tmp_path / "missing"]) == [dead]
-        assert alive.exists()
-        assert other.exists()
-    finally:
-        holder.kill()
-        holder.wait()
-    assert sweep([tmp_path]) == [alive]
-
-
-def test_without_a_list_of_processes_only_old_temporaries_are_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("superscale.inference.leftovers.PROCESSES", tmp_path / "none")
-    young, old = tmp_path / ".superscale-young.part", tmp_path / ".superscale-old.part"
-    for path in (young, old):
-        path.write_bytes(b"half")
-    os.utime(old, (0, 0))
-    assert sweep([tmp_path]) == [old]
-
-
-def test_a_temporary_that_another_machine_swept_is_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write, calls = jobs_module.write_bytes, []
-
-    def once_swept(path: Path, data: bytes) -> None:
-        calls.append(path)
-        if len(calls) == 1:
-            raise FileNotFoundError(2, "No such file or directory")
-        write(path, data)
-
-    monkeypatch.setattr(jobs_module, "write_bytes", once_swept)
-    assert done([drawn(tmp_path / "in", 1)])[0].status == "done"
-    assert len(calls) == 2
 
 
 # No torch, so that it starts at once and may fork; the child is killed as soon as it has written some more pictures.

@@ -13,7 +13,7 @@ import torch
 from PIL import Image as PillowImage
 
 from superscale.data.synthetic import synthetic_picture
-from superscale.inference.memory import SIDES_PX, tile_that_fits
+from superscale.inference.tile_size import SIDES_PX, tile_that_fits
 from superscale.inference.upscaler import Upscaler
 from superscale.networks.catalog import build_generator
 from superscale.weights.checkpoint import Model, save_model

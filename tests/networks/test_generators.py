@@ -13,7 +13,7 @@ from superscale.errors import UnknownNameError, UsageError
 from superscale.image.resize import imresize
 from superscale.networks.blocks import PReLU, conv_after_shuffle
 from superscale.networks.catalog import build_generator, describe
-from superscale.networks.contract import Generator
+from superscale.networks.generator import Generator
 
 
 def parameters(module: nn.Module) -> int:

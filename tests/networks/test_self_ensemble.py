@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from superscale.contract import Contract
 from superscale.networks.catalog import build_generator
-from superscale.networks.contract import Contract, Generator
+from superscale.networks.generator import Generator
 from superscale.networks.self_ensemble import SelfEnsemble
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from superscale.data.prepare import prepare_synthetic
-from superscale.training.config import Recipe, parse_recipe
+from superscale.training.recipe.schema import Recipe, parse_recipe
 
 Tables = dict[str, Any]
 

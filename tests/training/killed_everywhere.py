@@ -20,8 +20,8 @@ import torch._dynamo  # by Adam, at its first step
 import torch.utils.tensorboard  # by the log: every child would import both by itself
 
 from superscale.errors import CheckpointError
-from superscale.training.config import load_recipe
-from superscale.training.loop import train
+from superscale.training.loop.train import train
+from superscale.training.recipe.schema import load_recipe
 from superscale.weights.checkpoint import load_state, saved_states
 
 # The question whether to stop that is answered yes, in the run that is begun: two states are then saved.

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from superscale.networks.catalog import build_generator
-from superscale.networks.contract import Generator
-from superscale.training import compiled as module
-from superscale.training.compiled import compiled
-from superscale.training.config import Recipe
-from superscale.training.loop import train
+from superscale.networks.generator import Generator
+from superscale.training.loop import compiled as module
+from superscale.training.loop.compiled import compiled
+from superscale.training.loop.train import train
+from superscale.training.recipe.schema import Recipe
 from superscale.weights.checkpoint import load_model
 
 Tiny = Callable[..., Recipe]

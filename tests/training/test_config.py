@@ -7,9 +7,9 @@ import pytest
 from superscale.data.draws import DegradationConfig, SecondRoundConfig
 from superscale.errors import RecipeError, UnknownNameError
 from superscale.networks.catalog import build_discriminator, build_generator
-from superscale.training.config import bundled_recipes, load_recipe, parse_recipe, survey_recipe, to_toml
-from superscale.training.schedule import learning_rate
-from superscale.training.start import with_generator
+from superscale.training.loop.first_generator import with_generator
+from superscale.training.loop.schedule import learning_rate
+from superscale.training.recipe.schema import bundled_recipes, load_recipe, parse_recipe, survey_recipe, to_toml
 
 MINIMAL = {"name": "r", "generator": {"name": "srresnet"}, "stage": {"psnr": {"images": 10, "pixel": {}}}}
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from superscale.errors import MissingExtraError, UsageError
-from superscale.training.curves import draw_curves, panels, read_curves
+from superscale.training.run.curves import draw_curves, panels, read_curves
 
 ROWS: list[dict[str, Any]] = [
     {"stage": "psnr", "images": 100, "learning_rate": 1e-3, "loss": 0.5, "pixel": 0.5},

@@ -23,10 +23,11 @@ from torch import Tensor
 from superscale.data.prepare import prepare_synthetic
 from superscale.errors import CheckpointError, DataError, ImageError, RecipeError, TrainingError, UsageError
 from superscale.losses.pixel import l1
-from superscale.training import log, setup
-from superscale.training.config import CheckpointConfig, Recipe, to_toml
-from superscale.training.loop import train
-from superscale.training.run_directory import sole_user
+from superscale.training.loop import parts as setup
+from superscale.training.loop.train import train
+from superscale.training.recipe.schema import CheckpointConfig, Recipe, to_toml
+from superscale.training.run import log
+from superscale.training.run.directory import sole_user
 from superscale.weights.checkpoint import load_model, load_state, save_state, saved_states
 
 Tiny = Callable[..., Recipe]
@@ -81,7 +82,7 @@ def rows_written(run_dir: Path) -> int:
 
 
 def being_saved(run_dir: Path) -> bool:
-    return any((run_dir / "checkpoints").glob(".step-*.part"))
+    return any((run_dir / "checkpoints").glob(".superscale-*.part"))
 
 
 def kill(process: subprocess.Popen[bytes], when: Callable[[], bool]) -> None:
@@ -365,7 +366,7 @@ def test_a_second_run_in_the_same_directory_is_refused_and_names_the_process(tin
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no flock")
 def test_the_lock_dies_with_a_killed_process(tmp_path: Path) -> None:
     program = (
-        "import sys, time; from pathlib import Path; from superscale.training.run_directory import sole_user\n"
+        "import sys, time; from pathlib import Path; from superscale.training.run.directory import sole_user\n"
         "with sole_user(Path(sys.argv[1])): print('held', flush=True); time.sleep(600)"
     )
     holder = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE)

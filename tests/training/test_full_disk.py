@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from superscale.training.config import Recipe, to_toml
+from superscale.training.recipe.schema import Recipe, to_toml
 from superscale.weights.checkpoint import load_model, load_state, saved_states
 
 Tiny = Callable[..., Recipe]

@@ -17,11 +17,12 @@ from superscale.data.degrade import bicubic_patch, context_px
 from superscale.data.loader import Batch
 from superscale.data.synthetic import synthetic_picture
 from superscale.errors import TrainingError
-from superscale.training import health, loop
-from superscale.training import steps as training_steps
-from superscale.training.config import CheckpointConfig, HealthConfig, Recipe
-from superscale.training.interval import Interval
-from superscale.training.state import StageState
+from superscale.training.loop import health
+from superscale.training.loop import steps as training_steps
+from superscale.training.loop import train as loop
+from superscale.training.loop.stage_state import StageState
+from superscale.training.recipe.schema import CheckpointConfig, HealthConfig, Recipe
+from superscale.training.run.interval_means import Interval
 from superscale.weights.checkpoint import load_model, load_state, saved_states
 
 Tiny = Callable[..., Recipe]

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from superscale.training.live import Standing, table
-from superscale.training.log import RunLog
+from superscale.training.run.live_table import Standing, table
+from superscale.training.run.log import RunLog
 
 
 class Terminal(io.StringIO):

@@ -15,12 +15,12 @@ from PIL import Image as PillowImage
 from superscale.data.pairs import PairFolder
 from superscale.errors import Cancelled, DataError, RecipeError
 from superscale.networks.catalog import build_generator
-from superscale.training import loop
-from superscale.training.config import CheckpointConfig, Recipe, ValidationConfig, load_recipe
-from superscale.training.ema import ExponentialMovingAverage
-from superscale.training.loop import _Run, train
-from superscale.training.steps import pixel_step
-from superscale.training.validation import validate
+from superscale.training.loop import train as loop
+from superscale.training.loop.ema import ExponentialMovingAverage
+from superscale.training.loop.steps import pixel_step
+from superscale.training.loop.train import _Run, train
+from superscale.training.loop.validation import validate
+from superscale.training.recipe.schema import CheckpointConfig, Recipe, ValidationConfig, load_recipe
 from superscale.weights.checkpoint import load_model, load_state, save_model, saved_states
 
 

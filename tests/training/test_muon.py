@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from superscale.training.config import Recipe
-from superscale.training.loop import train
-from superscale.training.muon import Muon, orthogonalized
+from superscale.training.loop.muon import Muon, orthogonalized
+from superscale.training.loop.train import train
+from superscale.training.recipe.schema import Recipe
 from superscale.weights.checkpoint import load_model
 
 RATE, BETAS = 3e-3, (0.9, 0.99)

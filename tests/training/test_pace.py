@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from superscale.training.pace import Pace, hours
+from superscale.training.run.pace import Pace, hours
 
 BATCH = 4
 

@@ -10,8 +10,8 @@ import pytest
 from skimage import data
 
 from superscale.image.io import Image, write_image
-from superscale.training.config import Recipe, parse_recipe
-from superscale.training.loop import train
+from superscale.training.loop.train import train
+from superscale.training.recipe.schema import Recipe, parse_recipe
 
 # As the papers print it for x4, e.g. Ledig et al. 2017, table 2.
 BICUBIC_ON_SET5_DB = 28.43

@@ -15,10 +15,10 @@ import pytest
 
 from superscale.data.synthetic import synthetic_picture
 from superscale.image.io import Image, write_image
-from superscale.training import preflight as module
-from superscale.training.config import CheckpointConfig, Recipe, load_recipe
-from superscale.training.loop import train
-from superscale.training.preflight import preflight
+from superscale.training.loop import preflight as module
+from superscale.training.loop.preflight import preflight
+from superscale.training.loop.train import train
+from superscale.training.recipe.schema import CheckpointConfig, Recipe, load_recipe
 from superscale.weights.checkpoint import saved_states
 
 Usage = namedtuple("Usage", "total used free")
@@ -142,10 +142,10 @@ import torch
 from superscale.data.loader import Batch
 from superscale.losses.pixel import PIXEL_LOSSES
 from superscale.networks.catalog import build_generator
-from superscale.training.config import load_recipe
-from superscale.training.memory import step_memory
-from superscale.training.state import new_state
-from superscale.training.steps import Criteria, pixel_step
+from superscale.training.recipe.schema import load_recipe
+from superscale.training.loop.step_memory import step_memory
+from superscale.training.loop.stage_state import new_state
+from superscale.training.loop.steps import Criteria, pixel_step
 def kilobytes(name):
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(name))
 torch.set_num_threads(1)

@@ -14,8 +14,8 @@ from superscale.data.synthetic import synthetic_picture
 from superscale.errors import RecipeError, UnknownNameError
 from superscale.image.io import Image, write_image
 from superscale.image.resize import imresize
-from superscale.training.config import load_recipe
-from superscale.training.loop import train
+from superscale.training.loop.train import train
+from superscale.training.recipe.schema import load_recipe
 from superscale.weights.checkpoint import Model, save_model
 from superscale.weights.store import find_model
 

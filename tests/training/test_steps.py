@@ -14,10 +14,10 @@ from superscale.losses.adversarial import ADVERSARIAL
 from superscale.losses.perceptual import FeatureNetwork, FeatureSpec, PerceptualLoss
 from superscale.losses.pixel import l1
 from superscale.networks.catalog import build_discriminator, build_generator
-from superscale.training import health
-from superscale.training.ema import ExponentialMovingAverage
-from superscale.training.muon import Muon
-from superscale.training.steps import (
+from superscale.training.loop import health
+from superscale.training.loop.ema import ExponentialMovingAverage
+from superscale.training.loop.muon import Muon
+from superscale.training.loop.steps import (
     Criteria,
     Judgement,
     adversarial_step,

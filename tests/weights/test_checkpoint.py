@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from superscale.errors import CheckpointError, ModelError, UnknownNameError
 from superscale.networks.catalog import build_generator
-from superscale.networks.contract import Generator
+from superscale.networks.generator import Generator
 from superscale.weights.checkpoint import load_model, load_state, save_model, save_state, saved_states
 from superscale.weights.store import find_model
 

@@ -53,7 +53,7 @@ def evaluate(
 ) -> None:
     """Measure models against high-resolution pictures; every number is printed with its convention."""
     from superscale.evaluation.benchmark import Convention
-    from superscale.training.distributed import together
+    from superscale.machine.processes import together
 
     with together(device) as own_device, _first_speaks():
         _choice("--color", color, ("y", "rgb"))
@@ -85,7 +85,7 @@ def evaluate(
 @contextmanager
 def _first_speaks() -> Iterator[None]:
     """An error that all processes have found alike is told by the first of them."""
-    from superscale.training.distributed import rank
+    from superscale.machine.processes import rank
 
     try:
         yield
@@ -99,7 +99,7 @@ def _measure_and_write(wanted: Wanted, output: Path | None, as_json: bool, again
     from superscale.evaluation.crops import Crops
     from superscale.evaluation.page import MOST_CROPS, worst_first
     from superscale.evaluation.report import to_json, to_text
-    from superscale.training.distributed import rank
+    from superscale.machine.processes import rank
 
     if output is not None and output.exists() and not output.is_dir():
         raise DataError(f"{output}: expected a folder for the results, got a file")
@@ -124,8 +124,8 @@ def _models(named: list[str] | None, outputs: list[Path] | None, report: bool) -
 
 def _usual_metrics(folders: Sequence[PairFolder], border: int, report: bool) -> list[str]:
     """PSNR and SSIM; for a report's plane of perception and distortion also NIQE, if every picture is large enough."""
-    from superscale.evaluation.niqe import blocks_in
     from superscale.image.io import image_size
+    from superscale.metrics.niqe import blocks_in
 
     if not report:
         return ["psnr", "ssim"]
@@ -140,7 +140,7 @@ def _choice(option: str, value: str, known: tuple[str, ...]) -> None:
 
 
 def _metrics(text: str) -> list[str]:
-    from superscale.evaluation.metrics import METRICS
+    from superscale.metrics.catalog import METRICS
 
     names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     for name in names:
@@ -188,7 +188,7 @@ def _write(
     from superscale.evaluation.page import to_html
     from superscale.evaluation.report import to_json
     from superscale.evaluation.tables import to_csv, to_latex, to_markdown
-    from superscale.image.io import write_bytes
+    from superscale.files import write_text
 
     texts = {
         "results.csv": to_csv(rows, convention),
@@ -198,14 +198,14 @@ def _write(
         "report.html": to_html(rows, convention, costs, crops),
     }
     for name, text in texts.items():
-        write_bytes(output / name, text.encode())
+        write_text(output / name, text)
     print(f"wrote {', '.join(texts)} in {output}", file=sys.stderr)
 
 
 def _check(rows: list[Row], limits: dict[str, float]) -> None:
     """Exit 1 when a mean is worse than its limit; the baselines are judged only when they stand alone."""
-    from superscale.evaluation.metrics import METRICS, is_worse, number
-    from superscale.training.distributed import rank
+    from superscale.machine.processes import rank
+    from superscale.metrics.catalog import METRICS, is_worse, number
 
     judged = [row for row in rows if row.model not in BASELINES] or rows
     fallen = [row for row in judged if row.metric in limits and is_worse(row.metric, row.mean, limits[row.metric])]
@@ -223,7 +223,7 @@ def _check(rows: list[Row], limits: dict[str, float]) -> None:
 def _explain(models: list[str], folders: list[PairFolder], scale: int, device: str, alone: bool) -> None:
     """One table a model and data set, by the first process. ``alone``: no option was given that goes with another output."""
     from superscale.evaluation.explain import explain, to_text
-    from superscale.training.distributed import rank
+    from superscale.machine.processes import rank
 
     if not alone:
         raise UsageError("--explain makes its own low-resolution pictures and prints one table; it takes --model and --data")

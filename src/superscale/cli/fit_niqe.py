@@ -22,9 +22,10 @@ def fit_niqe(
     from rich.console import Console
     from rich.progress import track
 
-    from superscale.evaluation.niqe import fit, to_json
-    from superscale.image.io import as_rgb8, list_images, read_image, write_bytes
+    from superscale.files import write_text
+    from superscale.image.io import as_rgb8, list_images, read_image
     from superscale.image.pixels import to_float
+    from superscale.metrics.niqe import fit, to_json
 
     if not photos.is_dir():
         raise DataError(f"{photos}: expected a folder of clean photographs")
@@ -32,6 +33,6 @@ def fit_niqe(
     seen = track(paths, "photos", console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
     read = ((str(path), to_float(as_rgb8(read_image(path), str(path)))[None]) for path in seen)
     model = fit(read, note or photos.resolve().name)
-    write_bytes(output, to_json(model).encode())
+    write_text(output, to_json(model))
     print(output)
     print(f"{model.facts['blocks']} sharp blocks of {model.facts['photos']} photos", file=sys.stderr)

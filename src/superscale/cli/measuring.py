@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from superscale.evaluation.benchmark import Convention, Row, Seen
     from superscale.evaluation.cost import Cost
     from superscale.evaluation.crops import Crops
-    from superscale.evaluation.metrics import Learned
-    from superscale.evaluation.niqe import NaturalModel
+    from superscale.metrics.catalog import Learned
+    from superscale.metrics.niqe import NaturalModel
 
 BASELINES = ("bicubic", "bilinear")
 Maker = Callable[["Pair"], Any]
@@ -52,7 +52,7 @@ def measured(wanted: Wanted, crops: Crops | None) -> tuple[list[Row], list[Cost]
 
     Raises at every process what went wrong at any.
     """
-    from superscale.training.distributed import gather
+    from superscale.machine.processes import gather
 
     failure: SuperscaleError | None = None
     facts: dict[str, Any] = {"rows": [], "costs": [], "failure": None}
@@ -70,7 +70,7 @@ def measured(wanted: Wanted, crops: Crops | None) -> tuple[list[Row], list[Cost]
 
 def kept_crops(crops: Crops, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], dict[str, str]]:
     """The named pictures' crops of all processes, as `Crops.keep` gives them, in the order of ``keys``."""
-    from superscale.training.distributed import gather
+    from superscale.machine.processes import gather
 
     own = crops.keep(key for key in keys if key in crops.pieces)
     parts = gather([[*key, pieces] for key, pieces in own.items()])
@@ -82,7 +82,7 @@ def _own_share(wanted: Wanted, crops: Crops | None) -> tuple[list[Row], list[Cos
     from rich.console import Console
     from rich.progress import Progress
 
-    from superscale.training.distributed import rank, share
+    from superscale.machine.processes import rank, share
 
     makers = _makers(wanted)
     learned = _learned(wanted)
@@ -116,7 +116,7 @@ def _one(
     from superscale.evaluation.benchmark import measure_outputs
     from superscale.evaluation.cost import Cost, peak_memory
     from superscale.evaluation.outputs import OutputFolder
-    from superscale.training.distributed import share
+    from superscale.machine.processes import share
 
     seconds: list[float] = []
     pixels: list[int] = []
@@ -166,10 +166,10 @@ def _makers(wanted: Wanted) -> dict[str, dict[str, Maker]]:
 
 
 def _learned(wanted: Wanted) -> Learned:
-    from superscale.evaluation.dists import Dists
-    from superscale.evaluation.lpips import Lpips
-    from superscale.evaluation.niqe import read_model
-    from superscale.weights.judges import JUDGES, load_judge
+    from superscale.metrics.dists import Dists
+    from superscale.metrics.lpips import Lpips
+    from superscale.metrics.niqe import read_model
+    from superscale.weights.metric_networks import JUDGES, load_judge
 
     learned: dict[str, NaturalModel | Lpips | Dists] = {}
     for metric in wanted.metrics:

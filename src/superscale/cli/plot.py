@@ -17,7 +17,7 @@ def plot(
     ] = None,
 ) -> None:
     """Draw a run's curves: losses, validation, learning rate, GAN signals."""
-    from superscale.training.curves import draw_curves, read_curves
+    from superscale.training.run.curves import draw_curves, read_curves
 
     path = output or (runs[0] if len(runs) == 1 else Path()) / "curves.png"
     if path.suffix.lower() != ".png":

@@ -11,7 +11,7 @@ import typer
 from superscale.errors import UsageError
 
 if TYPE_CHECKING:
-    from superscale.training.config import Recipe
+    from superscale.training.recipe.schema import Recipe
 
 PREVIEW = "preview.png"
 PREVIEW_PATCH_PX = 192
@@ -67,14 +67,14 @@ def _prepare(folder: Path, output: Path, tile_px: int, scale: int, low_res: str)
 
 
 def _load(recipe: str | None) -> Recipe | None:
-    from superscale.training.config import load_recipe
+    from superscale.training.recipe.schema import load_recipe
 
     return None if recipe is None else load_recipe(recipe)
 
 
 def _preview(output: Path, scale: int, recipe: Recipe | None) -> None:
     from superscale.data.pack import Pack
-    from superscale.data.pairs import PatchPlan
+    from superscale.data.patches import PatchPlan
     from superscale.data.preview import write_preview
 
     pack = Pack(output)

@@ -53,7 +53,7 @@ class Report:
         if self.as_json:
             print(json.dumps({"version": 1, "results": [one.to_dict() for one in self.outcomes], **counts}))
         if self.failed_list is not None:
-            from superscale.image.io import write_bytes
+            from superscale.files import write_bytes
             from superscale.inference.inputs import STDIN, list_of
 
             # What was not begun is left to do as well; without it, an interrupted retry of a list would shorten the list.

@@ -9,11 +9,11 @@ from superscale.cli.progress import say
 
 def rehearsal(name: str, overrides: list[str], output: Path | None, device: str) -> int:
     """`--dry-run`: say all that is wrong at once, or what two steps of every stage took; the exit code."""
-    from superscale.training.config import survey_recipe
-    from superscale.training.pace import hours
-    from superscale.training.preflight import Findings, preflight
-    from superscale.training.start import with_generator
-    from superscale.training.trial import rehearse
+    from superscale.training.loop.first_generator import with_generator
+    from superscale.training.loop.preflight import Findings, preflight
+    from superscale.training.loop.rehearsal import rehearse
+    from superscale.training.recipe.schema import survey_recipe
+    from superscale.training.run.pace import hours
 
     recipe, wrong = survey_recipe(name, overrides)
     found = Findings()

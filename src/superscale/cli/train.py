@@ -19,7 +19,7 @@ from superscale.cli.rehearsal import rehearsal
 from superscale.errors import UsageError
 
 if TYPE_CHECKING:
-    from superscale.training.config import Recipe
+    from superscale.training.recipe.schema import Recipe
 
 SHOW_CURSOR = b"\x1b[?25h\n"
 SECONDS = {"s": 1, "m": 60, "h": 3600}
@@ -43,9 +43,9 @@ def train(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors and the result.")] = False,
 ) -> None:
     """Train a network; the same command again goes on where it stopped."""
-    from superscale.training.config import load_recipe
-    from superscale.training.distributed import launched, rank
-    from superscale.training.loop import train as run
+    from superscale.machine.processes import launched, rank
+    from superscale.training.loop.train import train as run
+    from superscale.training.recipe.schema import load_recipe
 
     overrides = list(settings or [])
     for key, value in (("data.path", data), ("validation.path", validation), ("precision", precision)):

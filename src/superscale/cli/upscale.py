@@ -86,7 +86,7 @@ def upscale(
 
 def _upscaler(model: str | None, fidelity: float | None, options: dict[str, Any], verbose: bool) -> Upscaler:
     from superscale.inference.upscaler import Upscaler
-    from superscale.networks.device import pick_device
+    from superscale.machine.device import pick_device
     from superscale.weights.store import default_model
 
     place = pick_device(options["device"]).type

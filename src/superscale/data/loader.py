@@ -12,7 +12,7 @@ from torch import Tensor
 
 from superscale.data.degrade import bicubic_patch, degraded_patch
 from superscale.data.draws import Draw
-from superscale.data.pairs import PatchPlan
+from superscale.data.patches import PatchPlan
 from superscale.image.pixels import to_float
 from superscale.image.resize import Rounding
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +14,8 @@ from numpy.typing import NDArray
 from superscale.data.pack import HIGH_RES, LOW_RES, MANIFEST, Manifest, Tile
 from superscale.data.synthetic import synthetic_picture
 from superscale.errors import DataError, ImageError
-from superscale.image.io import as_rgb8, list_images, read_image, write_bytes
+from superscale.files import new_folder, write_text
+from superscale.image.io import as_rgb8, list_images, read_image
 from superscale.image.region import Region, covering
 from superscale.image.resize import imresize
 
@@ -86,9 +85,7 @@ def _pack(
         raise DataError(f"tile_px must be at least the scale {scale}, got {tile_px}")
     if output.exists():
         raise DataError(f"{output}: exists already; remove it or choose another folder")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{output.name}-", suffix=".part", dir=output.parent))
-    try:
+    with new_folder(output) as building:
         tiles: list[Tile] = []
         with open(building / HIGH_RES, "wb") as high_file, open(building / LOW_RES, "wb") as low_file:
             for name, digest, pixels in photos:
@@ -107,12 +104,7 @@ def _pack(
             reasons = "; ".join(f"{name}: {why}" for name, why in skipped[:3])
             raise DataError(f"{source}: not one usable photograph ({reasons or f'all smaller than {scale} pixels'})")
         manifest = Manifest(scale, low_res, tuple(tiles), tuple(skipped))
-        write_bytes(building / MANIFEST, manifest.to_json().encode())
-        building.chmod(0o755)
-        os.replace(building, output)
-    except BaseException:
-        shutil.rmtree(building, ignore_errors=True)
-        raise
+        write_text(building / MANIFEST, manifest.to_json())
     return manifest
 
 

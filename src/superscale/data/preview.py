@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from superscale.data.degrade import bicubic_patch, degraded_patch
-from superscale.data.pairs import PatchPlan
+from superscale.data.patches import PatchPlan
 from superscale.image.io import Image, write_image
 from superscale.image.pixels import white
 from superscale.image.resize import Rounding

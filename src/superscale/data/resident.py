@@ -9,7 +9,7 @@ from torch import Tensor
 
 from superscale.data.loader import RawBatch
 from superscale.data.pack import CHANNELS, Samples
-from superscale.data.pairs import PatchPlan, Place
+from superscale.data.patches import PatchPlan, Place
 
 
 class ResidentPack:

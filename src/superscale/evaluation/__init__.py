@@ -1,8 +1,1 @@
-"""How good is it? Pure functions; range, border and colour are required arguments.
-
-`benchmark` here is the function; its module stays importable as ``from superscale.evaluation.benchmark import Row``.
-"""
-
-from superscale.evaluation.benchmark import benchmark
-
-__all__ = ["benchmark"]
+"""How good is it? Any upscale callable x pairs -> tables and reports."""

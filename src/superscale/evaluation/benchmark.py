@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from superscale.data.pairs import Pair, PairFolder
 from superscale.errors import DataError, UnknownNameError, UsageError
-from superscale.evaluation.metrics import METRICS, NOTHING_LEARNED, Learned, Sample
-from superscale.evaluation.planes import Color
-from superscale.image.pixels import to_float
+from superscale.metrics.catalog import NOTHING_LEARNED, Learned, measure
+from superscale.metrics.planes import Color
 
 Array = NDArray[np.uint8]
 # uint8 RGB (h, w, 3) -> uint8 RGB (h*scale, w*scale, 3)
@@ -91,31 +90,6 @@ class Seen:
 
 
 Observe = Callable[[Seen], None]
-
-
-def measure(
-    super_res: Array,
-    high_res: Array,
-    metrics: Sequence[str],
-    *,
-    border: int,
-    color: Color,
-    low_res: Array | None = None,
-    learned: Learned = NOTHING_LEARNED,
-) -> dict[str, float]:
-    """The named metrics of one 8-bit picture. Raises UnknownNameError for a metric that is not in the table."""
-    for name in metrics:
-        if name not in METRICS:
-            raise UnknownNameError("metric", name, METRICS)
-    sample = Sample(
-        super_res=to_float(super_res)[None],
-        high_res=to_float(high_res)[None],
-        low_res=None if low_res is None else to_float(low_res)[None],
-        border=border,
-        color=color,
-        learned=learned,
-    )
-    return {name: float(METRICS[name].measure(sample)) for name in metrics}
 
 
 def benchmark(

@@ -13,11 +13,11 @@ from torch.nn import functional as F
 
 from superscale.data.pairs import Pair
 from superscale.evaluation.benchmark import Progress, Upscale
-from superscale.evaluation.psnr import psnr
-from superscale.evaluation.ssim import ssim
 from superscale.image.color import luma
 from superscale.image.pixels import PEAK_8BIT, to_float, to_pixels
 from superscale.image.resize import imresize
+from superscale.metrics.psnr import psnr
+from superscale.metrics.ssim import ssim
 
 Array = NDArray[np.uint8]
 # Full-swing luma, the Y of OpenCV's YCrCb (ITU-R BT.601).

@@ -12,9 +12,9 @@ from pathlib import PurePath
 from superscale.evaluation.benchmark import Convention, Row
 from superscale.evaluation.cost import Cost
 from superscale.evaluation.crops import INPUT, TRUTH
-from superscale.evaluation.metrics import METRICS, PERCEPTUAL, heading, number
 from superscale.evaluation.report import notes, to_json
 from superscale.evaluation.tables import cost_lines, metrics_of, per_image, summary
+from superscale.metrics.catalog import METRICS, PERCEPTUAL, heading, number
 
 # A report shows this many of the worst pictures.
 MOST_CROPS = 24

@@ -11,9 +11,9 @@ import numpy as np
 
 from superscale.data.pairs import PairFolder
 from superscale.evaluation.benchmark import Convention, Row
-from superscale.evaluation.metrics import heading, number
 from superscale.evaluation.tables import metrics_of
 from superscale.image.resize import Rounding, imresize
+from superscale.metrics.catalog import heading, number
 
 UNSTATED = "bicubic, rounding not stated"
 BICUBIC: dict[str, Rounding] = {"bicubic, double": "double", "bicubic, uint8": "uint8"}

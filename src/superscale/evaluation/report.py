@@ -9,7 +9,7 @@ from typing import Any
 
 from superscale.evaluation.benchmark import Convention, Row
 from superscale.evaluation.cost import Cost
-from superscale.evaluation.metrics import METRICS, heading, number
+from superscale.metrics.catalog import METRICS, heading, number
 
 
 def to_text(rows: list[Row], convention: Convention) -> str:

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 
 from superscale.evaluation.benchmark import Convention, Row
 from superscale.evaluation.cost import Cost
-from superscale.evaluation.metrics import METRICS, heading, number
 from superscale.evaluation.report import notes
+from superscale.metrics.catalog import METRICS, heading, number
 
 CSV_HEADER = ("data", "model", "metric", "statistic", "image", "value", "scale", "color", "border", "low_res")
 TEX = {"\\": r"\textbackslash{}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}"}

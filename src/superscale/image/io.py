@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import stat
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import numpy as np
 from PIL.Image import Image as PillowPicture
 
 from superscale.errors import ImageError
+from superscale.files import write_bytes
 from superscale.image.codecs import avif_bits, decode, decode_png, encode_jpeg, encode_png, open_picture
 from superscale.image.formats import HEADER_BYTES, READ_SUFFIXES, SUFFIXES, recognised
 from superscale.image.jxl import read_jxl
@@ -41,7 +41,6 @@ __all__ = [
     "over_white",
     "read_image",
     "to_pillow",
-    "write_bytes",
     "write_image",
 ]
 
@@ -199,29 +198,6 @@ def write_image(path: Path | str, image: Image, quality: int = QUALITY, metadata
     data, notices = encode_with_notices(image, path.suffix, quality, metadata)
     write_bytes(path, data)
     return notices
-
-
-def write_bytes(path: Path | str, data: bytes) -> None:
-    """Write a whole file or nothing: a temporary name in the same folder, fsync, rename."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=".superscale-", suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def list_images(folder: Path | str) -> list[Path]:

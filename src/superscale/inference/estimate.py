@@ -10,7 +10,7 @@ import torch
 from superscale.image.io import Image
 from superscale.image.region import covering
 from superscale.inference.jobs import output_size
-from superscale.inference.memory import bytes_per_pixel
+from superscale.inference.tile_size import bytes_per_pixel
 from superscale.inference.upscaler import Upscaler
 
 # A probe's side: large enough that a GPU's start of a kernel is not all that is measured.

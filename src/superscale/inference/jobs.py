@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from superscale.errors import Cancelled, ImageError, SuperscaleError
-from superscale.image.io import QUALITY, Image, Metadata, encode_with_notices, read_image, write_bytes
+from superscale.files import sweep, write_bytes
+from superscale.image.io import QUALITY, Image, Metadata, encode_with_notices, read_image
 from superscale.inference.inputs import unfit
-from superscale.inference.leftovers import sweep
 from superscale.inference.plan import FALLBACK_SUFFIX, STDOUT, Job
 
 Existing = Literal["refuse", "overwrite", "skip"]
@@ -268,10 +268,6 @@ def _stored(step: _Step, settings: Settings, stdout: IO[bytes] | None) -> _Step:
 
 def _put(path: Path, data: bytes) -> None:
     try:
-        try:
-            write_bytes(path, data)
-        except FileNotFoundError:
-            # Another run swept our temporary away: it sees no process of another container or machine.
-            write_bytes(path, data)
+        write_bytes(path, data)
     except OSError as error:
         raise ImageError(f"{path} cannot be written: {error.strerror or error}") from error

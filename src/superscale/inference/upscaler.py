@@ -17,11 +17,11 @@ from superscale.image.fringe import spread_colours
 from superscale.image.io import Image, PillowPicture, decode, read_image, to_pillow
 from superscale.image.pixels import to_float, to_pixels
 from superscale.image.resize import resize_to
-from superscale.inference.backends import Precision, TorchBackend
+from superscale.inference.backends.torch_backend import Precision, TorchBackend
 from superscale.inference.consistency import back_projected
-from superscale.inference.memory import UNKNOWN_BYTES, bytes_per_pixel, tile_that_fits
+from superscale.inference.tile_size import UNKNOWN_BYTES, bytes_per_pixel, tile_that_fits
 from superscale.inference.tiling import upscale_tiled
-from superscale.networks.device import free_bytes, pick_device
+from superscale.machine.device import free_bytes, pick_device
 from superscale.networks.self_ensemble import SelfEnsemble
 from superscale.weights.checkpoint import Model
 from superscale.weights.store import default_model, find_model

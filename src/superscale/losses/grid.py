@@ -13,17 +13,11 @@ from torch import Tensor
 
 from superscale.errors import UsageError
 from superscale.image.color import luma
+from superscale.metrics.spectrum import PERIODS, SEGMENT_PX, neighbours, spectrum
 
 # Low-res pixels a side over which a pattern must persist to count as one.
 WINDOW = 6
 
-# Of the spectrum.
-SEGMENT_PX = 64
-PERIODS = (4, 2)
-# Neighbours in the spectrum, in steps of 1/64 cycle a pixel; the nearest two belong to the line itself (Hann window).
-NEAREST, FARTHEST = 3, 9
-# Segments flatter than half an 8-bit step say nothing; this floor keeps their rounding noise from counting as a picture.
-FLOOR = 0.5**2
 # Of the mean power: keeps the logarithm finite where a picture has next to none.
 FAINT = 0.01
 
@@ -63,24 +57,3 @@ def _standing_out(image: Tensor) -> Tensor:
         power = spectrum(turned) + FAINT
         logs += [(power[:, SEGMENT_PX // period] / neighbours(power, period).mean(dim=1)).log() for period in PERIODS]
     return torch.stack(logs, dim=1)
-
-
-def spectrum(planes: Tensor) -> Tensor:
-    """Planes (B, C, H, W) in 8-bit units -> (B, 33): power at 0, 1/64 .. 1/2 cycles a pixel along the last axis, mean of all rows.
-
-    Of differences along each row (which whiten a photograph's spectrum), in Hann-windowed segments of 64 samples, each weighed
-    by its own power so that a few hard edges do not drown the rest.
-    """
-    segments = planes.diff(dim=-1).unfold(-1, SEGMENT_PX, SEGMENT_PX // 2)
-    window = torch.hann_window(SEGMENT_PX, periodic=True, dtype=planes.dtype, device=planes.device)
-    power = torch.fft.rfft(segments * window).abs().square() / window.square().sum()
-    weighed = power / (power.mean(dim=-1, keepdim=True) + FLOOR)
-    mean: Tensor = weighed.flatten(1, -2).mean(dim=1)
-    return mean
-
-
-def neighbours(power: Tensor, period: int) -> Tensor:
-    """The columns of a `spectrum` (B, 33) on both sides of a period's."""
-    place = SEGMENT_PX // period
-    below, above = power[:, place - FARTHEST : place - NEAREST + 1], power[:, place + NEAREST : place + FARTHEST + 1]
-    return torch.cat((below, above), dim=1)

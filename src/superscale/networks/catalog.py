@@ -10,8 +10,8 @@ from torch import nn
 
 from superscale.errors import UnknownNameError, UsageError
 from superscale.networks.compact import CompactConfig, SRVGGNetCompact
-from superscale.networks.contract import Generator
 from superscale.networks.discriminators import UNetConfig, UNetDiscriminator, VGGStyleConfig, VGGStyleDiscriminator
+from superscale.networks.generator import Generator
 from superscale.networks.rrdbnet import RRDBNet, RRDBNetConfig
 from superscale.networks.srresnet import SRResNet, SRResNetConfig
 

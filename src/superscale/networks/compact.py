@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from superscale.contract import Contract
 from superscale.errors import UsageError
-from superscale.networks.contract import Contract, Generator
+from superscale.networks.generator import Generator
 
 # Against the whole picture, the published realesr-general-x4v3 keeps 60 dB at half its receptive field and 71 at two thirds, the bundled
 # compact-x4 90 and 108.
@@ -52,6 +53,7 @@ class SRVGGNetCompact(Generator):
             multiple_of=1,
             receptive_field_px=receptive_field_px,
             overlap_px=round(OVERLAP_SHARE * receptive_field_px),
+            features=config.features,
         )
 
     def _initialize(self) -> None:

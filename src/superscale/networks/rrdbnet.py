@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from superscale.contract import Contract
 from superscale.errors import UsageError
 from superscale.networks.blocks import initialize_residual
-from superscale.networks.contract import Contract, Generator
+from superscale.networks.generator import Generator
 
 MOST_UPSAMPLINGS = 4
 
@@ -107,6 +108,7 @@ class RRDBNet(Generator):
             multiple_of=self.unshuffle,
             receptive_field_px=receptive_field_px,
             overlap_px=min(OVERLAP_PX_PER_BLOCK * config.blocks, MOST_OVERLAP_PX) * self.unshuffle,
+            features=config.features,
         )
 
     def forward(self, low_res: Tensor) -> Tensor:

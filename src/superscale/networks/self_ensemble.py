@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from superscale.networks.contract import Generator
+from superscale.networks.generator import Generator
 
 
 class SelfEnsemble(Generator):

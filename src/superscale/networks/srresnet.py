@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from superscale.contract import Contract
 from superscale.errors import UsageError
 from superscale.networks.blocks import PReLU, conv_after_shuffle, initialize_residual, power_of_two
-from superscale.networks.contract import Contract, Generator
+from superscale.networks.generator import Generator
 
 # Measured on the bundled srresnet-x4: 88 dB against the whole picture (65 dB at 4 pixels, 76 dB at 8).
 OVERLAP_PX = 12
@@ -99,6 +100,7 @@ class SRResNet(Generator):
             multiple_of=1,
             receptive_field_px=radius,
             overlap_px=min(radius, OVERLAP_PX),
+            features=config.features,
         )
 
     @torch.no_grad()

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +15,10 @@ from safetensors import torch as safetensors_torch
 from torch import Tensor
 
 from superscale.errors import CheckpointError, ModelError, UsageError
-from superscale.image.io import write_bytes
+from superscale.files import new_folder, write_bytes
 from superscale.networks.catalog import describe
-from superscale.networks.contract import Generator
-from superscale.weights.shapes import check_keys, empty_generator, one_line
+from superscale.networks.generator import Generator
+from superscale.weights.described import check_keys, empty_generator, one_line
 
 MODEL_FORMAT = "superscale-model-1"
 STATE_VERSION = 1
@@ -118,28 +115,18 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 
 def save_state(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
     """Write a training state as the new folder ``folder``: tensors, facts (JSON), then a manifest with their sha256; one rename."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", suffix=".part", dir=folder.parent))
+    parts = {
+        STATE_TENSORS: safetensors_torch.save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}),
+        STATE_FACTS: json.dumps(dict(facts), indent=1).encode(),
+    }
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in parts.items()}
+    parts[STATE_MANIFEST] = json.dumps({"version": STATE_VERSION, "sha256": digests}).encode()
     try:
-        parts = {
-            STATE_TENSORS: safetensors_torch.save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}),
-            STATE_FACTS: json.dumps(dict(facts), indent=1).encode(),
-        }
-        digests = {name: hashlib.sha256(data).hexdigest() for name, data in parts.items()}
-        parts[STATE_MANIFEST] = json.dumps({"version": STATE_VERSION, "sha256": digests}).encode()
-        for name, data in parts.items():
-            write_bytes(building / name, data)
-        replaced = building.with_name(f".{folder.name}-replaced.part")
-        if folder.exists():
-            os.replace(folder, replaced)  # never half a state under its name
-        os.replace(building, folder)
-        shutil.rmtree(replaced, ignore_errors=True)
+        with new_folder(folder) as building:
+            for name, data in parts.items():
+                write_bytes(building / name, data)
     except OSError as error:
-        shutil.rmtree(building, ignore_errors=True)
         raise CheckpointError(f"{folder}: could not save the training state ({error}); the previous one is kept") from error
-    except BaseException:
-        shutil.rmtree(building, ignore_errors=True)
-        raise
 
 
 def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from superscale.errors import ModelError, UsageError
 from superscale.weights.checkpoint import MOST_BYTES, Model, load_strictly, load_tensors, read_metadata
+from superscale.weights.described import empty_generator
 from superscale.weights.layouts import recognise
 from superscale.weights.pickle_guard import LEGACY_MAGIC, NUMBER_BYTES, ZIP_MAGIC, check_pickled
-from superscale.weights.shapes import empty_generator
 
 # Where training programs put a state dict, the best first; without any of these the file is one itself.
 WRAPPERS = ("params_ema", "params", "state_dict", "model")

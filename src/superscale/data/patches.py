@@ -1,0 +1,109 @@
+"""Index -> aligned patch of a pack."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from superscale.data.degrade import context_px, degraded_context_px
+from superscale.data.draws import DegradationConfig, Draw, draw
+from superscale.data.pack import Pack
+from superscale.errors import DataError
+from superscale.image.region import Region, mirrored_patch
+
+Array = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where patch ``number`` of a run lies: sub-image, upper left corner in low-res pixels, and one of the square's 8 symmetries."""
+
+    tile: int
+    top: int
+    left: int
+    symmetry: int
+
+
+class PatchPlan:
+    """The order of a run's patches: a pure function of (seed, number), every sub-image once before any comes again.
+
+    ``degradation``: how patches are to be degraded (None: bicubic), drawn for each by the same law.
+    """
+
+    def __init__(
+        self,
+        pack: Pack,
+        *,
+        scale: int,
+        patch_px: int,
+        seed: int,
+        augment: bool = True,
+        degradation: DegradationConfig | None = None,
+    ) -> None:
+        self.pack, self.scale, self.patch_px, self.seed, self.augment = pack, scale, patch_px, seed, augment
+        self.degradation = degradation
+        if patch_px % scale:
+            raise DataError(f"patch_px must be a multiple of the scale {scale}, got {patch_px}")
+        if pack.manifest.scale % scale:
+            raise DataError(f"{pack.folder}: prepared for scale {pack.manifest.scale}, the recipe trains scale {scale}")
+        tiles = pack.manifest.tiles
+        small = [tile for tile in tiles if min(tile.height, tile.width) < patch_px]
+        if small:
+            tile = small[0]
+            raise DataError(
+                f"{pack.folder}: {len(small)} of {len(tiles)} sub-images are smaller than the patch of {patch_px} pixels, "
+                f"first {tile.source} ({tile.width}x{tile.height}); remove those photos or choose a smaller patch_px"
+            )
+
+    def place(self, number: int) -> Place:
+        epoch, position = divmod(number, len(self.pack))
+        tile = int(_permutation(self.seed, epoch, len(self.pack))[position])
+        random = _random(self.seed, number)
+        size = self.pack.manifest.tiles[tile]
+        top = int(random.integers((size.height - self.patch_px) // self.scale + 1))
+        left = int(random.integers((size.width - self.patch_px) // self.scale + 1))
+        return Place(tile, top, left, int(random.integers(8)) if self.augment else 0)
+
+    def draw(self, number: int) -> Draw | None:
+        """What happens to patch ``number`` on its way to low resolution; None for bicubic."""
+        if self.degradation is None:
+            return None
+        # A high bit of its own, as the epochs have theirs.
+        seed = int(_random(self.seed, (1 << 62) + number).integers(1 << 63))
+        return draw(self.degradation, torch.Generator().manual_seed(seed))
+
+    def draws(self, numbers: tuple[int, ...]) -> tuple[Draw, ...]:
+        """Those of several patches; empty for bicubic."""
+        return tuple(one for number in numbers if (one := self.draw(number)) is not None)
+
+    @property
+    def margin_px(self) -> int:
+        """High-res pixels around a patch that its reduction reads; a multiple of the scale."""
+        return context_px(self.scale) if self.degradation is None else degraded_context_px(self.scale)
+
+    def high_res_with_context(self, place: Place) -> Array:
+        """The patch and the pixels around it that its reduction reads, uint8 (P + 2m, P + 2m, 3), mirrored at the picture's border."""
+        margin, side = self.margin_px, self.patch_px + 2 * self.margin_px
+        region = Region(place.top * self.scale - margin, place.left * self.scale - margin, side, side)
+        return mirrored_patch(self.pack.high_res(place.tile), region)
+
+    def stored_pair(self, place: Place) -> tuple[Array, Array]:
+        """(low_res, high_res) from the pack, uint8 (P/scale, P/scale, 3) and (P, P, 3)."""
+        side = self.patch_px // self.scale
+        region = Region(place.top, place.left, side, side)
+        low_res = region.of_pixels(self.pack.low_res(place.tile))
+        return low_res, region.scaled(self.scale).of_pixels(self.pack.high_res(place.tile))
+
+
+@lru_cache(maxsize=4)
+def _permutation(seed: int, epoch: int, length: int) -> NDArray[np.int64]:
+    # The high bit keeps the stream of epochs apart from the stream of patches.
+    return _random(seed, (1 << 63) + epoch).permutation(length)
+
+
+def _random(seed: int, stream: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=np.array((seed, stream), dtype=np.uint64)))

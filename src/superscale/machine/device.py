@@ -1,0 +1,34 @@
+"""Where a network runs, and how much memory is free there."""
+
+from __future__ import annotations
+
+import torch
+
+from superscale.errors import UsageError
+from superscale.machine import memory
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto``: the first GPU if there is one, else the CPU. Raises UsageError for a device that is not there."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"unknown device {name!r}; expected auto, cpu, cuda, cuda:1 or mps") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"no device {name}: this machine has {torch.cuda.device_count()} CUDA devices; use --device cpu")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("no mps device on this machine; use --device cpu")
+    return device
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Memory that a network may still take on a device; None where the system does not tell."""
+    if device.type == "cuda":
+        # What torch holds for later, but does not use, is free as well.
+        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + held
+    return memory.free_bytes()

@@ -1,0 +1,1 @@
+"""Pure functions that compare pictures; range, border and colour are required arguments."""

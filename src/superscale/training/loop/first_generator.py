@@ -1,0 +1,58 @@
+"""What a run begins with: the generator its recipe describes, with fresh weights or with those of a model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from superscale.errors import ModelError, RecipeError
+from superscale.networks.catalog import build_generator, describe
+from superscale.networks.generator import Generator
+from superscale.training.recipe.schema import Recipe
+from superscale.weights.checkpoint import load_strictly
+from superscale.weights.store import find_model
+
+
+def with_generator(recipe: Recipe) -> Recipe:
+    """The recipe with its generator written out: where it names none, that of the model it starts from.
+
+    Raises RecipeError when that model has another scale; ModelError or UnknownNameError when there is no such model.
+    """
+    if recipe.generator:
+        return recipe
+    generator = find_model(recipe.start).generator
+    contract = generator.contract
+    if contract.scale != recipe.scale:
+        raise RecipeError(
+            f"scale is {recipe.scale}, but {recipe.start} enlarges {contract.scale} times: --set scale={contract.scale}"
+        )
+    if contract.channels != 3:
+        raise RecipeError(f"start: {recipe.start} takes pictures of {contract.channels} channels; training reads RGB")
+    return replace(recipe, generator=describe(generator))
+
+
+def first_generator(recipe: Recipe) -> Generator:
+    """The network of the first step, drawn from the seed or the start's.
+
+    Raises RecipeError when the model to start from is another network than the recipe's.
+    """
+    recipe = with_generator(recipe)
+    torch.manual_seed(recipe.seed)
+    options = dict(recipe.generator)
+    generator = build_generator(options.pop("name"), options)
+    if recipe.start:
+        start = find_model(recipe.start).generator
+        try:
+            load_strictly(generator, start.state_dict(), recipe.start)
+        except ModelError as error:
+            raise RecipeError(
+                f"start: {recipe.start} is {_shown(describe(start))}, the recipe trains {_shown(describe(generator))}; "
+                "leave [generator] out to train the model's own network"
+            ) from error
+    return generator
+
+
+def _shown(network: dict[str, object]) -> str:
+    options = ", ".join(f"{key} {value}" for key, value in network.items() if key != "name")
+    return f"{network['name']} ({options})"

@@ -1,0 +1,111 @@
+"""A rehearsal: two steps of every stage as they will be, with save and load, in a folder that is gone afterwards."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from superscale.errors import ImageError, OutOfMemoryError
+from superscale.image.io import image_size, list_images
+from superscale.training.loop.parts import prepared_pack
+from superscale.training.loop.train import train
+from superscale.training.recipe.schema import CheckpointConfig, Recipe, StageConfig, ValidationConfig
+from superscale.weights.checkpoint import saved_states
+from superscale.weights.store import find_model
+
+# The first step warms up, the second is timed.
+STEPS = 2
+PHOTOS = 4
+
+
+@dataclass(frozen=True)
+class StageTrial:
+    """What a stage took. ``seconds``: what all its images would take at that pace, validation and saving aside."""
+
+    name: str
+    images: int
+    seconds_a_step: float
+    images_per_second: float
+    seconds: float
+    state_bytes: int
+
+
+def rehearse(recipe: Recipe, run_dir: Path, device: str = "auto") -> list[StageTrial]:
+    """Train every stage for two steps in a temporary folder, each going on from the saved state of the one before.
+
+    Leaves nothing, whatever happens. Raises what training raises, and OutOfMemoryError, naming the stage, on a full GPU.
+    """
+    results: list[StageTrial] = []
+    with tempfile.TemporaryDirectory(prefix="superscale-dry-run-") as folder:
+        trial_dir = Path(folder) / "run"
+        short = _shortened(recipe, run_dir, Path(folder))
+        stages: dict[str, StageConfig] = {}
+        for name, stage in short.stage.items():
+            stages[name] = stage
+            _run(replace(short, stage=dict(stages)), trial_dir, device, name)
+            images = recipe.stage[name].images
+            speed = _last_row(trial_dir, name)["images_per_second"]
+            state = next(saved_states(trial_dir / "checkpoints"))
+            size = sum(path.stat().st_size for path in state.iterdir())
+            results.append(StageTrial(name, images, recipe.data.batch / speed, speed, images / speed, size))
+        # Once more: loads the last stage's state, finds it done and writes the model; which is read back.
+        find_model(_run(short, trial_dir, device, name))
+    return results
+
+
+def _run(recipe: Recipe, run_dir: Path, device: str, stage: str) -> Path:
+    try:
+        result = train(recipe, run_dir, device=device, quiet=True)
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemoryError(
+            f"stage {stage}: {recipe.data.batch} images do not fit on {device}; try --set data.batch={recipe.data.batch // 2}"
+        ) from error
+    assert result.model is not None
+    return result.model
+
+
+def _shortened(recipe: Recipe, run_dir: Path, folder: Path) -> Recipe:
+    """The recipe with every stage two steps long, on a few of its photos; the generator moves from the first step on."""
+    images = STEPS * recipe.data.batch
+    stages = {}
+    for name, stage in recipe.stage.items():
+        adversarial = replace(stage.adversarial, alone_images=0) if stage.adversarial else None
+        stages[name] = replace(stage, images=images, adversarial=adversarial)
+    return replace(
+        recipe,
+        data=replace(recipe.data, path=_few_photos(recipe, run_dir, folder)),
+        validation=ValidationConfig(),
+        checkpoint=CheckpointConfig(),
+        report_every_images=recipe.data.batch,
+        stage=stages,
+    )
+
+
+def _few_photos(recipe: Recipe, run_dir: Path, folder: Path) -> str:
+    """The pack that there is; else a folder with copies of the first readable photos."""
+    if (pack := prepared_pack(recipe, run_dir)) is not None:
+        return str(pack)
+    if recipe.data.path == "synthetic":
+        return recipe.data.path
+    copies = folder / "photos"
+    copies.mkdir()
+    for photo in list_images(Path(recipe.data.path)):
+        if len(list(copies.iterdir())) == PHOTOS:
+            break
+        try:
+            image_size(photo)
+        except ImageError:
+            continue
+        shutil.copyfile(photo, copies / f"{len(list(copies.iterdir()))}{photo.suffix}")
+    return str(copies)
+
+
+def _last_row(run_dir: Path, stage: str) -> dict[str, Any]:
+    rows: list[dict[str, Any]] = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    return [row for row in rows if row["stage"] == stage and "images_per_second" in row][-1]

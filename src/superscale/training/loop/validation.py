@@ -1,0 +1,92 @@
+"""How good the average is on pictures it never saw: PSNR-Y, SSIM-Y and the sample sheet."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from superscale.data.pairs import PairFolder
+from superscale.errors import Cancelled, DataError
+from superscale.image.io import image_size
+from superscale.image.pixels import to_float, to_pixels
+from superscale.machine.processes import in_order, rank, world_size
+from superscale.metrics.catalog import measure
+from superscale.metrics.ssim import WINDOW as SSIM_WINDOW_PX
+from superscale.training.recipe.schema import Recipe
+from superscale.training.run.log import write_sample_sheet
+
+METRICS = ("psnr", "ssim")
+
+
+def validation_pairs(recipe: Recipe) -> PairFolder | None:
+    """The recipe's validation pictures, or None where it names none.
+
+    Raises DataError when they do not fit, two share a name, or one is too small to be measured: all that their headers tell.
+    """
+    path = recipe.validation.path
+    if not path:
+        return None
+    pairs = PairFolder(path, recipe.scale, recipe.data.rounding)
+    names = Counter(picture.stem for picture in pairs.high_res)
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise DataError(f"{path}: two pictures are called {twice[0]}; rename one, since values are kept by name")
+    for picture in pairs.high_res:
+        size = image_size(picture)
+        if min(size) // recipe.scale * recipe.scale < (least := SSIM_WINDOW_PX + 2 * recipe.scale):
+            raise DataError(f"{picture}: {size[0]}x{size[1]} pixels are too few to validate on; at least {least}x{least}")
+    return pairs
+
+
+def validate(
+    network: nn.Module, pairs: PairFolder, recipe: Recipe, device: torch.device, sheet: Path, stop: Callable[[], bool]
+) -> dict[str, float]:
+    """{"validation_psnr": dB, "validation_ssim": 0..1}, means over the pictures in the papers' convention; writes ``sheet``.
+
+    Several processes share the pictures, and all have the numbers. Raises Cancelled when ``stop``, asked before every picture
+    and by all processes equally often, says so; one process asks before every module too, since a picture may take minutes.
+    """
+
+    def upscale(low_res: Any) -> Any:
+        with torch.inference_mode(), _heeding(network, stop):
+            return to_pixels(network(to_float(low_res)[None].to(device))[0])
+
+    def asking(indices: range) -> Iterator[int]:
+        for index in indices:
+            _ask(stop)
+            yield index
+
+    everyones_turns = asking(range(0, len(pairs), world_size()))
+    own = (pairs[turn + rank()] for turn in everyones_turns if turn + rank() < len(pairs))
+    own_values = [measure(upscale(pair.low_res), pair.high_res, METRICS, border=recipe.scale, color="y") for pair in own]
+    values = in_order(own_values)
+    shown = []
+    for index in asking(range(min(recipe.validation.samples, len(pairs)))):
+        if rank() == 0:
+            pair = pairs[index]
+            shown.append((pair.low_res, upscale(pair.low_res), pair.high_res))
+    if rank() == 0:
+        write_sample_sheet(sheet, shown)
+    return {f"validation_{name}": sum(picture[name] for picture in values) / len(values) for name in METRICS}
+
+
+def _ask(stop: Callable[[], bool]) -> None:
+    if stop():
+        raise Cancelled("asked to stop while validating")
+
+
+@contextmanager
+def _heeding(network: nn.Module, stop: Callable[[], bool]) -> Iterator[None]:
+    """Ask before each of the network's modules, unless other processes would have to ask as often."""
+    modules = network.modules() if world_size() == 1 else ()
+    hooks = [module.register_forward_pre_hook(lambda *_: _ask(stop)) for module in modules]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

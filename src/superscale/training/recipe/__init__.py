@@ -1,0 +1,1 @@
+"""Recipes: everything that decides a run's result."""

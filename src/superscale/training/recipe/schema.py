@@ -1,0 +1,308 @@
+"""A run as frozen dataclasses, and where its recipe is read from."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from math import inf, isfinite
+from pathlib import Path
+from typing import Any, Literal
+
+from superscale.data.draws import DegradationConfig
+from superscale.errors import RecipeError, UnknownNameError
+from superscale.image.resize import Rounding
+from superscale.metrics.spectrum import SEGMENT_PX
+from superscale.training.recipe.parsing import LeftOut, apply, parse, write
+
+Schedule = Literal["constant", "cosine", "step"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """``path``: a prepared pack, a folder of photos, or "synthetic". ``patch_px``: side of a high-res patch. ``batch``: of one process.
+
+    ``low_res``: bicubic "on_load", "stored" in the pack, or "degraded" as ``degradation`` says, whose empty table is Real-ESRGAN's.
+    """
+
+    path: str = ""
+    patch_px: int = 128
+    batch: int = 16
+    low_res: Literal["on_load", "stored", "degraded"] = "on_load"
+    rounding: Rounding = "double"
+    augment: bool = True
+    degradation: DegradationConfig | None = None
+
+    def __post_init__(self) -> None:
+        _at_least_one(patch_px=self.patch_px, batch=self.batch)
+        if self.low_res == "degraded" and self.degradation is None:
+            raise RecipeError('low_res = "degraded" needs a table [data.degradation]; an empty one means Real-ESRGAN\'s ranges')
+        if self.low_res != "degraded" and self.degradation is not None:
+            raise RecipeError(f'[data.degradation] needs low_res = "degraded", got {self.low_res!r}; change one of them')
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationConfig:
+    """``path``: a folder of high-resolution pictures ("" for none). The first ``samples`` of them make the sample sheet."""
+
+    path: str = ""
+    every_images: int = 100_000
+    samples: int = 4
+
+    def __post_init__(self) -> None:
+        _at_least_one(every_images=self.every_images)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointConfig:
+    """How often a training state is written, in images, and how many are kept."""
+
+    every_images: int = 100_000
+    keep: int = 2
+
+    def __post_init__(self) -> None:
+        _at_least_one(every_images=self.every_images)
+        if self.keep < 2:
+            raise RecipeError(f"keep must be at least 2, so that one is left when the newest is damaged; got {self.keep}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HealthConfig:
+    """A step with a loss or gradient that is not finite moves nothing. ``bad_in_a_row`` of them take the run back to its newest
+    training state, there to go on with ``rate_factor`` times the learning rate; at most ``rollbacks`` times a stage.
+    """
+
+    bad_in_a_row: int = 3
+    rate_factor: float = 0.5
+    rollbacks: int = 3
+
+    def __post_init__(self) -> None:
+        if self.bad_in_a_row < 1 or self.rollbacks < 0 or not 0 < self.rate_factor <= 1:
+            raise RecipeError(
+                "health needs bad_in_a_row >= 1, rollbacks >= 0 and rate_factor in (0, 1], "
+                f"got {self.bad_in_a_row}, {self.rollbacks} and {self.rate_factor}"
+            )
+
+
+def _at_least_one(**values: int) -> None:
+    problems = [f"{name} must be at least 1, got {value}" for name, value in values.items() if value < 1]
+    if problems:
+        raise RecipeError(*problems)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelConfig:
+    loss: Literal["l1", "mse", "charbonnier"] = "l1"
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PerceptualConfig:
+    """``layers``: name -> weight. ``shift_px``: crop both pictures by up to this before the features, so no grid can hide there."""
+
+    network: str = "vgg19"
+    weights: str = ""
+    layers: dict[str, float] = field(default_factory=lambda: {"conv5_4": 1.0})
+    after_activation: bool = False
+    distance: Literal["mse", "l1"] = "l1"
+    weight: float = 1.0
+    shift_px: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdversarialConfig:
+    """``discriminator``: {"name": ..., options}; ``precision``: its own, "inherit" is the stage's. For ``alone_images`` it learns while
+    the generator waits.
+    """
+
+    loss: Literal["standard", "relativistic"] = "relativistic"
+    weight: float = 5e-3
+    discriminator: dict[str, Any] = field(default_factory=lambda: {"name": "vgg"})
+    precision: Literal["inherit", "fp32"] = "inherit"
+    learning_rate: float = 1e-4
+    alone_images: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.learning_rate < inf or self.alone_images < 0:
+            raise RecipeError(
+                f"learning_rate must be above 0 and alone_images at least 0, got {self.learning_rate} and {self.alone_images}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageConfig:
+    """One call of the training loop: how long, how fast, by which losses; without ``adversarial`` there is no discriminator.
+
+    ``schedule``: "constant"; "cosine" to zero at ``images``; "step", times ``gamma`` at each of ``milestones_images``.
+    ``precision``: a short last stage in "fp32" fits weights to the precision they are used in; bf16 rounds a weight near 1 by up
+    to 0.4 %, which shows in the brightness.
+    ``optimizer``: of the generator, "adam" as both papers or "muon" (`training.muon`); a discriminator has Adam.
+    ``gradient_clip``: largest norm of the generator's gradient, 0 for no limit.
+    ``grid_weight``, ``lines_weight``: of the two losses of `losses.grid`.
+    """
+
+    images: int
+    precision: Literal["inherit", "fp32", "bf16"] = "inherit"
+    optimizer: Literal["adam", "muon"] = "adam"
+    learning_rate: float = 1e-4
+    betas: tuple[float, float] = (0.9, 0.999)
+    schedule: Schedule = "constant"
+    warmup_images: int = 0
+    milestones_images: tuple[int, ...] = ()
+    gamma: float = 0.5
+    ema_decay: float = 0.999
+    gradient_clip: float = 0.0
+    pixel: PixelConfig | None = None
+    grid_weight: float = 0.0
+    lines_weight: float = 0.0
+    perceptual: PerceptualConfig | None = None
+    adversarial: AdversarialConfig | None = None
+
+    def __post_init__(self) -> None:
+        if self.images < 1 or not self.learning_rate > 0:
+            raise RecipeError(f"a stage needs images >= 1 and learning_rate > 0, got {self.images} and {self.learning_rate}")
+        if self.pixel is None and self.perceptual is None:
+            raise RecipeError("a stage needs a pixel loss or a perceptual loss, or nothing holds the output to the picture")
+        problems = [
+            f"{name} must be {law}, got {getattr(self, name)}"
+            for name, law, holds in (
+                ("learning_rate", "finite", isfinite(self.learning_rate)),
+                ("ema_decay", "in [0, 1)", 0 <= self.ema_decay < 1),
+                ("betas", "both in [0, 1)", all(0 <= beta < 1 for beta in self.betas)),
+                ("gradient_clip", "at least 0", self.gradient_clip >= 0),
+                ("warmup_images", "at least 0", self.warmup_images >= 0),
+                ("gamma", "in (0, 1]", 0 < self.gamma <= 1),
+            )
+            if not holds
+        ]
+        if problems:
+            raise RecipeError(*problems)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that decides a run's result.
+
+    ``start``: a model's name or file (ours, or a published one) whose weights the first stage begins with; without a
+    ``generator``, its network is trained. ``compile``: the generator, if it then does what it does uncompiled (`training.compiled`).
+    """
+
+    name: str
+    scale: int = 4
+    seed: int = 0
+    precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False
+    start: str = ""
+    generator: dict[str, Any] = field(default_factory=dict)
+    report_every_images: int = 1600
+    data: DataConfig = DataConfig()
+    validation: ValidationConfig = ValidationConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    health: HealthConfig = HealthConfig()
+    stage: dict[str, StageConfig]
+
+    def __post_init__(self) -> None:
+        problems = [] if self.stage else ["a recipe needs at least one [stage.NAME]"]
+        if not self.generator and not self.start:
+            problems.append("generator is missing: give [generator] a name, or start a model whose network is trained")
+        networks = {"generator": self.generator} if self.generator else {}
+        networks |= {
+            f"stage.{name}.adversarial.discriminator": stage.adversarial.discriminator
+            for name, stage in self.stage.items()
+            if stage.adversarial
+        }
+        problems += [f"{of}: the network needs a name" for of, options in networks.items() if "name" not in options]
+        problems += [
+            f"stage.{name}.lines_weight needs data.patch_px of at least {SEGMENT_PX + 1}, got {self.data.patch_px}"
+            for name, stage in self.stage.items()
+            if stage.lines_weight and self.data.patch_px <= SEGMENT_PX
+        ]
+        own_scale = self.generator.get("scale", 4) if self.generator else self.scale
+        if own_scale != self.scale:
+            problems.append(f"scale is {self.scale}, but generator.scale is {own_scale}")
+        if not 0 <= self.seed < 2**63:
+            problems.append(f"seed must be in [0, 2^63), got {self.seed}")
+        if self.report_every_images < 1:
+            problems.append(f"report_every_images must be at least 1, got {self.report_every_images}")
+        if problems:
+            raise RecipeError(*problems)
+
+    def precision_of(self, stage: StageConfig) -> str:
+        """Of one of its stages."""
+        return self.precision if stage.precision == "inherit" else stage.precision
+
+
+def bundled_recipes() -> list[str]:
+    """The names that `load_recipe` knows without a path."""
+    folder = files("superscale") / "recipes"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
+    """A bundled recipe by name or a TOML file by path, with ``key.sub=value`` overrides.
+
+    Raises RecipeError, which names all that is wrong at once, or UnknownNameError.
+    """
+    recipe, problems = survey_recipe(name_or_path, overrides)
+    if recipe is None or problems:
+        raise RecipeError(*problems)
+    return recipe
+
+
+def survey_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> tuple[Recipe | None, list[str]]:
+    """What can be read of a recipe, and all that is wrong with it; a wrong value is left at its default.
+
+    The recipe is None where nothing can stand in for what is wrong. Raises as `load_recipe` for a recipe that is not there.
+    """
+    tables = _read(name_or_path)
+    problems: list[str] = []
+    for override in overrides:
+        try:
+            apply(override, tables)
+        except RecipeError as error:
+            problems += error.problems
+    recipe, more = _survey(tables)
+    return recipe, problems + more
+
+
+def _read(name_or_path: str) -> dict[str, Any]:
+    path = Path(name_or_path)
+    if name_or_path in bundled_recipes():
+        text = (files("superscale") / "recipes" / f"{name_or_path}.toml").read_text()
+    elif path.suffix == ".toml":
+        if not path.is_file():
+            raise RecipeError(f"{path}: no such recipe")
+        text = path.read_text()
+    else:
+        raise UnknownNameError("recipe", name_or_path, bundled_recipes())
+    try:
+        return {"name": path.stem} | tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{name_or_path}: not TOML ({error})") from error
+
+
+def parse_recipe(tables: Mapping[str, Any]) -> Recipe:
+    """Nested tables -> Recipe. ``stage.start`` may stand among the stages; it is the run's ``start``. Raises RecipeError."""
+    recipe, problems = _survey(tables)
+    if recipe is None or problems:
+        raise RecipeError(*problems)
+    return recipe
+
+
+def _survey(tables: Mapping[str, Any]) -> tuple[Recipe | None, list[str]]:
+    tables = dict(tables)
+    stages = tables.get("stage")
+    if isinstance(stages, Mapping) and isinstance(stages.get("start"), str):
+        tables["start"] = stages["start"]
+        tables["stage"] = {name: stage for name, stage in stages.items() if name != "start"}
+    problems: list[str] = []
+    try:
+        return parse(Recipe, tables, "", problems), problems
+    except LeftOut:
+        return None, problems
+
+
+def to_toml(recipe: Recipe) -> str:
+    """The effective recipe as TOML that `load_recipe` reads back to an equal one."""
+    return write(recipe)

@@ -1,0 +1,1 @@
+"""The run directory: states, logs, curves."""

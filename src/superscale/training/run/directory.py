@@ -1,0 +1,132 @@
+"""One run directory, one run: who may write in it, what a killed process left in it, and how it is emptied."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from superscale import files
+from superscale.errors import TrainingError, UsageError
+from superscale.files import TEMPORARY, write_text
+
+if sys.platform != "win32":
+    import fcntl
+
+LOCK_FILE = ".lock"
+# Stage -> how often it was taken back: written at once, since the state it was taken back to knows nothing of it.
+ROLLBACKS_FILE = "rollbacks.json"
+
+# All that a run directory may hold, by what a training writes (and `plot`).
+WRITTEN = (
+    *(LOCK_FILE, "recipe.toml", "environment.json", "metrics.jsonl", "health.jsonl", "checkpoints", "samples"),
+    *(
+        ROLLBACKS_FILE,
+        "pack",
+        "pack-source.json",
+        "model.safetensors",
+        "model-best-*.safetensors",
+        "events.out.tfevents.*",
+        "curves.png",
+    ),
+)
+
+
+@contextmanager
+def sole_user(run_dir: Path) -> Iterator[bool]:
+    """Hold the directory, made if need be, for one process; the lock dies with the process, however that ends.
+
+    Yields whether it could be locked: some network file systems cannot, nor can Windows. Raises TrainingError, with the
+    holder's process id, when another run is there.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with open(run_dir / LOCK_FILE, "a+", encoding="ascii") as file:
+        try:
+            locked = _lock(file.fileno())
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "of unknown id"
+            raise TrainingError(
+                f"{run_dir}: process {holder} is training here; wait for it or stop it, or choose another directory with -o"
+            ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield locked
+
+
+def is_taken(run_dir: Path) -> bool:
+    """Whether another process holds the directory now, as far as the system can tell; changes nothing."""
+    path = run_dir / LOCK_FILE
+    if sys.platform == "win32" or not path.is_file():
+        return False
+    try:
+        with open(path, "rb") as file:
+            fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _lock(descriptor: int) -> bool:
+    if sys.platform == "win32":
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        return False
+    return True
+
+
+def check_emptiable(run_dir: Path) -> None:
+    """Raise UsageError for a folder that `empty` must not touch: one that is no run directory, or holds what no run has written."""
+    if not run_dir.exists():
+        return
+    strange = [path.name for path in sorted(run_dir.iterdir()) if not _is_ours(path)]
+    if strange:
+        raise UsageError(
+            f"--fresh deletes a run directory, and {run_dir} holds {strange[0]}, which no training has written; "
+            "move it away, or choose another directory with -o"
+        )
+
+
+def _is_ours(path: Path) -> bool:
+    return bool(TEMPORARY.fullmatch(path.name)) or any(path.match(pattern) for pattern in WRITTEN)
+
+
+def empty(run_dir: Path) -> None:
+    """Delete what the directory holds, but for the lock."""
+    for path in run_dir.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != LOCK_FILE:
+            path.unlink()
+
+
+def sweep(run_dir: Path) -> None:
+    """Delete what a killed process did not finish. Only under the lock: nobody is writing it any more."""
+    files.sweep((run_dir, run_dir / "checkpoints", run_dir / "samples"), sole_user=True)
+
+
+def remember_rollbacks(run_dir: Path, rollbacks: Mapping[str, int]) -> None:
+    """For a process that takes over from a killed one before the next state is saved."""
+    write_text(run_dir / ROLLBACKS_FILE, json.dumps(dict(rollbacks)))
+
+
+def remembered_rollbacks(run_dir: Path) -> dict[str, int]:
+    """What `remember_rollbacks` wrote; empty when it never did. Raises TrainingError when the file is damaged."""
+    path = run_dir / ROLLBACKS_FILE
+    if not path.is_file():
+        return {}
+    try:
+        return {str(stage): int(count) for stage, count in json.loads(path.read_bytes()).items()}
+    except (ValueError, AttributeError, TypeError) as error:
+        raise TrainingError(f"{path}: damaged ({error}); delete it to go on at the full learning rate") from error

@@ -1,0 +1,175 @@
+"""What a run tells: lines on stderr, metrics.jsonl, TensorBoard events, sample sheets."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+
+from superscale import __version__
+from superscale.image.io import Image, write_image
+from superscale.image.resize import resize_to
+from superscale.machine.processes import rank, world_size
+from superscale.training.run.live_table import LiveTable, Standing
+from superscale.training.run.pace import Pace, hours
+
+Array = NDArray[np.uint8]
+SHEET_CROP_PX = 192
+SHEET_GAP_PX = 4
+
+
+class RunLog:
+    """The writer of one run directory.
+
+    ``metrics.jsonl`` is the record of the run as if it had never been interrupted: going on from a state cuts it back to what
+    it was then. ``health.jsonl`` is a diary: it tells every fault when it happens, and nothing is taken out of it.
+    Of several processes only the first writes and speaks.
+    """
+
+    def __init__(self, run_dir: Path, quiet: bool = False) -> None:
+        self.run_dir, self.first = run_dir, rank() == 0
+        quiet = quiet or not self.first
+        self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+        self.jsonl = open(run_dir / "metrics.jsonl" if self.first else os.devnull, "a", encoding="utf-8")  # noqa: SIM115
+        self.events = self._tensorboard() if self.first else None
+        self.pace = Pace()
+        self.standing = Standing()
+        self.table = LiveTable(self.console) if sys.stderr.isatty() and not quiet else None
+        if self.first:
+            (run_dir / "environment.json").write_text(json.dumps(environment(), indent=1))
+
+    def _tensorboard(self) -> Any:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            self.say("TensorBoard events are not written; to have them: pip install 'superscale[train]'")
+            return None
+        return SummaryWriter(str(self.run_dir))
+
+    def say(self, text: str) -> None:
+        self.console.print(text, markup=False)
+
+    def event(self, text: str, **facts: Any) -> None:
+        """Say what happened to the run's health, and write it into the diary."""
+        self.say(text)
+        if not self.first:
+            return
+        with open(self.run_dir / "health.jsonl", "a", encoding="utf-8") as diary:
+            diary.write(json.dumps({"text": text, **facts}) + "\n")
+
+    def position(self) -> int:
+        """How many bytes of metrics.jsonl are safely on disk."""
+        self.jsonl.flush()
+        os.fsync(self.jsonl.fileno())
+        return os.fstat(self.jsonl.fileno()).st_size
+
+    def cut_back(self, position: int | None) -> None:
+        """Drop the rows written after this position (None: unknown, keep all); a row cut in two goes as well."""
+        if position is None or not self.first:
+            return
+        self.jsonl.flush()
+        path = self.run_dir / "metrics.jsonl"
+        os.truncate(path, path.read_bytes()[:position].rfind(b"\n") + 1)
+
+    def begin(self, stage: str, *, images: int, total: int, step_images: int, best_psnr: float | None = None) -> None:
+        """A stage begins, or goes on, at this image. ``best_psnr``: of its validations so far."""
+        self.pace.begin(images, step_images)
+        self.standing = Standing(stage, images, total, best_psnr=best_psnr)
+
+    def step(self) -> None:
+        """A step has ended."""
+        self.pace.step()
+        self.standing.images = self.pace.images
+        self.standing.seconds_left = self.pace.seconds_left(self.standing.total)
+        if self.table is not None:
+            self.table.show(self.standing)
+
+    def report(self, images: int, learning_rate: float, values: Mapping[str, float]) -> None:
+        """Write the means of an interval, which were just read from the device, and the rates."""
+        self.pace.catch_up()
+        now = self.standing
+        now.images, now.numbers, now.learning_rate = images, dict(values), learning_rate
+        now.images_per_second, now.data_wait = self.pace.rates()
+        now.seconds_left = self.pace.seconds_left(now.total)
+        rates = {"learning_rate": learning_rate, "images_per_second": now.images_per_second, "data_wait": now.data_wait}
+        self.write({"stage": now.stage, "images": images, **rates, **values})
+        if self.table is not None:
+            self.table.show(now, now=True)
+        else:
+            self.say(report_line(now, self.pace.seconds_a_step))
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """One line of metrics.jsonl, and its numbers as TensorBoard scalars; a validation's PSNR is remembered."""
+        if (psnr := row.get("validation_psnr")) is not None:
+            self.standing.psnr, best = psnr, self.standing.best_psnr
+            self.standing.best_psnr = psnr if best is None else max(psnr, best)
+        self.jsonl.write(json.dumps(row) + "\n")
+        self.jsonl.flush()
+        if self.events is not None:
+            for key, value in row.items():
+                if isinstance(value, float):
+                    self.events.add_scalar(f"{row['stage']}/{key}", value, row["images"])
+
+    def close(self) -> None:
+        if self.table is not None:
+            self.table.close()
+        try:
+            self.jsonl.close()
+        finally:
+            if self.events is not None:
+                self.events.close()
+
+
+def report_line(standing: Standing, seconds_a_step: float) -> str:
+    """A report where nobody watches: one plain line."""
+    losses = "  ".join(f"{name} {value:.4g}" for name, value in standing.numbers.items())
+    rates = (
+        f"{1000 * seconds_a_step:.0f} ms/step  {standing.images_per_second:.3g} images/s  {standing.data_wait:.1%} data wait"
+    )
+    left = f"  {hours(standing.seconds_left)} left in this stage" if standing.seconds_left else ""
+    return f"{standing.stage} {standing.images}/{standing.total}  {losses}  {rates}{left}"
+
+
+def write_sample_sheet(path: Path, rows: list[tuple[Array, Array, Array]]) -> None:
+    """A PNG of crops, one row a picture: bicubic | output | truth. Each row is (low_res, super_res, high_res), uint8 (H, W, 3)."""
+    strips = []
+    for low_res, super_res, high_res in rows:
+        height, width = high_res.shape[:2]
+        bicubic = resize_to(low_res, height, width)
+        side = min(SHEET_CROP_PX, height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        crops = [picture[top : top + side, left : left + side] for picture in (bicubic, super_res, high_res)]
+        strip = np.concatenate([np.pad(crop, ((0, 0), (0, SHEET_GAP_PX), (0, 0))) for crop in crops], axis=1)
+        strips.append(np.pad(strip, ((0, SHEET_GAP_PX), (0, 3 * SHEET_CROP_PX - 3 * side), (0, 0))))
+    write_image(path, Image(np.concatenate(strips, axis=0)))
+
+
+def versions() -> dict[str, str]:
+    """What a result depends on besides the recipe and the hardware."""
+    return {
+        "superscale": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def environment() -> dict[str, Any]:
+    """Versions and hardware of this run, for environment.json and model cards."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    return {
+        **versions(),
+        "platform": platform.platform(),
+        "device": device,
+        "processes": world_size(),
+        "command": " ".join(sys.argv),
+    }

@@ -1,0 +1,72 @@
+"""Networks that a file describes: their shapes are compared with the file's before any memory is taken, so that no number can invent one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from superscale.errors import ModelError
+from superscale.networks.catalog import build_generator
+from superscale.networks.generator import Generator
+
+# Options that say how often a part is repeated.
+COUNTS = ("blocks", "convolutions", "upsamplings")
+LONGEST_REASON = 300
+
+
+def empty_generator(
+    network: str, options: Mapping[str, Any], tensors: Mapping[str, Tensor], published: Mapping[str, str] | None = None
+) -> Generator:
+    """The described network, not filled yet. Raises ModelError when ``tensors`` lack one of its own, or have it in another shape.
+
+    ``published``: our key -> the one that an error shows. Raises UsageError for options that no network has.
+    """
+    for option, number in options.items():
+        if type(number) is int and (number < 0 or (option not in COUNTS and number == 0)):
+            raise ModelError(f"a network of {one_line(option)} {number}")
+        if option in COUNTS and type(number) is int and number > len(tensors):
+            raise ModelError(f"a network of {number} {option} in a file of {len(tensors)} tensors")
+    with torch.device("meta"), _Unfilled():
+        expected = (generator := build_generator(network, options)).state_dict()
+    check_keys(expected, tensors)
+    shown = published or {}
+    for key, tensor in expected.items():
+        if tensors[key].shape != tensor.shape:
+            shape = tuple(tensors[key].shape)
+            raise ModelError(f"{shown.get(key, key)} has shape {shape}, expected {tuple(tensor.shape)}")
+    # Memory at last. to_empty() would do, and import for seconds what it then does not use.
+    empty = {key: torch.empty(tensor.shape, dtype=tensor.dtype) for key, tensor in expected.items()}
+    generator.load_state_dict(empty, assign=True)
+    return generator
+
+
+def check_keys(expected: Collection[str], present: Collection[str], where: str = "") -> None:
+    """Raise ModelError, beginning with ``where``, when a key is missing or left over."""
+    missing, unexpected = sorted(set(expected) - set(present)), sorted(set(present) - set(expected))
+    if missing or unexpected:
+        raise ModelError(
+            f"{where}{len(missing)} tensors missing{_example(missing)}, {len(unexpected)} unexpected{_example(unexpected)}"
+        )
+
+
+def _example(names: list[str]) -> str:
+    return f" (first: {one_line(names[0])})" if names else ""
+
+
+def one_line(text: object) -> str:
+    """What a file says, as it can be printed: control characters escaped, and not too much of it."""
+    printable = (character if character.isprintable() else ascii(character)[1:-1] for character in str(text)[:LONGEST_REASON])
+    return "".join(printable)
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves out the random numbers of new layers: without memory they fill nothing, and torch takes seconds to import how not to."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return args[0] if func in (Tensor.normal_, Tensor.uniform_) else func(*args, **(kwargs or {}))

@@ -1,0 +1,93 @@
+"""Files and folders that appear whole or not at all, and what becomes of those that did not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from superscale import files
+from superscale.files import new_folder, remove_folder, sweep, temporary_name, write_bytes
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from superscale.files import temporary_name
+path = temporary_name(Path(sys.argv[1]))
+path.write_bytes(b"half")
+print(path, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell whether a process lives")
+def test_temporaries_of_the_dead_are_swept_and_those_of_the_living_kept(tmp_path: Path) -> None:
+    other = tmp_path / "holiday.part"
+    other.write_bytes(b"")
+    own = temporary_name(tmp_path)
+    own.write_bytes(b"half")
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert writer.stdout is not None
+    theirs = Path(writer.stdout.readline().strip())
+    assert sweep([tmp_path, tmp_path, tmp_path / "missing"]) == []
+    writer.kill()
+    writer.communicate()
+    assert sweep([tmp_path]) == [theirs]
+    assert own.exists()
+    assert other.exists()
+
+
+def test_of_another_machine_or_an_older_version_only_old_temporaries_are_swept(tmp_path: Path) -> None:
+    names = (".superscale-00000000-1-abc.part", ".superscale-abc.part")
+    young, old = tmp_path / names[0], tmp_path / names[1]
+    for path in (young, old):
+        path.write_bytes(b"half")
+    assert sweep([tmp_path]) == []
+    day_before_yesterday = time.time() - 2 * files.STALE_SECONDS
+    os.utime(old, (day_before_yesterday, day_before_yesterday))
+    assert sweep([tmp_path]) == [old]
+
+
+def test_the_sole_user_of_a_folder_sweeps_every_temporary(tmp_path: Path) -> None:
+    own, folder = temporary_name(tmp_path), temporary_name(tmp_path)
+    own.write_bytes(b"half")
+    (folder / "below").mkdir(parents=True)
+    (tmp_path / "kept").write_bytes(b"whole")
+    assert set(sweep([tmp_path], sole_user=True)) == {own, folder}
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a"
+    write_bytes(path, b"old")
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space"):
+        write_bytes(path, b"new")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
+    assert path.read_bytes() == b"old"
+
+
+def test_a_file_has_the_permissions_that_the_umask_leaves(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_bytes(tmp_path / "a", b"x")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_folder_replaces_another_when_it_is_whole_and_never_before(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    for content in ("first", "second"):
+        with new_folder(path) as building:
+            (building / "part").write_text(content)
+    with pytest.raises(KeyboardInterrupt), new_folder(path):
+        raise KeyboardInterrupt
+    assert [entry.name for entry in tmp_path.iterdir()] == ["state"]
+    assert (path / "part").read_text() == "second"
+    remove_folder(path)
+    assert not list(tmp_path.iterdir())
