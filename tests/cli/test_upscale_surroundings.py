@@ -77,7 +77,7 @@ def test_on_a_terminal_there_is_one_bar_that_every_picture_fills_once(
 def test_verbose_says_model_device_tile_and_overlap_and_what_was_chosen(
     command: Command, model_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("superscale.inference.upscaler.free_bytes", lambda device: 5_400_000_000)
+    monkeypatch.setattr("superscale.machine.device.free_bytes", lambda device: 5_400_000_000)
     draw("a.png")
     line = ("upscale", "a.png", "-v", "--overwrite", "--device", "cpu")
     # One block of this network: 4 (head) + 2 (block) + 1 + 3 (upsampling and tail) pixels.

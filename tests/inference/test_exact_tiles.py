@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import skimage
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from superscale.image.region import covering
@@ -18,6 +19,7 @@ from superscale.networks.generator import Generator
 from superscale.weights.checkpoint import Model
 from superscale.weights.store import BUNDLED
 
+Array = NDArray[Any]
 GENERATORS: dict[str, dict[str, Any]] = {
     "srresnet": {"blocks": 1, "features": 8, "batch_norm": False},
     "srresnet with batch norm": {"blocks": 1, "features": 8},
@@ -104,7 +106,7 @@ def keeps_60_db(name: str) -> None:
     picture = skimage.data.chelsea()[60:150, 100:190]
     whole = Upscaler(name, tile=0)(picture).astype(float)
     tiled = Upscaler(name, tile=48)(picture).astype(float)
-    assert Upscaler(name).overlap_px < Upscaler(name).contract.receptive_field_px, "this test could not fail"
+    assert Upscaler(name).engine.overlap_px < Upscaler(name).contract.receptive_field_px, "this test could not fail"
     error = np.mean((tiled - whole) ** 2)
     assert error == 0 or 10 * np.log10(255**2 / error) >= 60
     blind = Upscaler(name, tile=48, overlap=0)(picture).astype(float)
@@ -114,14 +116,14 @@ def keeps_60_db(name: str) -> None:
 @pytest.mark.parametrize("side", [40, 80, 161])
 def test_the_device_never_gets_more_than_a_tile_and_its_surroundings(side: int, tiny_model: Model) -> None:
     upscaler = Upscaler(tiny_model, tile=32, overlap=8)
-    backend, seen = upscaler.backend, []
+    backend, seen = upscaler.engine.backend, []
 
-    def noting(low_res: torch.Tensor) -> torch.Tensor:
+    def noting(low_res: Array) -> Array:
         seen.append(tuple(low_res.shape))
         return backend(low_res)
 
     noting.contract = backend.contract  # type: ignore[attr-defined]
-    upscaler.backend = noting  # type: ignore[assignment]
+    upscaler.engine.backend = noting  # type: ignore[assignment]
     upscaler(np.zeros((side, side, 3), np.uint8))
     assert len(seen) == (-(-side // 32)) ** 2
     assert all(batch == 1 and max(height, width) <= 32 + 2 * 8 for batch, _, height, width in seen)

@@ -31,7 +31,7 @@ SIDE = 40
 class Bicubic(Upscaler):
     """The upscaler with a network whose answer is known."""
 
-    def _resized(self, pixels: Array, progress: Any) -> Array:
+    def _resized(self, pixels: Array, progress: Any, cancel: Any) -> Array:
         assert pixels.shape[2] in (1, 3)
         return resize_to(pixels, pixels.shape[0] * 4, pixels.shape[1] * 4)
 

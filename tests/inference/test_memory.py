@@ -13,12 +13,12 @@ import torch
 from PIL import Image as PillowImage
 
 from superscale.data.synthetic import synthetic_picture
-from superscale.inference.tile_size import SIDES_PX, tile_that_fits
+from superscale.inference.sizes import SIDES_PX, tile_that_fits
 from superscale.inference.upscaler import Upscaler
 from superscale.networks.catalog import build_generator
 from superscale.weights.checkpoint import Model, save_model
 
-CPU, GPU = torch.device("cpu"), torch.device("cuda")
+CPU, GPU = "cpu", "cuda"
 GIGABYTE = 10**9
 
 
@@ -36,11 +36,11 @@ def test_little_free_memory_makes_small_tiles_of_the_same_picture(tiny_model: Mo
     picture = synthetic_picture(2, 80)
     reach = tiny_model.generator.contract.receptive_field_px + 1
     whole = Upscaler(tiny_model, tile=0)(picture).astype(int)
-    monkeypatch.setattr("superscale.inference.upscaler.free_bytes", lambda device: 0)
+    monkeypatch.setattr("superscale.machine.device.free_bytes", lambda device: 0)
     small = Upscaler(tiny_model, overlap=reach)
-    assert small.tile_px == SIDES_PX[-1]
+    assert small.engine.tile_px == SIDES_PX[-1]
     assert np.abs(small(picture).astype(int) - whole).max() <= 1
-    assert Upscaler(tiny_model, tile=77).tile_px == 77, "a size that was given stays"
+    assert Upscaler(tiny_model, tile=77).engine.tile_px == 77, "a size that was given stays"
 
 
 # Address space is cut to a little more than what the process has: torch's own allocator then fails as on a full machine.
@@ -55,9 +55,10 @@ picture = synthetic_picture(1, 160)[:64]
 expected = Upscaler(sys.argv[1], tile=20, overlap=16)(picture)
 upscaler, given = Upscaler(sys.argv[1], overlap=16), Upscaler(sys.argv[1], tile=160, overlap=16)
 tried = []
-through = upscaler._through_network
-upscaler._through_network = lambda pixels: (tried.append(max(pixels.shape)), through(pixels))[1]
-upscaler.tile_px = 160
+engine = upscaler.engine
+through = engine._through_network
+engine._through_network = lambda pixels: (tried.append(max(pixels.shape)), through(pixels))[1]
+engine.tile_px = 160
 pages = int(open("/proc/self/statm").read().split()[0])
 limit = pages * resource.getpagesize() + int(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
@@ -82,7 +83,7 @@ def test_on_a_machine_that_is_full_tiles_are_halved_until_they_fit_and_a_given_s
     first, smallest, error = ended.stdout.split(maxsplit=2)
     assert int(first) == 160
     assert int(smallest) < 160
-    assert "160x64 pixels; give a smaller --tile" in error
+    assert "160x64 pixels; choose a smaller tile" in error
 
 
 PEAK = """

@@ -3,10 +3,12 @@ from __future__ import annotations
 import threading
 import weakref
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from superscale.data.synthetic import synthetic_picture
@@ -16,6 +18,7 @@ from superscale.image.resize import resize_to
 from superscale.inference.upscaler import Upscaler
 from superscale.weights.checkpoint import Model
 
+Array = NDArray[Any]
 PICTURE = synthetic_picture(3, 40)[:29]
 
 
@@ -80,19 +83,19 @@ class Flaky:
         self.generator, self.limit, self.contract = model.generator, limit, model.generator.contract
         self.calls: list[int] = []
 
-    def __call__(self, low_res: torch.Tensor) -> torch.Tensor:
+    def __call__(self, low_res: Array) -> Array:
         self.calls.append(max(low_res.shape[-2:]))
         if self.calls[-1] > self.limit:
             raise OutOfMemoryError("full")
         with torch.no_grad():
-            return self.generator(low_res)
+            return self.generator(torch.from_numpy(low_res)).numpy()
 
 
 def test_out_of_memory_halves_automatic_tiles_and_never_leaves_a_stale_one(tiny_model: Model) -> None:
     upscaler = Upscaler(tiny_model)
     flaky = Flaky(tiny_model, limit=35)
-    upscaler.backend = flaky  # type: ignore[assignment]
-    upscaler.overlap_px = 8
+    upscaler.engine.backend = flaky  # type: ignore[assignment]
+    upscaler.engine.overlap_px = 8
     wide = synthetic_picture(5, 64)
     expected = network_output(tiny_model, wide)
     assert np.abs(upscaler(wide).astype(int) - expected).max() <= 1
@@ -101,9 +104,9 @@ def test_out_of_memory_halves_automatic_tiles_and_never_leaves_a_stale_one(tiny_
 
 def test_only_the_tile_that_did_not_fit_is_done_again(tiny_model: Model) -> None:
     upscaler = Upscaler(tiny_model, overlap=8)
-    upscaler.tile_px = 64
+    upscaler.engine.tile_px = 64
     flaky = Flaky(tiny_model, limit=60)
-    upscaler.backend = flaky  # type: ignore[assignment]
+    upscaler.engine.backend = flaky  # type: ignore[assignment]
     long = synthetic_picture(5, 160)[:40]
     assert np.abs(upscaler(long).astype(int) - network_output(tiny_model, long)).max() <= 1
     outer = [61, 69, 62]  # tiles of 53, 53 and 54 columns with 8 of their surroundings on each inner side
@@ -115,14 +118,14 @@ def test_what_the_failed_tile_had_allocated_is_free_before_it_is_done_again(tiny
     upscaler = Upscaler(tiny_model, overlap=8)
     flaky, held = Flaky(tiny_model, limit=35), []
 
-    def filling(low_res: torch.Tensor) -> torch.Tensor:
+    def filling(low_res: Array) -> Array:
         assert not any(activations() is not None for activations in held), "the device would be as full as before"
-        activations = torch.zeros_like(low_res)
+        activations = np.zeros_like(low_res)
         held.append(weakref.ref(activations))
         return flaky(low_res)
 
     filling.contract = flaky.contract  # type: ignore[attr-defined]
-    upscaler.backend = filling  # type: ignore[assignment]
+    upscaler.engine.backend = filling  # type: ignore[assignment]
     upscaler(synthetic_picture(5, 64))
     assert len(held) > 4
 
@@ -150,7 +153,7 @@ def test_a_tile_that_is_not_finite_is_computed_again_in_fp32_or_refused(tiny_mod
 
 def test_a_size_the_user_gave_is_never_shrunk_silently(tiny_model: Model) -> None:
     upscaler = Upscaler(tiny_model, tile=64)
-    upscaler.backend = Flaky(tiny_model, limit=35)  # type: ignore[assignment]
+    upscaler.engine.backend = Flaky(tiny_model, limit=35)  # type: ignore[assignment]
     with pytest.raises(OutOfMemoryError):
         upscaler(synthetic_picture(5, 64))
 
@@ -163,17 +166,21 @@ def test_cancelling_stops_before_the_next_tile(tiny_model: Model) -> None:
         cancel.set()
 
     with pytest.raises(Cancelled):
-        Upscaler(tiny_model, tile=16, progress=progress, cancel=cancel)(PICTURE)
+        Upscaler(tiny_model, tile=16)(PICTURE, progress=progress, cancel=cancel)
     assert done == [(1, 6)]
 
 
 def test_progress_of_bands_and_batches_goes_from_one_tile_to_all_and_never_back(tiny_model: Model) -> None:
     told: list[tuple[int, int]] = []
-    upscaler = Upscaler(tiny_model, tile=16, progress=lambda done, tiles: told.append((done, tiles)))
-    upscaler.enlarge(Image(np.zeros((29, 30, 5), np.uint8)))  # two groups of bands, four tiles each
+    upscaler = Upscaler(tiny_model, tile=16)
+
+    def progress(done: int, tiles: int) -> None:
+        told.append((done, tiles))
+
+    upscaler.enlarge(Image(np.zeros((29, 30, 5), np.uint8)), progress=progress)  # two groups of bands, four tiles each
     assert told == [(done, 8) for done in range(1, 9)]
     told.clear()
-    upscaler(torch.zeros(3, 3, 16, 20))
+    upscaler(torch.zeros(3, 3, 16, 20), progress=progress)
     assert told == [(done, 6) for done in range(1, 7)]
 
 

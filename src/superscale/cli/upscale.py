@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ import typer
 
 from superscale.cli.progress import Report, bar, say
 from superscale.errors import Cancelled, UsageError
+from superscale.options import UpscaleOptions
 
 if TYPE_CHECKING:
     from superscale.inference.jobs import Settings
@@ -58,13 +60,20 @@ def upscale(
         raise UsageError(f"--metadata must be keep or strip, got {metadata!r}")
     if failed_list is not None and failed_list.exists() and str(failed_list) in inputs:
         raise UsageError(f"--failed-list {failed_list} is one of the inputs; name another file")
-    chosen = {"scale": scale, "device": device, "precision": precision, "consistent": consistent, "tta": tta}
-    sizes = {"tile": _number("--tile", tile), "overlap": _number("--overlap", overlap)}
+    options = UpscaleOptions(
+        scale=scale,
+        device=device,
+        precision=precision,  # type: ignore[arg-type]
+        tile=_number("--tile", tile),
+        overlap=_number("--overlap", overlap),
+        consistent=consistent,
+        tta=tta,
+    )
     suffix = _suffix(form)
 
     from superscale.inference.jobs import Settings
 
-    upscaler = _upscaler(model, fidelity, {**chosen, **sizes}, verbose)
+    upscaler = _upscaler(model, fidelity, options, verbose)
     jobs = _planned(inputs, output, upscaler, suffix, as_json and not dry_run)
     settings = Settings(
         scale=upscaler.scale,
@@ -84,25 +93,26 @@ def upscale(
         _run(jobs, upscaler, settings, Report([job.again for job in jobs], as_json, quiet, failed_list))
 
 
-def _upscaler(model: str | None, fidelity: float | None, options: dict[str, Any], verbose: bool) -> Upscaler:
+def _upscaler(model: str | None, fidelity: float | None, options: UpscaleOptions, verbose: bool) -> Upscaler:
     from superscale.inference.upscaler import Upscaler
     from superscale.machine.device import pick_device
     from superscale.weights.store import default_model
 
-    place = pick_device(options["device"]).type
+    place = pick_device(options.device).type
     named = model or default_model(place)
     if fidelity is None:
-        upscaler = Upscaler(named, **options)
+        upscaler = Upscaler.with_options(named, options)
     else:
         from superscale.weights.blend import with_fidelity
 
-        upscaler = Upscaler(with_fidelity(named, fidelity), **options)
+        upscaler = Upscaler.with_options(with_fidelity(named, fidelity), options)
     if verbose:
-        chosen = f" (auto: {upscaler.free_bytes / 1e9:.1f} GB are free)" if upscaler.shrink_tiles else ""
+        engine = upscaler.engine
+        chosen = f" (auto: {engine.free_bytes / 1e9:.1f} GB are free)" if engine.shrinks_tiles else ""
         why = "" if model else f" (the best-looking that is fast enough on {place}; --model names another)"
         say(
-            f"model {upscaler.model.name}{why}, device {upscaler.backend.device}, scale {upscaler.scale:g}, "
-            f"tile {upscaler.tile_px} px{chosen}, overlap {upscaler.overlap_px} px "
+            f"model {upscaler.model.name}{why}, device {engine.backend.device}, scale {upscaler.scale:g}, "
+            f"tile {engine.tile_px} px{chosen}, overlap {engine.overlap_px} px "
             f"(the network sees {upscaler.contract.receptive_field_px} px far)"
         )
     return upscaler
@@ -131,10 +141,9 @@ def _run(jobs: list[Job], upscaler: Upscaler, settings: Settings, report: Report
     code = 0
     streams = getattr(sys.stdin, "buffer", None), getattr(sys.stdout, "buffer", None)
     with bar(len(jobs), report.quiet) as shown_bar:
-        if shown_bar is not None:
-            upscaler.progress = shown_bar.tile
+        enlarge = upscaler.enlarge if shown_bar is None else partial(upscaler.enlarge, progress=shown_bar.tile)
         try:
-            with closing(run_jobs(jobs, upscaler.enlarge, settings, *streams)) as outcomes:
+            with closing(run_jobs(jobs, enlarge, settings, *streams)) as outcomes:
                 for outcome in outcomes:
                     report.add(outcome)
                     if shown_bar is not None:

@@ -57,9 +57,13 @@ def to_float(pixels: NDArray[Any] | Tensor) -> Tensor:
     return planes if np.issubdtype(pixels.dtype, np.floating) else planes / peak(pixels.dtype)
 
 
-def to_pixels(planes: Tensor, dtype: Any = np.uint8) -> NDArray[Any]:
+def to_pixels(planes: Tensor | NDArray[Any], dtype: Any = np.uint8) -> NDArray[Any]:
     """A tensor (C, H, W) -> an array (H, W, C): integers scaled from [0, 1], rounded to nearest and clipped, floats as they are."""
-    samples = planes.detach().to("cpu", torch.float32)
+    samples = (
+        (planes if isinstance(planes, Tensor) else torch.from_numpy(np.ascontiguousarray(planes)))
+        .detach()
+        .to("cpu", torch.float32)
+    )
     if not np.issubdtype(dtype, np.floating):
         samples = round_half_up(dtype)(samples * peak(dtype))
     return np.ascontiguousarray(np.moveaxis(samples.numpy(), 0, -1)).astype(dtype)

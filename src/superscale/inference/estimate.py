@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-import torch
+import numpy as np
 
 from superscale.image.io import Image
 from superscale.image.region import covering
-from superscale.inference.jobs import output_size
-from superscale.inference.tile_size import bytes_per_pixel
+from superscale.inference.sizes import enlarged
 from superscale.inference.upscaler import Upscaler
 
 # A probe's side: large enough that a GPU's start of a kernel is not all that is measured.
@@ -33,27 +32,29 @@ class Estimate:
 
 def seconds_per_pixel(upscaler: Upscaler) -> float:
     """Time of the network for one input pixel, measured on a small tile after a warm-up."""
-    side = -(-PROBE_PX // upscaler.contract.multiple_of) * upscaler.contract.multiple_of
-    probe = torch.zeros(1, upscaler.contract.channels, side, side)
-    upscaler.backend(probe)
+    contract, backend = upscaler.contract, upscaler.engine.backend
+    side = -(-PROBE_PX // contract.multiple_of) * contract.multiple_of
+    probe = np.zeros((1, contract.channels, side, side), np.float32)
+    backend(probe)
     taken: list[float] = []
     for _ in range(PROBES):
         began = time.monotonic()
-        upscaler.backend(probe)
+        backend(probe)
         taken.append(time.monotonic() - began)
     return min(taken) / side**2
 
 
 def estimate(image: Image, upscaler: Upscaler, pixel_seconds: float) -> Estimate:
     """What enlarging a picture would take."""
-    contract, overlap = upscaler.contract, upscaler.overlap_px
-    plan = covering(image.height, image.width, upscaler.tile_px, contract.multiple_of)
-    seen = [region.grown(overlap, image.height, image.width) for region in plan]
+    contract, engine = upscaler.contract, upscaler.engine
+    plan = covering(image.height, image.width, engine.tile_px, contract.multiple_of)
+    seen = [region.grown(engine.overlap_px, image.height, image.width) for region in plan]
     areas = [region.height * region.width for region in seen]
-    width, height = output_size(image, upscaler.scale)
+    width = enlarged(image.width, upscaler.scale)
+    height = enlarged(image.height, upscaler.scale)
     sample_bytes = image.pixels.itemsize * (image.pixels.shape[2] + (image.alpha is not None))
     enlarged_bytes = max(width * height, image.height * image.width * contract.scale**2) * sample_bytes
-    network_bytes = max(areas) * bytes_per_pixel(upscaler.model.generator)
+    network_bytes = max(areas) * contract.bytes_per_pixel
     return Estimate(
         width=image.width,
         height=image.height,

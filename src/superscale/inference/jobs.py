@@ -18,6 +18,7 @@ from superscale.files import sweep, write_bytes
 from superscale.image.io import QUALITY, Image, Metadata, encode_with_notices, read_image
 from superscale.inference.inputs import unfit
 from superscale.inference.plan import FALLBACK_SUFFIX, STDOUT, Job
+from superscale.inference.sizes import enlarged
 
 Existing = Literal["refuse", "overwrite", "skip"]
 Status = Literal["done", "skipped", "failed"]
@@ -208,17 +209,13 @@ def _read_stream(stdin: IO[bytes] | None, max_bytes: int | None) -> bytes:
 
 
 def _check_output_size(image: Image, settings: Settings) -> None:
-    width, height = output_size(image, settings.scale)
+    width = enlarged(image.width, settings.scale)
+    height = enlarged(image.height, settings.scale)
     if settings.max_output_pixels is not None and width * height > settings.max_output_pixels:
         raise ImageError(
             f"the output would be {width}x{height}, more than {settings.max_output_pixels} pixels; "
             "raise --max-output-pixels to allow it"
         )
-
-
-def output_size(image: Image, scale: float) -> tuple[int, int]:
-    """(width, height) of a picture enlarged."""
-    return max(1, int(image.width * scale + 0.5)), max(1, int(image.height * scale + 0.5))
 
 
 def _already(job: Job, settings: Settings) -> Outcome | None:
