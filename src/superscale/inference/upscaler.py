@@ -203,7 +203,7 @@ class Upscaler:
         return self._in_tiles(pixels, half, None)
 
     def _through_network(self, pixels: Array) -> Array:
-        planes = to_float(pixels)
+        planes = torch.from_numpy(to_float(pixels))
         grey = planes.shape[0] == 1
         padded = _padded(planes.expand(RGB, -1, -1), self.contract.multiple_of)
         scale = self.contract.scale
