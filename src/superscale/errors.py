@@ -7,6 +7,9 @@
     │   ├── RecipeError       a recipe with an unknown key or a contradiction
     │   └── UnknownNameError  no such model, recipe or metric; says what is nearest
     ├── ImageError            a picture that cannot be read or written
+    │   ├── TooLarge          more pixels or bytes than a setting allows; knows which
+    │   ├── Unsupported       a format, a depth or a kind of picture that is not read or not written
+    │   └── Damaged           a file that is cut short, or does not hold what its header says
     ├── DataError             a folder of pictures that cannot be trained or measured on
     ├── ModelError            a model file that cannot be loaded
     ├── CheckpointError       a training state that cannot be saved or resumed
@@ -48,6 +51,26 @@ class UnknownNameError(UsageError):
 
 class ImageError(SuperscaleError):
     """A picture that cannot be read or written."""
+
+
+class TooLarge(ImageError):
+    """A picture or a file beyond a limit: ``limit`` pixels or bytes, which the argument named ``setting`` raises."""
+
+    def __init__(self, message: str, limit: int, setting: str = "max_pixels") -> None:
+        super().__init__(message, limit, setting)
+        self.limit = limit
+        self.setting = setting
+
+    def __str__(self) -> str:
+        return f"{self.args[0]}; raise {self.setting} to allow it"
+
+
+class Unsupported(ImageError):
+    """A format, a depth or a kind of picture that is not read or not written."""
+
+
+class Damaged(ImageError):
+    """A file that is cut short, or does not hold what its header says."""
 
 
 class DataError(SuperscaleError):

@@ -152,7 +152,7 @@ def test_validation_in_shares_is_validation_by_one_to_the_last_digit(together: P
     pairs = PairFolder(together / "photos", 4)
 
     def upscale(low_res: Any) -> Any:
-        return to_pixels(network(to_float(low_res)[None])[0])
+        return to_pixels(network(torch.from_numpy(to_float(low_res))[None])[0])
 
     expected = benchmark(upscale, pairs, model="", data="", metrics=("psnr", "ssim"), border=4, color="y")
     last = [row for row in rows(together / "whole") if "validation_psnr" in row][-1]

@@ -200,7 +200,7 @@ def test_the_shipped_model_is_fitted_on_the_photographs_it_names(shared: Path) -
             with tarfile.open(path) as archive:
                 names = sorted(name for name in archive.getnames() if name.endswith(".jpg"))[::9]
                 found += [(name, archive.extractfile(name).read()) for name in names]  # type: ignore[union-attr]
-        return [(name, to_float(read_image(data).pixels)[None]) for name, data in found]
+        return [(name, torch.from_numpy(to_float(read_image(data).pixels))[None]) for name, data in found]
 
     model, shipped = fit(tiles(), "the same"), shipped_model()
     assert (model.facts["photos"], model.facts["blocks"]) == (shipped.facts["photos"], shipped.facts["blocks"])

@@ -142,7 +142,7 @@ def test_photographs_have_no_grid(benchmarks: Path) -> None:
     from superscale.image.pixels import to_float
 
     values = [
-        grid(to_float(pair.high_res)[None], data_range=1, border=4, color="y").item()
+        grid(torch.from_numpy(to_float(pair.high_res))[None], data_range=1, border=4, color="y").item()
         for pair in PairFolder(benchmarks / "Set14" / "HR", 4)
     ]
     assert np.median(values) == pytest.approx(1.05, abs=0.15)

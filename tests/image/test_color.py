@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,3 +21,8 @@ def test_luma_is_matlabs_studio_swing(rgb: tuple[float, ...], expected: float) -
 def test_grey_planes_are_refused() -> None:
     with pytest.raises(UsageError, match="RGB"):
         luma(torch.zeros(1, 1, 4, 4))
+
+
+def test_luma_of_an_array_is_that_of_a_tensor_to_the_bit(noise: np.random.Generator) -> None:
+    planes = noise.random((2, 3, 33, 35), dtype=np.float32)
+    assert luma(planes).tobytes() == luma(torch.from_numpy(planes)).numpy().tobytes()

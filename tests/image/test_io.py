@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import io
 import os
+import pickle
+import struct
+import zlib
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from superscale.errors import ImageError
+from superscale.errors import Damaged, ImageError, TooLarge, Unsupported
 from superscale.image.io import Image, encode, image_size, list_images, read_image, write_bytes, write_image
 
 
@@ -103,8 +107,9 @@ def test_a_picture_cut_short_is_never_half_a_picture(suffix: str, noise: np.rand
 
 def test_too_many_pixels_are_refused_from_the_header(tmp_path: Path, noise: np.random.Generator) -> None:
     write_image(tmp_path / "a.png", Image(coloured(noise)))
-    with pytest.raises(ImageError, match="--max-pixels"):
+    with pytest.raises(TooLarge, match="13x9 is more than 100 pixels; raise max_pixels to allow it") as refused:
         read_image(tmp_path / "a.png", max_pixels=100)
+    assert (refused.value.limit, refused.value.setting) == (100, "max_pixels")
     assert read_image(tmp_path / "a.png", max_pixels=117).width == 13
 
 
@@ -139,13 +144,104 @@ def test_unknown_output_formats_are_refused(noise: np.random.Generator) -> None:
         encode(Image(coloured(noise)), ".xyz")
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tiff", ".gif", ".bmp", ".avif", ".heic", ".jxl"])
-def test_the_size_told_of_a_file_is_that_of_the_picture_read_from_it(suffix: str, tmp_path: Path) -> None:
+def test_an_error_of_size_is_whole_after_a_way_between_processes() -> None:
+    again = pickle.loads(pickle.dumps(TooLarge("a.png: 9 bytes, more than 5", 5, "max_bytes")))
+    assert (str(again), again.limit, again.setting) == (
+        "a.png: 9 bytes, more than 5; raise max_bytes to allow it",
+        5,
+        "max_bytes",
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [(b"", Damaged), (b"\x89PNG\r\n\x1a\n", Damaged), (b"not a picture", Unsupported), (b"8BPS", Unsupported)],
+)
+def test_what_is_damaged_and_what_is_not_read_are_told_apart(content: bytes, kind: type[ImageError], tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(content)
+    for read in (read_image, image_size):
+        with pytest.raises(kind, match=r"a\.png"):
+            read(tmp_path / "a.png")
+
+
+def installed(suffix: str) -> None:
     if suffix == ".heic":
         pytest.importorskip("pillow_heif", reason="the extra 'heic' is not installed").register_heif_opener()
     if suffix == ".jxl":
         pytest.importorskip("pillow_jxl", reason="the extra 'jxl' is not installed")
+
+
+def told_and_read(path: Path) -> tuple[tuple[int, int], tuple[int, int]]:
+    image = read_image(path)
+    return image_size(path), (image.width, image.height)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tiff", ".gif", ".bmp", ".avif", ".heic", ".jxl"])
+def test_the_size_told_of_a_file_is_that_of_the_picture_read_from_it(suffix: str, tmp_path: Path) -> None:
+    installed(suffix)
     path = tmp_path / f"a{suffix}"
     PillowImage.fromarray(np.zeros((24, 38, 3), np.uint8)).save(path)
-    image = read_image(path)
-    assert image_size(path) == (image.width, image.height) == (38, 24)
+    assert told_and_read(path) == ((38, 24), (38, 24))
+
+
+@pytest.mark.parametrize("orientation", range(10))
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tiff", ".avif", ".heic", ".jxl"])
+def test_the_size_told_of_a_turned_picture_is_that_of_the_picture_read(suffix: str, orientation: int, tmp_path: Path) -> None:
+    installed(suffix)
+    exif = PillowImage.Exif()
+    exif[274] = orientation
+    path = tmp_path / f"a{suffix}"
+    PillowImage.fromarray(np.zeros((24, 38, 3), np.uint8)).save(path, exif=exif.tobytes())
+    told, read = told_and_read(path)
+    assert told == read
+    if suffix != ".jxl":  # which is turned by its own codestream alone
+        assert told == ((24, 38) if orientation in (5, 6, 7, 8) else (38, 24))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_jpeg_packed_into_jpeg_xl_is_as_upright_as_it_was(orientation: int, tmp_path: Path) -> None:
+    installed(".jxl")
+    exif = PillowImage.Exif()
+    exif[274] = orientation
+    stream = io.BytesIO()
+    PillowImage.fromarray(np.zeros((24, 38, 3), np.uint8)).save(stream, "JPEG", exif=exif)
+    path = tmp_path / "a.jxl"
+    path.write_bytes(bytes(imagecodecs.jpegxl_encode_jpeg(stream.getvalue())))
+    size = (24, 38) if orientation > 4 else (38, 24)
+    assert told_and_read(path) == (size, size)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["1", "P", "CMYK", "RGB"])
+def test_a_tiff_that_pillow_decodes_is_told_upright_too(mode: str, orientation: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.tiff"
+    PillowImage.fromarray(np.zeros((24, 38, 3), np.uint8)).convert(mode).save(path, tiffinfo={274: orientation})
+    size = (24, 38) if orientation > 4 else (38, 24)
+    assert told_and_read(path) == (size, size)
+
+
+@pytest.mark.parametrize("kind", ["EXIF", "XMP"])
+def test_an_orientation_behind_the_samples_of_a_png_counts(kind: str, tmp_path: Path) -> None:
+    exif = PillowImage.Exif()
+    exif[274] = 6
+    body = exif.tobytes()[6:] if kind == "EXIF" else b'XML:com.adobe.xmp\0\0\0\0\0<a tiff:Orientation="6"/>'
+    chunk = (b"eXIf" if kind == "EXIF" else b"iTXt") + body
+    late = struct.pack(">I", len(body)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    plain = encode(Image(np.zeros((24, 38, 3), np.uint8)), ".png")
+    path = tmp_path / "a.png"
+    path.write_bytes(plain[:-12] + late + plain[-12:])
+    assert told_and_read(path) == ((24, 38), (24, 38))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tiff", ".jxl"])
+def test_the_size_is_told_without_the_samples(suffix: str, tmp_path: Path, noise: np.random.Generator) -> None:
+    installed(suffix)
+    path = tmp_path / f"a{suffix}"
+    picture = PillowImage.fromarray(noise.integers(0, 256, (200, 380, 3), dtype=np.uint8))
+    # A TIFF's directory stands behind its samples: there they are made unreadable instead.
+    picture.save(path, **({"compression": "tiff_lzw"} if suffix == ".tiff" else {}))
+    data = path.read_bytes()
+    path.write_bytes(data[:1000] + b"\xff" * 1000 + data[2000:] if suffix == ".tiff" else data[:2000])
+    with pytest.raises(ImageError):
+        read_image(path)
+    assert image_size(path) == (380, 200)

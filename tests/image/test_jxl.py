@@ -30,7 +30,7 @@ def test_every_sample_and_channel_is_kept(shape: tuple[int, ...], dtype: type) -
     got = image.pixels if image.alpha is None else np.dstack((image.pixels, image.alpha))
     np.testing.assert_array_equal(got, given if given.ndim == 3 else given[..., None])
     assert got.dtype == dtype
-    assert image.metadata["icc_profile"]
+    assert image.metadata.icc_profile
 
 
 @pytest.mark.parametrize("bits", [10, 12, 14])
@@ -46,7 +46,7 @@ def test_exif_and_profile_travel_and_a_size_beyond_the_limit_is_told_from_the_he
     stream = io.BytesIO()
     Pillow.fromarray(samples((20, 30, 3), np.uint8, 255)).save(stream, "JXL", exif=exif.tobytes(), lossless=True)
     image = read_image(stream.getvalue())
-    assert b"Maker" in image.metadata["exif"]
+    assert b"Maker" in image.metadata.exif
     # The standard turns by the codestream's own orientation alone, and this one says upright.
     assert image.pixels.shape == (20, 30, 3)
     with pytest.raises(ImageError, match="30x20 is more than 599 pixels"):

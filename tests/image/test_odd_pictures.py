@@ -185,7 +185,7 @@ def test_lab_tiff_becomes_the_srgb_of_a_textbook(white: Any) -> None:
     data, lab = lab_tiff(white)
     image = read_image(data)
     np.testing.assert_allclose(image.pixels.astype(float), srgb_of_lab(lab), atol=1.5)
-    assert image.metadata["icc_profile"][16:20] == b"RGB "
+    assert image.metadata.icc_profile[16:20] == b"RGB "
 
 
 def test_lab_tiff_that_cannot_be_read_right_is_refused_in_one_line() -> None:

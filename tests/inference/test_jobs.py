@@ -130,7 +130,7 @@ def test_existing_outputs_are_refused_skipped_or_replaced_and_an_input_never(tmp
     folder = drawn(tmp_path / "in", 2)
     first, output = folder / "000.png", folder / "000_x2.png"
     output.write_bytes(b"mine")
-    assert "--overwrite or --skip-existing" in str(done([first])[0].error)
+    assert done([first])[0].settings == ("overwrite", "skip_existing")
     assert done([first], existing="skip")[0].status == "skipped"
     assert output.read_bytes() == b"mine"
     assert done([first], existing="overwrite")[0].status == "done"
@@ -142,18 +142,19 @@ def test_existing_outputs_are_refused_skipped_or_replaced_and_an_input_never(tmp
 
 
 @pytest.mark.parametrize(
-    ("options", "flag"),
+    ("options", "setting"),
     [
-        ({"max_pixels": 575}, "--max-pixels"),
-        ({"max_output_pixels": 2303}, "--max-output-pixels"),
-        ({"max_bytes": 50}, "--max-bytes"),
+        ({"max_pixels": 575}, "max_pixels"),
+        ({"max_output_pixels": 2303}, "max_output_pixels"),
+        ({"max_bytes": 50}, "max_bytes"),
     ],
 )
-def test_every_limit_names_the_option_that_raises_it(options: dict[str, int], flag: str, tmp_path: Path) -> None:
+def test_every_limit_names_the_setting_that_raises_it(options: dict[str, int], setting: str, tmp_path: Path) -> None:
     folder = drawn(tmp_path / "in", 1)
     outcome = done([folder], **options)[0]
     assert outcome.status == "failed"
-    assert flag in str(outcome.error)
+    assert f"raise {setting} to allow it" in str(outcome.error)
+    assert outcome.settings == (setting,)
     # 24 x 24 pixels, 48 x 48 afterwards: one more is allowed
     bigger = {key: max(value + 1, 5000) if key == "max_bytes" else value + 1 for key, value in options.items()}
     assert done([folder], **bigger)[0].status == "done"
@@ -169,7 +170,8 @@ def test_streams_are_read_within_the_limit_and_written_in_the_format_they_came_i
         assert (picture.format, picture.size) == ("WEBP", (48, 48))
     data.seek(0)
     outcome = next(iter(run_jobs(jobs, doubled, replace(SETTINGS, max_bytes=20), data, out)))
-    assert "--max-bytes" in str(outcome.error)
+    assert "raise max_bytes to allow it" in str(outcome.error)
+    assert outcome.settings == ("max_bytes",)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from superscale.cli.progress import say, shown
+from superscale.cli.progress import explained, say, shown
 from superscale.errors import ImageError
 from superscale.inference.estimate import Estimate, estimate, seconds_per_pixel
 from superscale.inference.jobs import Settings, read_input
@@ -26,7 +26,7 @@ def dry_run(jobs: list[Job], upscaler: Upscaler, settings: Settings, as_json: bo
         try:
             taken = _estimated(job, upscaler, settings, pixel_seconds)
         except ImageError as error:
-            why = str(error).removeprefix(f"{job.name}: ")
+            why = explained(error).removeprefix(f"{job.name}: ")
             say(f"{'skipped' if job.verdict == 'skipped' else 'would fail'}: {shown(job.name)}: {shown(why)}")
             entries.append({"input": job.name, "output": None, "error": why, "failed": job.verdict != "skipped"})
             continue

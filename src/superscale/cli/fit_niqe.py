@@ -19,6 +19,7 @@ def fit_niqe(
     ] = None,
 ) -> None:
     """Fit the model of clean photographs that the metric NIQE compares with; values compare only within one model."""
+    import torch
     from rich.console import Console
     from rich.progress import track
 
@@ -31,7 +32,7 @@ def fit_niqe(
         raise DataError(f"{photos}: expected a folder of clean photographs")
     paths = list_images(photos)
     seen = track(paths, "photos", console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
-    read = ((str(path), to_float(as_rgb8(read_image(path), str(path)))[None]) for path in seen)
+    read = ((str(path), torch.from_numpy(to_float(as_rgb8(read_image(path), str(path))))[None]) for path in seen)
     model = fit(read, note or photos.resolve().name)
     write_text(output, to_json(model))
     print(output)

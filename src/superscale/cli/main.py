@@ -17,7 +17,7 @@ from superscale.cli.fit_niqe import fit_niqe
 from superscale.cli.models import models
 from superscale.cli.plot import plot
 from superscale.cli.prepare import prepare
-from superscale.cli.progress import say, shown
+from superscale.cli.progress import explained, say, shown
 from superscale.cli.train import train
 from superscale.cli.upscale import upscale
 from superscale.errors import Cancelled, SuperscaleError, UsageError
@@ -70,7 +70,7 @@ def main() -> None:
     except (KeyboardInterrupt, Cancelled):
         _fail("interrupted", INTERRUPTED)
     except SuperscaleError as error:
-        _fail(str(error), FAILED)
+        _fail(explained(error), FAILED)
     except BrokenPipeError:
         # The reader of our output went away (``| head``).
         sys.stderr.close()

@@ -5,15 +5,28 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from superscale.errors import SuperscaleError, TooLarge
 
 if TYPE_CHECKING:
     from superscale.inference.jobs import Outcome
 
 # A summary repeats so many failures; --failed-list has them all.
 LISTED = 20
+# a setting, by the name that errors give it -> what raises it on the command line
+FLAGS = {
+    "max_pixels": "upscale --max-pixels",
+    "max_output_pixels": "--max-output-pixels",
+    "max_bytes": "--max-bytes",
+    "tile": "--tile",
+    "output": "-o",
+    "overwrite": "--overwrite",
+    "skip_existing": "--skip-existing",
+}
 
 
 def say(text: str) -> None:
@@ -24,6 +37,16 @@ def say(text: str) -> None:
 def shown(text: str | Path) -> str:
     """A name as it can be printed: control characters and bytes that are no text are escaped."""
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in str(text))
+
+
+def explained(error: SuperscaleError) -> str:
+    """What an error says, with the option that is the way out where there is one."""
+    return _with_flags(str(error), (error.setting,) if isinstance(error, TooLarge) else ())
+
+
+def _with_flags(text: str, settings: Iterable[str]) -> str:
+    flags = " or ".join(FLAGS[setting] for setting in settings)
+    return f"{text} ({flags})" if flags else text
 
 
 class Report:
@@ -51,7 +74,7 @@ class Report:
         counts = {status: sum(one.status == status for one in self.outcomes) for status in ("done", "skipped", "failed")}
         failed = [one for one in self.outcomes if one.status == "failed"]
         if self.as_json:
-            print(json.dumps({"version": 1, "results": [one.to_dict() for one in self.outcomes], **counts}))
+            print(json.dumps({"version": 1, "results": [_result(one) for one in self.outcomes], **counts}))
         if self.failed_list is not None:
             from superscale.files import write_bytes
             from superscale.inference.inputs import STDIN, list_of
@@ -81,8 +104,13 @@ class Report:
             say(f"try these again: superscale upscale {shlex.quote(f'@{shown(self.failed_list)}')}")
 
 
+def _result(outcome: Outcome) -> dict[str, Any]:
+    error = None if outcome.error is None else _with_flags(outcome.error, outcome.settings)
+    return outcome.to_dict() | {"error": error}
+
+
 def _reason(outcome: Outcome) -> str:
-    return f"{shown(outcome.input)}: {shown(outcome.error or '')}"
+    return f"{shown(outcome.input)}: {shown(_with_flags(outcome.error or '', outcome.settings))}"
 
 
 class Bar:

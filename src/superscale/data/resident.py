@@ -10,6 +10,7 @@ from torch import Tensor
 from superscale.data.loader import RawBatch
 from superscale.data.pack import CHANNELS, Samples
 from superscale.data.patches import PatchPlan, Place
+from superscale.image.region import mirrored
 
 
 class ResidentPack:
@@ -48,12 +49,7 @@ class ResidentSamples:
         # One message to the device; (B, 1) each.
         start, height, width, top, left = torch.tensor(rows).to(self.samples.device, non_blocking=True)[:, :, None].unbind(1)
         offsets = torch.arange(side, device=self.samples.device)
-        y, x = _mirrored(top + offsets, height), _mirrored(left + offsets, width)  # (B, side)
+        y = mirrored(top + offsets, height)  # (B, side)
+        x = mirrored(left + offsets, width)
         pixel = start[:, :, None] + CHANNELS * (y[:, :, None] * width[:, :, None] + x[:, None, :])
         return self.samples[pixel[..., None] + torch.arange(CHANNELS, device=self.samples.device)]
-
-
-def _mirrored(index: Tensor, length: Tensor) -> Tensor:
-    """As `image.region.mirrored`."""
-    folded = index % (2 * length)
-    return torch.where(folded < length, folded, 2 * length - 1 - folded)

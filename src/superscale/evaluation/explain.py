@@ -26,7 +26,7 @@ FULL_SWING = (0.299, 0.587, 0.114)
 
 def not_antialiased(high_res: Array, scale: int) -> Array:
     """What OpenCV's INTER_CUBIC and torch's bicubic make by default: four taps (a = -0.75), however much is left out between."""
-    planes = to_float(high_res)[None]
+    planes = torch.from_numpy(to_float(high_res))[None]
     size = (high_res.shape[0] // scale, high_res.shape[1] // scale)
     reduced: Array = to_pixels(F.interpolate(planes, size=size, mode="bicubic", align_corners=False)[0])
     return reduced
@@ -115,7 +115,7 @@ def explain(upscale: Upscale, pairs: Iterable[Pair], scale: int, progress: Progr
 
 
 def _measured(super_res: Array, truth: Pair, usual: Usual, scale: int) -> tuple[float, float]:
-    pair = [to_float(pixels)[None].double() for pixels in (super_res, truth.high_res)]
+    pair = [torch.from_numpy(to_float(pixels))[None].double() for pixels in (super_res, truth.high_res)]
     if usual.color == GREY_AS_LUMA and truth.one_channel:
         first, second = (planes[:, :1] for planes in pair)
     else:

@@ -18,9 +18,10 @@ from PIL import Image as PillowImage
 from PIL import PngImagePlugin
 from PIL.Image import Image as PillowPicture
 
-from superscale.errors import ImageError
+from superscale.errors import Damaged, Unsupported
 from superscale.image import profile
-from superscale.image.metadata import XMP_TEXT, read_metadata, upright
+from superscale.image.formats import HEADER_BYTES
+from superscale.image.metadata import XMP_TEXT, Metadata, orientation_of, read_metadata, upright, upright_size
 from superscale.image.picture import Image, checked_size, separated, to_pillow, with_alpha
 from superscale.image.pixels import peak, stretch_bits
 
@@ -45,13 +46,15 @@ TAKEN_AS = {
 JPEG_SEGMENT_BYTES = 65_000
 # Chunks by which a PNG says what its numbers mean, and their lengths.
 PNG_COLOURS = {b"gAMA": 4, b"cHRM": 32, b"cICP": 4}
+# Chunks by which it says its size, and which way up it is: EXIF and XMP, as they are or as text.
+PNG_ORIENTATION = (b"IHDR", b"eXIf", b"tEXt", b"zTXt", b"iTXt")
 # Rows of a 16-bit PNG that are filtered at a time, and the filter.
 PNG_ROWS, PAETH = 16, 4
 DEEP = {"I;16": np.uint16, "I;16L": np.uint16, "I;16B": np.uint16, "I;16N": np.uint16, "F": np.float32}
 
 
 def open_picture(stream: IO[bytes], form: str, name: str) -> PillowPicture:
-    """A Pillow picture with its header read, by the one decoder of that format. Raises ImageError when its extra is missing."""
+    """A Pillow picture with its header read, by the one decoder of that format. Raises Unsupported when its extra is missing."""
     if form == "HEIC":
         _register_heic(name)
     PillowImage.init()
@@ -66,7 +69,7 @@ def open_picture(stream: IO[bytes], form: str, name: str) -> PillowPicture:
         except SyntaxError as error:
             if "-bit layers" not in str(error):
                 raise
-            raise ImageError(
+            raise Unsupported(
                 f"{name}: cannot read JPEG of more than 8 bits a sample; convert it to PNG or TIFF first"
             ) from error
     opened: PillowPicture = PillowImage.OPEN[plugin][0](stream, "")
@@ -77,50 +80,86 @@ def _register_heic(name: str) -> None:
     try:
         import_module("pillow_heif").register_heif_opener()
     except ImportError as error:
-        raise ImageError(f"{name}: reading HEIC needs an extra: pip install 'superscale[heic]'") from error
+        raise Unsupported(f"{name}: reading HEIC needs an extra: pip install 'superscale[heic]'") from error
 
 
 def decode(picture: PillowPicture, name: str = "<picture>", max_pixels: int | None = None) -> Image:
     """A Pillow picture -> Image, turned upright. Raises ImageError as `read_image` does, and for 16-bit colour PIL has squeezed."""
     check_header(picture, name, max_pixels)
     if _squeezed(picture):
-        raise ImageError(
+        raise Unsupported(
             f"{name}: PIL reads its 16-bit samples as 8 bits; give the path instead of the PIL picture to keep them"
         )
     return _decoded(picture, name, None)
 
 
-def decode_png(picture: PillowPicture, data: bytes, name: str, max_pixels: int | None) -> Image:
-    """A PNG of any depth: the 16-bit ones that Pillow squeezes are read from ``data``, the whole file."""
-    check_header(picture, name, max_pixels)
-    colours = _checked_chunks(data, name)
-    deep = _squeezed(picture)
-    # Pillow reads the file in any case: for the chunks behind the samples, and for their checksums.
-    image = _decoded(picture, name, data if deep else None)
-    if "icc_profile" in image.metadata:
+def read_pillow(form: str, stream: IO[bytes], name: str, max_pixels: int | None) -> Image:
+    """One still picture of a format that Pillow decodes as deep as it is. Raises ImageError."""
+    with open_picture(stream, form, name) as picture:
+        return decode(picture, name, max_pixels)
+
+
+def pillow_size(form: str, stream: IO[bytes], name: str) -> tuple[int, int]:
+    """(width, height) of the picture once it is upright, from the header. Raises ImageError when the format's extra is missing."""
+    with open_picture(stream, form, name) as picture:
+        return upright_size(*picture.size, orientation_of(picture))
+
+
+def read_avif(stream: IO[bytes], name: str, max_pixels: int | None) -> Image:
+    """One still picture of an AVIF file, at 8 bits; a notice says so where it has more. Raises ImageError."""
+    bits = avif_bits(stream.read(HEADER_BYTES))
+    stream.seek(0)
+    with open_picture(stream, "AVIF", name) as picture:
+        picture.info["avif_bits"] = bits
+        return decode(picture, name, max_pixels)
+
+
+def read_png(stream: IO[bytes], name: str, max_pixels: int | None) -> Image:
+    """A PNG of any depth: libpng reads the 16-bit ones that Pillow squeezes. Raises ImageError."""
+    data = stream.read()
+    stream.seek(0)
+    with open_picture(stream, "PNG", name) as picture:
+        check_header(picture, name, max_pixels)
+        colours = _checked_chunks(data, name)
+        # Pillow reads the file in any case: for the chunks behind the samples, and for their checksums.
+        image = _decoded(picture, name, data if _squeezed(picture) else None)
+    if image.metadata.icc_profile is not None:
         colours = {kind: body for kind, body in colours.items() if kind == b"cICP"}  # it alone stands above a profile
-    return replace(image, metadata=image.metadata | ({"png_colours": colours} if colours else {}))
+    return replace(image, metadata=replace(image.metadata, png_colours=colours or None))
+
+
+def png_size(stream: IO[bytes], name: str) -> tuple[int, int]:
+    """(width, height) of the picture once it is upright; its samples, behind which its orientation may stand, are left out."""
+    kept = [stream.read(8)]
+    while len(heading := stream.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", heading)
+        if kind in PNG_ORIENTATION:
+            kept.append(heading + stream.read(length + 4))
+        else:
+            stream.seek(length + 4, io.SEEK_CUR)
+    return pillow_size("PNG", io.BytesIO(b"".join((*kept, _chunk(b"IEND", b"")))), name)
 
 
 def _checked_chunks(data: bytes, name: str) -> dict[bytes, bytes]:
     """The chunks that say what the numbers mean: gamma, chromaticities, code points of a video's colours.
 
-    Raises ImageError unless every chunk is whole, with the right checksum, up to the last: Pillow forgives a lost end.
+    Raises Damaged unless every chunk is whole, with the right checksum, up to the last: Pillow forgives a lost end.
     """
-    start, colours = 8, {}
+    start = 8
+    colours: dict[bytes, bytes] = {}
     while start + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, start)
         end = start + 12 + length
         if end > len(data):
             break
         if zlib.crc32(data[start + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
-            raise ImageError(f"{name}: damaged picture (wrong checksum of its {kind.decode('latin-1')!r} chunk)")
+            raise Damaged(f"{name}: damaged picture (wrong checksum of its {kind.decode('latin-1')!r} chunk)")
         if PNG_COLOURS.get(kind) == length:
             colours[kind] = data[start + 8 : end - 4]
         if kind == b"IEND":
             return colours
         start = end
-    raise ImageError(f"{name}: damaged picture (cut short: no end)")
+    raise Damaged(f"{name}: damaged picture (cut short: no end)")
 
 
 def check_header(picture: PillowPicture, name: str, max_pixels: int | None) -> None:
@@ -128,7 +167,7 @@ def check_header(picture: PillowPicture, name: str, max_pixels: int | None) -> N
     checked_size(*picture.size, 1, max_pixels, name)
     # Several pictures in a HEIC file are a burst or previews; the one that opens is the one meant to be seen.
     if picture.format != "HEIF" and getattr(picture, "is_animated", False):
-        raise ImageError(f"{name}: an animation; expected one still picture (take its frames apart first)")
+        raise Unsupported(f"{name}: an animation; expected one still picture (take its frames apart first)")
 
 
 def _squeezed(picture: PillowPicture) -> bool:
@@ -149,12 +188,14 @@ def _decoded(picture: PillowPicture, name: str, deep_png: bytes | None) -> Image
     else:
         # libpng turns a transparent key colour into alpha itself, at full depth.
         samples = imagecodecs.png_decode(deep_png)
-        has_alpha, icc = samples.shape[-1] in (2, 4), picture.info.get("icc_profile")
+        has_alpha = samples.shape[-1] in (2, 4)
+        icc = picture.info.get("icc_profile")
     if not has_alpha and picture.mode != "P" and "transparency" in picture.info:
-        samples, has_alpha = _keyed(samples, picture.info["transparency"], key_bits), True
+        samples = _keyed(samples, picture.info["transparency"], key_bits)
+        has_alpha = True
     pixels, alpha = separated(upright(samples, orientation), name, has_alpha)
     icc, unfit = profile.fitting(icc, pixels.shape[2])
-    return Image(pixels, alpha, metadata | ({"icc_profile": icc} if icc else {}), notices + unfit)
+    return Image(pixels, alpha, replace(metadata, icc_profile=icc), notices + unfit)
 
 
 def _samples(picture: PillowPicture, name: str) -> tuple[Array, bool, bytes | None, tuple[str, ...]]:
@@ -166,7 +207,7 @@ def _samples(picture: PillowPicture, name: str) -> tuple[Array, bool, bytes | No
     if picture.mode in DEEP:
         return np.asarray(picture).astype(DEEP[picture.mode]), False, icc, ()
     if picture.mode not in TAKEN_AS:
-        raise ImageError(f"{name}: cannot read PIL's mode {picture.mode!r}; convert it to L, RGB, RGBA, I;16 or F first")
+        raise Unsupported(f"{name}: cannot read PIL's mode {picture.mode!r}; convert it to L, RGB, RGBA, I;16 or F first")
     mode = TAKEN_AS[picture.mode]
     if picture.mode == "P" and (picture.has_transparency_data or (picture.palette and picture.palette.mode == "RGBA")):
         mode = "RGBA"
@@ -217,10 +258,10 @@ def avif_bits(header: bytes) -> int:
     return (12 if flags & 0x20 else 10) if flags & 0x40 else 8
 
 
-def encode_png(image: Image) -> bytes:
-    """uint8 or uint16, grey or RGB, with or without alpha."""
+def encode_png(image: Image, _quality: int) -> tuple[bytes, tuple[str, ...]]:
+    """uint8 or uint16, grey or RGB, with or without alpha -> (the file, no notices)."""
     if image.pixels.dtype == np.uint8:
-        return _saved_png(to_pillow(image), image.metadata)
+        return _saved_png(to_pillow(image), image.metadata), ()
     # Pillow cannot write 16-bit colour: it writes everything but the samples, around a picture of one pixel.
     samples = with_alpha(image)
     mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[samples.shape[-1]]
@@ -233,7 +274,7 @@ def encode_png(image: Image) -> bytes:
     whole.writelines((frame[:8], _chunk(b"IHDR", header), *around))
     whole.writelines(_deep_samples(samples))
     whole.write(_chunk(b"IEND", b""))
-    return whole.getvalue()
+    return whole.getvalue(), ()
 
 
 def _deep_samples(samples: Array) -> Iterator[bytes]:
@@ -264,7 +305,8 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 
 def _chunks(data: bytes) -> list[tuple[bytes, bytes]]:
     """(kind, whole chunk) of a PNG that we have written ourselves."""
-    chunks, start = [], 8
+    chunks: list[tuple[bytes, bytes]] = []
+    start = 8
     while start < len(data):
         length = struct.unpack(">I", data[start : start + 4])[0]
         chunks.append((data[start + 4 : start + 8], data[start : start + 12 + length]))
@@ -272,23 +314,21 @@ def _chunks(data: bytes) -> list[tuple[bytes, bytes]]:
     return chunks
 
 
-def _saved_png(picture: PillowPicture, metadata: dict[str, Any]) -> bytes:
+def _saved_png(picture: PillowPicture, metadata: Metadata) -> bytes:
     text = PngImagePlugin.PngInfo()
-    for kind, body in metadata.get("png_colours", {}).items():
+    for kind, body in (metadata.png_colours or {}).items():
         text.add(kind, body)
-    if "xmp" in metadata:
-        text.add_itxt(XMP_TEXT, metadata["xmp"].decode("utf-8", "replace"))
-    for key, value in metadata.get("text", {}).items():
+    if metadata.xmp is not None:
+        text.add_itxt(XMP_TEXT, metadata.xmp.decode("utf-8", "replace"))
+    for key, value in (metadata.text or {}).items():
         with suppress(UnicodeError, ValueError):  # a keyword that no longer fits the standard
             text.add_text(key, value)
-    options = {key: metadata[key] for key in ("icc_profile", "exif", "dpi") if key in metadata}
-    return _saved(picture, "PNG", options | {"pnginfo": text})
+    return _saved(picture, "PNG", metadata.said("icc_profile", "exif", "dpi") | {"pnginfo": text})
 
 
 def encode_jpeg(image: Image, quality: int) -> tuple[bytes, tuple[str, ...]]:
-    """uint8 without alpha, 4:4:4."""
-    options: dict[str, Any] = {"quality": quality, "subsampling": 0}
-    options |= {key: image.metadata[key] for key in ("icc_profile", "exif", "dpi", "xmp") if key in image.metadata}
+    """uint8 without alpha -> (the file, 4:4:4; notices of what it could not hold)."""
+    options = {"quality": quality, "subsampling": 0, **image.metadata.said("icc_profile", "exif", "dpi", "xmp")}
     too_long = [key for key in ("exif", "xmp") if len(options.get(key, b"")) > JPEG_SEGMENT_BYTES]
     for key in too_long:
         del options[key]
@@ -302,5 +342,5 @@ def _saved(picture: PillowPicture, form: str, options: dict[str, Any]) -> bytes:
     try:
         picture.save(buffer, form, **options)
     except (OSError, ValueError, struct.error) as error:
-        raise ImageError(f"cannot write {picture.width}x{picture.height} pixels as {form} ({error})") from error
+        raise Unsupported(f"cannot write {picture.width}x{picture.height} pixels as {form} ({error})") from error
     return buffer.getvalue()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from superscale.errors import ImageError
+from superscale.errors import Damaged, Unsupported
 
 # file suffix -> the format it is written in, as Pillow calls it
 SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 READABLE = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "HEIC", "JPEG XL")
-READ_SUFFIXES = frozenset({*SUFFIXES, ".gif", ".bmp", ".avif", ".heic", ".heif", ".jxl"})
+READ_ONLY_SUFFIXES = frozenset({".gif", ".bmp", ".avif", ".heic", ".heif", ".jxl"})
+READ_SUFFIXES = READ_ONLY_SUFFIXES | SUFFIXES.keys()
+# Pictures by their name that we do not write: as the end of an output they are meant as a file, not as a folder.
+UNWRITTEN_SUFFIXES = READ_ONLY_SUFFIXES | {".jp2", ".psd", ".exr", ".ppm", ".tga", ".svg", ".pdf"}
 # Pictures by their name that we do not read: a folder's summary mentions them.
 UNREAD_SUFFIXES = frozenset({".svg", ".eps", ".psd", ".jp2", ".exr"})
 
@@ -39,14 +42,20 @@ HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"
 
 
 def recognised(header: bytes, name: str) -> str:
-    """The format of a file that starts with ``header``. Raises ImageError, in one line, for what we do not read."""
+    """The format of a file that starts with ``header``. Raises Damaged for an empty file, and Unsupported for what we do not read."""
     form = _form(header)
     if form in READABLE:
         return form
     expected = f"expected {', '.join(READABLE)}"
     if not header:
-        raise ImageError(f"{name}: an empty file; {expected}")
-    raise ImageError(f"{name}: {f'{form} files are not read; convert it first' if form else 'not a picture'}; {expected}")
+        raise Damaged(f"{name}: an empty file; {expected}")
+    raise Unsupported(f"{name}: {f'{form} files are not read; convert it first' if form else 'not a picture'}; {expected}")
+
+
+def suffix_of(header: bytes) -> str | None:
+    """The suffix under which a file that starts with ``header`` is written again; None for a format that we do not write."""
+    form = _form(header)
+    return next((suffix for suffix, written in SUFFIXES.items() if written == form), None)
 
 
 def _form(header: bytes) -> str | None:

@@ -6,23 +6,24 @@ import io
 import os
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from PIL.Image import Image as PillowPicture
 
-from superscale.errors import ImageError
+from superscale.errors import Damaged, ImageError, Unsupported
 from superscale.files import write_bytes
-from superscale.image.codecs import avif_bits, decode, decode_png, encode_jpeg, encode_png, open_picture
+from superscale.image.codecs import decode, encode_jpeg, encode_png, pillow_size, png_size, read_avif, read_pillow, read_png
 from superscale.image.formats import HEADER_BYTES, READ_SUFFIXES, SUFFIXES, recognised
-from superscale.image.jxl import read_jxl
-from superscale.image.metadata import stripped
-from superscale.image.picture import GREY, RGB, Image, Metadata, as_rgb8, at_depth, over_white, to_pillow
-from superscale.image.tiff import encode_tiff, read_tiff
+from superscale.image.jxl import jxl_size, read_jxl
+from superscale.image.metadata import Metadata
+from superscale.image.picture import GREY, RGB, Image, KeepOrStrip, as_rgb8, at_depth, over_white, to_pillow
+from superscale.image.tiff import encode_tiff, read_tiff, tiff_size
 from superscale.image.webp import encode_webp
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "QUALITY",
     "SUFFIXES",
     "Image",
+    "KeepOrStrip",
     "Metadata",
     "PillowPicture",
     "as_rgb8",
@@ -50,47 +52,72 @@ SRGB_GAMMA = (45455).to_bytes(4, "big")
 # More than any full-frame camera takes (61 million); enlarged four times it is already 3 GB.
 MAX_PIXELS = 64_000_000
 
+Reader = Callable[[IO[bytes], str, int | None], Image]
+Sizer = Callable[[IO[bytes], str], tuple[int, int]]
+Writer = Callable[[Image, int], tuple[bytes, tuple[str, ...]]]
 
-def read_image(source: Path | str | bytes, max_pixels: int | None = MAX_PIXELS) -> Image:
+
+@dataclass(frozen=True)
+class Codec:
+    """One format: how a stream becomes a picture, how its size is told, and how a picture is written if it is."""
+
+    read: Reader
+    size: Sizer
+    write: Writer | None = None
+
+
+def _by_pillow(form: str, write: Writer | None = None) -> Codec:
+    return Codec(partial(read_pillow, form), partial(pillow_size, form), write)
+
+
+CODECS = {
+    "PNG": Codec(read_png, png_size, encode_png),
+    "JPEG": _by_pillow("JPEG", encode_jpeg),
+    "WEBP": _by_pillow("WEBP", encode_webp),
+    "TIFF": Codec(read_tiff, tiff_size, encode_tiff),
+    "GIF": _by_pillow("GIF"),
+    "BMP": _by_pillow("BMP"),
+    "AVIF": Codec(read_avif, partial(pillow_size, "AVIF")),
+    "HEIC": _by_pillow("HEIC"),
+    "JPEG XL": Codec(read_jxl, jxl_size),
+}
+
+
+def read_image(source: Path | str | bytes, max_pixels: int | None = MAX_PIXELS, name: str = "") -> Image:
     """Decode one still picture from a file or from bytes: type and number of samples as its header says.
 
-    CMYK and Lab become sRGB, by their profile. Raises ImageError when it is no picture, is damaged or cut short, is animated
-    or of several pages, or has more than ``max_pixels`` pixels (None: any number), which its header tells.
+    CMYK and Lab become sRGB, by their profile. Raises ImageError, with ``name`` or the file's own: Unsupported when it is no
+    picture, is animated or of several pages, Damaged when it is cut short, and TooLarge when its header tells of more than
+    ``max_pixels`` pixels (None: any number).
     """
-    name = "<bytes>" if isinstance(source, bytes) else str(source)
+    name = name or ("<bytes>" if isinstance(source, bytes) else str(source))
+    with _recognised(source, name) as (stream, codec):
+        return codec.read(stream, name, max_pixels)
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(width, height) of the picture that `read_image` reads, upright; no sample is decoded. Raises ImageError as it does."""
+    with _recognised(path, str(path)) as (stream, codec):
+        return codec.size(stream, str(path))
+
+
+@contextmanager
+def _recognised(source: Path | str | bytes, name: str) -> Iterator[tuple[IO[bytes], Codec]]:
+    """A stream at its start and what reads it; whatever goes wrong with them is an ImageError."""
     try:
         with _opened(source, name) as stream, warnings.catch_warnings():
             # What Pillow warns of is either an error here or of no consequence.
             warnings.simplefilter("ignore")
-            return _decoded(stream, name, max_pixels)
+            form = recognised(stream.read(HEADER_BYTES), name)
+            stream.seek(0)
+            yield stream, CODECS[form]
     except ImageError:
         raise
     except MemoryError as error:
         raise ImageError(f"{name}: too large to decode in the memory there is") from error
     except Exception as error:  # a decoder given damaged bytes raises whatever it stumbles over
         why = " ".join(str(error).split())[:300] or type(error).__name__
-        raise ImageError(f"{name}: damaged picture ({why})") from error
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """(width, height) as stored in a picture's header. Raises ImageError when there is no such header.
-
-    A TIFF or JPEG XL, which Pillow does not open here, is decoded for it.
-    """
-    with _opened(path, str(path)) as stream, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        form = recognised(stream.read(HEADER_BYTES), str(path))
-        stream.seek(0)
-        if form in ("TIFF", "JPEG XL"):
-            image = read_image(path, max_pixels=None)
-            return image.width, image.height
-        try:
-            with open_picture(stream, form, str(path)) as picture:
-                return picture.size
-        except ImageError:
-            raise
-        except Exception as error:  # as in `read_image`
-            raise ImageError(f"{path}: damaged picture ({error})") from error
+        raise Damaged(f"{name}: damaged picture ({why})") from error
 
 
 @contextmanager
@@ -114,60 +141,41 @@ def _opened(source: Path | str | bytes, name: str) -> Iterator[IO[bytes]]:
         yield stream
 
 
-def _decoded(stream: IO[bytes], name: str, max_pixels: int | None) -> Image:
-    header = stream.read(HEADER_BYTES)
-    form = recognised(header, name)
-    stream.seek(0)
-    if form == "TIFF":
-        return read_tiff(stream, name, max_pixels)
-    if form == "JPEG XL":
-        return read_jxl(stream.read(), name, max_pixels)
-    with open_picture(stream, form, name) as picture:
-        if form == "PNG":
-            place = stream.tell()
-            stream.seek(0)
-            data = stream.read()
-            stream.seek(place)
-            return decode_png(picture, data, name, max_pixels)
-        if form == "AVIF":
-            picture.info["avif_bits"] = avif_bits(header)
-        return decode(picture, name, max_pixels)
-
-
-def encode(image: Image, suffix: str, quality: int = QUALITY, metadata: Metadata = "keep") -> bytes:
+def encode(image: Image, suffix: str, quality: int = QUALITY, metadata: KeepOrStrip = "keep") -> bytes:
     """The bytes of a file of the format that ``suffix`` names (".png", ".jpg", ".webp", ".tiff").
 
     PNG holds up to 16 bits a sample, TIFF anything, JPEG (written 4:4:4) and WebP 8 bits; JPEG holds no alpha, and what is
     transparent is laid over white. ``metadata="strip"`` leaves out everything but the colour profile, which the colours need.
-    Raises ImageError for any other suffix, and for bands outside a TIFF.
+    Raises Unsupported for any other suffix, and for bands outside a TIFF.
     """
     return encode_with_notices(image, suffix, quality, metadata)[0]
 
 
 def encode_with_notices(
-    image: Image, suffix: str, quality: int = QUALITY, metadata: Metadata = "keep"
+    image: Image, suffix: str, quality: int = QUALITY, metadata: KeepOrStrip = "keep"
 ) -> tuple[bytes, tuple[str, ...]]:
     """`encode`, and the image's notices with those of what this format could not hold."""
-    if suffix.lower() not in SUFFIXES:
-        raise ImageError(f"cannot write {suffix or 'a file without suffix'!r}; expected one of {', '.join(SUFFIXES)}")
-    form = SUFFIXES[suffix.lower()]
+    form = SUFFIXES.get(suffix.lower(), "")
+    write = CODECS[form].write if form else None
+    if write is None:
+        raise Unsupported(f"cannot write {suffix or 'a file without suffix'!r}; expected one of {', '.join(SUFFIXES)}")
     if metadata == "strip":
-        image = replace(image, metadata=stripped(image.metadata))
+        image = replace(image, metadata=image.metadata.stripped())
     image = _fitted(image, form)
-    data, notices = _encoded(image, form, quality)
+    data, notices = write(image, quality)
     return data, image.noted(*notices).notices
 
 
 def _fitted(image: Image, form: str) -> Image:
     """The picture reduced to what the format holds, with a notice for each loss."""
-    colours = image.metadata.get("png_colours", {})
+    colours = image.metadata.png_colours or {}
     if form != "PNG" and (b"cICP" in colours or colours.get(b"gAMA", SRGB_GAMMA) != SRGB_GAMMA):
         chunks = ", ".join(kind.decode() for kind in colours)
         image = image.noted(f"only PNG holds what its colours are said to mean ({chunks}); as {form} they may look different")
     if form == "TIFF":
         return image
     if image.channels not in (GREY, RGB):
-        raise ImageError(f"a picture of {image.channels} bands can only be written as TIFF")
+        raise Unsupported(f"a picture of {image.channels} bands can only be written as TIFF")
     if form == "JPEG" and image.alpha is not None:
         image = over_white(image).noted("JPEG holds no transparency: the picture was laid over white")
     dtype: Any = image.pixels.dtype
@@ -178,18 +186,7 @@ def _fitted(image: Image, form: str) -> Image:
     return image
 
 
-def _encoded(image: Image, form: str, quality: int) -> tuple[bytes, tuple[str, ...]]:
-    match form:
-        case "PNG":
-            return encode_png(image), ()
-        case "JPEG":
-            return encode_jpeg(image, quality)
-        case "WEBP":
-            return encode_webp(image, quality)
-    return encode_tiff(image), ()
-
-
-def write_image(path: Path | str, image: Image, quality: int = QUALITY, metadata: Metadata = "keep") -> tuple[str, ...]:
+def write_image(path: Path | str, image: Image, quality: int = QUALITY, metadata: KeepOrStrip = "keep") -> tuple[str, ...]:
     """Encode by the suffix of ``path`` and replace it in one step: another reader sees the old file or the new one.
 
     Returns the notices of reading and writing: what had to be changed.

@@ -1,16 +1,18 @@
-"""What travels with a picture besides its samples and profile: EXIF, XMP, dpi, a PNG's text; and which way up it is."""
+"""What travels with a picture besides its samples: colour profile, EXIF, XMP, dpi, a PNG's text; and which way up it is."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from numpy.typing import NDArray
 from PIL import ExifTags
 from PIL import Image as PillowImage
 from PIL.Image import Image as PillowPicture
+
+from superscale.image.geo import Geo
 
 Array = NDArray[Any]
 
@@ -23,6 +25,36 @@ EXIF_SIZES = (40962, 40963)
 XMP_ORIENTATION = re.compile(rb'tiff:Orientation="[0-9]"|<tiff:Orientation>[0-9]</tiff:Orientation>')
 XMP_TEXT = "XML:com.adobe.xmp"
 LONGEST_TEXT = 1_000_000
+# Orientations whose rows are columns of the stored picture.
+TRANSPOSED = (5, 6, 7, 8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metadata:
+    """What a file says of its picture; None where it says nothing.
+
+    ``exif`` without orientation, which has been applied, and without sizes in pixels; ``dpi``: across and down; ``text`` and
+    ``png_colours`` (chunk -> body: gamma, chromaticities, code points) of a PNG; ``geo``: where a GeoTIFF lies; ``leading_rgb``:
+    the first three of a TIFF's many bands are colours.
+    """
+
+    icc_profile: bytes | None = None
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    dpi: tuple[float, float] | None = None
+    text: dict[str, str] | None = None
+    png_colours: dict[bytes, bytes] | None = None
+    geo: Geo | None = None
+    leading_rgb: bool = False
+
+    def stripped(self) -> Metadata:
+        """Only what the colours need: without it a picture would look different."""
+        return replace(self, exif=None, xmp=None, dpi=None, text=None, geo=None)
+
+    def said(self, *names: str) -> dict[str, Any]:
+        """The fields that say something, by name, of all or of the named ones: options as encoders take them."""
+        wanted = names or tuple(field.name for field in fields(self))
+        return {name: value for name in wanted if (value := getattr(self, name)) not in (None, False)}
 
 
 def upright(samples: Array, orientation: int) -> Array:
@@ -45,53 +77,67 @@ def upright(samples: Array, orientation: int) -> Array:
     return samples
 
 
-def read_metadata(picture: PillowPicture) -> tuple[dict[str, Any], int, tuple[str, ...]]:
+def upright_size(width: int, height: int, orientation: int) -> tuple[int, int]:
+    """(width, height) of a picture stored as ``width`` x ``height`` once it is turned as `upright` turns it."""
+    return (height, width) if orientation in TRANSPOSED else (width, height)
+
+
+def orientation_of(picture: PillowPicture) -> int:
+    """The orientation that the header of an opened Pillow picture states; 1 when it states none, or is damaged."""
+    try:
+        # Not the picture's own method: a PNG's decodes the samples to look behind them.
+        return int(PillowImage.Image.getexif(picture).get(ORIENTATION, 1))
+    except Exception:  # as in `read_metadata`
+        return 1
+
+
+def read_metadata(picture: PillowPicture) -> tuple[Metadata, int, tuple[str, ...]]:
     """(metadata without ICC profile, orientation, notices) of a loaded Pillow picture."""
-    info = picture.info
-    kept: dict[str, Any] = {}
+    exif: bytes | None = None
     notices: tuple[str, ...] = ()
     orientation = 1
     try:
         orientation = int(picture.getexif().get(ORIENTATION, 1))
         # A copy: Pillow hands out the picture's own, and a second reading would find it changed.
-        exif = PillowImage.Exif()
-        exif.load(picture.getexif().tobytes())
-        kept |= exif_entry(exif)
+        copy = PillowImage.Exif()
+        copy.load(picture.getexif().tobytes())
+        exif = exif_bytes(copy)
     except Exception:  # a damaged EXIF block can raise anything, and is no reason to refuse the picture
         notices = ("its EXIF data is damaged and was left out",)
-    xmp = info.get("xmp") or info.get(XMP_TEXT)
-    if xmp:
-        kept["xmp"] = XMP_ORIENTATION.sub(b"", xmp.encode() if isinstance(xmp, str) else bytes(xmp))
-    kept |= dpi_entry(info.get("dpi"))
-    text = {key: str(value) for key, value in getattr(picture, "text", {}).items() if _is_plain(key)}
-    if text and sum(map(len, text.values())) <= LONGEST_TEXT:
-        kept["text"] = text
+    info = picture.info
+    kept = Metadata(
+        exif=exif, xmp=xmp_bytes(info.get("xmp") or info.get(XMP_TEXT)), dpi=dpi_pair(info.get("dpi")), text=_text(picture)
+    )
     return kept, orientation, notices
+
+
+def _text(picture: PillowPicture) -> dict[str, str] | None:
+    text = {key: str(value) for key, value in getattr(picture, "text", {}).items() if _is_plain(key)}
+    return text if text and sum(map(len, text.values())) <= LONGEST_TEXT else None
 
 
 def _is_plain(key: str) -> bool:
     return key != XMP_TEXT and not key.startswith("Raw profile type")
 
 
-def exif_entry(exif: PillowImage.Exif) -> dict[str, Any]:
-    """EXIF as the bytes of a file, without orientation and sizes; empty if nothing is left."""
+def xmp_bytes(xmp: Any) -> bytes | None:
+    """XMP without orientation; None for none."""
+    return XMP_ORIENTATION.sub(b"", xmp.encode() if isinstance(xmp, str) else bytes(xmp)) if xmp else None
+
+
+def exif_bytes(exif: PillowImage.Exif) -> bytes | None:
+    """EXIF as it stands in a file, without orientation and sizes; None if nothing is left."""
     exif.pop(ORIENTATION, None)
     details = exif.get_ifd(EXIF_IFD)
     for tag in EXIF_SIZES:
         details.pop(tag, None)
-    return {"exif": exif.tobytes()} if len(exif) else {}
+    return exif.tobytes() if len(exif) else None
 
 
-def dpi_entry(dpi: Any) -> dict[str, Any]:
-    """Two finite, positive numbers, or nothing."""
+def dpi_pair(dpi: Any) -> tuple[float, float] | None:
+    """Two finite, positive numbers, or None."""
     try:
         across, down = (float(number) for number in dpi)
     except (TypeError, ValueError, ZeroDivisionError):
-        return {}
-    sane = all(math.isfinite(number) and 0 < number < 1e6 for number in (across, down))
-    return {"dpi": (across, down)} if sane else {}
-
-
-def stripped(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Only what the colours need: without it a picture would look different."""
-    return {key: metadata[key] for key in ("icc_profile", "png_colours", "leading_rgb") if key in metadata}
+        return None
+    return (across, down) if all(math.isfinite(number) and 0 < number < 1e6 for number in (across, down)) else None

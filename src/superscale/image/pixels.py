@@ -1,72 +1,78 @@
-"""Integers of a file <-> float32 planes of a network; the only file that knows 255 and 65535."""
+"""Integers of a file <-> float32 planes of a network; the only file that knows 255 and 65535.
+
+It takes numpy arrays and torch tensors, and imports no torch: whoever passes a tensor has done so.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from superscale.errors import UsageError
 
-# sample type -> its largest value, in both libraries' names
-PEAK: dict[Any, int] = {
-    np.dtype(np.uint8): 255,
-    np.dtype(np.uint16): 65535,
-    torch.uint8: 255,
-    torch.uint16: 65535,
-}
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Pixels = TypeVar("Pixels", NDArray[Any], "Tensor")
+
+# sample type -> its largest value
+PEAK = {"uint8": 255, "uint16": 65535}
+PEAK_8BIT = PEAK["uint8"]
 
 
-PEAK_8BIT = PEAK[torch.uint8]
+def library_of(samples: Any) -> Any:
+    """The module that computes with these samples: numpy for an array, torch for a tensor."""
+    return np if isinstance(samples, np.ndarray) else sys.modules["torch"]
 
 
 def peak(dtype: Any) -> int:
-    """The value that means white: 255 for uint8, 65535 for uint16. Raises UsageError for any other type."""
-    key = dtype if isinstance(dtype, torch.dtype) else np.dtype(dtype)
-    if key not in PEAK:
+    """The value that means white: 255 for uint8, 65535 for uint16, of numpy or torch. Raises UsageError for any other type."""
+    name = str(dtype)
+    name = name.removeprefix("torch.") if name.startswith("torch.") else str(np.dtype(dtype))
+    if name not in PEAK:
         raise UsageError(f"expected uint8 or uint16 samples, got {dtype}")
-    return PEAK[key]
+    return PEAK[name]
 
 
-def round_half_up(dtype: Any) -> Callable[[Any], Any]:
+def round_half_up(dtype: Any) -> Callable[[Pixels], Pixels]:
     """A function that rounds float samples in the units of ``dtype`` half up and clips them to its range, as MATLAB does."""
     largest = peak(dtype)
 
     def rounded(samples: Any) -> Any:
-        if isinstance(samples, Tensor):
-            return (samples + 0.5).floor_().clamp_(0, largest)
-        return np.clip(np.floor(samples + 0.5), 0, largest)
+        library = library_of(samples)
+        shifted = samples + 0.5
+        library.floor(shifted, out=shifted)
+        return library.clip(shifted, 0, largest, out=shifted)
 
     return rounded
 
 
-def to_float(pixels: NDArray[Any] | Tensor) -> Tensor:
+def to_float(pixels: Pixels) -> Pixels:
     """Samples uint8, uint16 or float -> float32, integers scaled to [0, 1], floats taken as they are.
 
-    An array (H, W) or (H, W, C) becomes a tensor (C, H, W); a tensor (..., C, H, W) keeps its shape and device.
+    An array (H, W) or (H, W, C) becomes an array (C, H, W); a tensor (..., C, H, W) keeps its shape and device.
     """
-    if isinstance(pixels, Tensor):
-        planes = pixels.to(torch.float32)  # for integers a copy, which is ours to change
+    if not isinstance(pixels, np.ndarray):
+        planes = pixels.float()  # for integers a copy, which is ours to change
         return planes if pixels.is_floating_point() else planes.div_(peak(pixels.dtype))
     moved = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
-    planes = torch.from_numpy(np.ascontiguousarray(moved, dtype=np.float32))
-    return planes if np.issubdtype(pixels.dtype, np.floating) else planes / peak(pixels.dtype)
+    channels_first = np.ascontiguousarray(moved, dtype=np.float32)
+    if pixels.dtype.kind != "f":
+        channels_first /= np.float32(peak(pixels.dtype))
+    return channels_first
 
 
-def to_pixels(planes: Tensor | NDArray[Any], dtype: Any = np.uint8) -> NDArray[Any]:
-    """A tensor (C, H, W) -> an array (H, W, C): integers scaled from [0, 1], rounded to nearest and clipped, floats as they are."""
-    samples = (
-        (planes if isinstance(planes, Tensor) else torch.from_numpy(np.ascontiguousarray(planes)))
-        .detach()
-        .to("cpu", torch.float32)
-    )
+def to_pixels(planes: NDArray[Any] | Tensor, dtype: Any = np.uint8) -> NDArray[Any]:
+    """Planes (C, H, W) -> an array (H, W, C): integers scaled from [0, 1], rounded to nearest and clipped, floats as they are."""
+    array = planes if isinstance(planes, np.ndarray) else planes.detach().cpu().float().numpy()
+    samples = array.astype(np.float32, copy=False)
     if not np.issubdtype(dtype, np.floating):
-        samples = round_half_up(dtype)(samples * peak(dtype))
-    return np.ascontiguousarray(np.moveaxis(samples.numpy(), 0, -1)).astype(dtype)
+        samples = round_half_up(dtype)(samples * np.float32(peak(dtype)))
+    return np.ascontiguousarray(np.moveaxis(samples, 0, -1)).astype(dtype)
 
 
 def change_depth(samples: NDArray[Any], dtype: Any) -> NDArray[Any]:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from superscale.errors import UsageError
+from superscale.image.pixels import library_of
 
-Pixels = TypeVar("Pixels")
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Indices = TypeVar("Indices", NDArray[np.int64], "Tensor")
 
 
 @dataclass(frozen=True)
@@ -25,10 +29,12 @@ class Region:
 
     @property
     def bottom(self) -> int:
+        """One past the last row."""
         return self.top + self.height
 
     @property
     def right(self) -> int:
+        """One past the last column."""
         return self.left + self.width
 
     def scaled(self, factor: int) -> Region:
@@ -37,8 +43,10 @@ class Region:
 
     def grown(self, margin: int, height: int, width: int) -> Region:
         """With ``margin`` pixels more on every side, as far as a picture of ``height`` x ``width`` has them."""
-        top, left = max(self.top - margin, 0), max(self.left - margin, 0)
-        bottom, right = min(self.bottom + margin, height), min(self.right + margin, width)
+        top = max(self.top - margin, 0)
+        left = max(self.left - margin, 0)
+        bottom = min(self.bottom + margin, height)
+        right = min(self.right + margin, width)
         return Region(top, left, bottom - top, right - left)
 
     def within(self, outer: Region) -> Region:
@@ -56,7 +64,8 @@ class Region:
 
 def covering(height: int, width: int, largest_px: int, multiple_of: int = 1) -> list[Region]:
     """Cover a picture once with nearly equal regions of at most ``largest_px`` a side that begin on a multiple; 0: one region."""
-    rows, columns = _cuts(height, largest_px, multiple_of), _cuts(width, largest_px, multiple_of)
+    rows = _cuts(height, largest_px, multiple_of)
+    columns = _cuts(width, largest_px, multiple_of)
     return [
         Region(top, left, bottom - top, right - left) for top, bottom in pairwise(rows) for left, right in pairwise(columns)
     ]
@@ -71,7 +80,10 @@ def _cuts(length: int, largest_px: int, multiple_of: int) -> list[int]:
 
 
 def crop_to_multiple(pixels: NDArray[Any], multiple: int) -> NDArray[Any]:
-    """The upper left part of (H, W[, C]) whose sides divide by ``multiple``, as the benchmark protocols crop."""
+    """The upper left part of (H, W[, C]) whose sides divide by ``multiple``, as the benchmark protocols crop.
+
+    Raises UsageError when nothing is left.
+    """
     height, width = (side // multiple * multiple for side in pixels.shape[:2])
     if height < 1 or width < 1:
         raise UsageError(f"a picture of {pixels.shape[1]}x{pixels.shape[0]} is smaller than {multiple}x{multiple}")
@@ -92,7 +104,8 @@ def mirrored_patch(pixels: NDArray[Any], region: Region) -> NDArray[Any]:
     return patch
 
 
-def mirrored(index: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+def mirrored(indices: Indices, length: int | Indices) -> Indices:
     """Indices anywhere -> indices 0 .. length - 1 of a line that is mirrored at its ends, the end sample included."""
-    folded = index % (2 * length)
-    return np.where(folded < length, folded, 2 * length - 1 - folded)
+    folded = indices % (2 * length)
+    result: Indices = library_of(folded).where(folded < length, folded, 2 * length - 1 - folded)
+    return result

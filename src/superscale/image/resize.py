@@ -9,21 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from math import ceil, floor
-from typing import Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from superscale.errors import UsageError
-from superscale.image.pixels import peak, round_half_up
+from superscale.image.pixels import Pixels, library_of, peak, round_half_up
+from superscale.image.region import mirrored
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Method = Literal["bicubic", "bilinear"]
 PlainMethod = Literal["area", "bilinear", "bicubic"]
 Rounding = Literal["double", "uint8"]
 Matrix = NDArray[np.float64]
-Pixels = TypeVar("Pixels", NDArray[Any], Tensor)
 
 # One block of output rows touches only a band of the input: these keep the products large and the zeros few. A band is
 # wider than its block when reducing (16 rows at a factor of 1/4 read 76) and narrower when enlarging (128 at 4 read 36).
@@ -53,7 +54,7 @@ def triangle(distance: Matrix) -> Matrix:
 KERNELS: dict[str, tuple[Callable[[Matrix], Matrix], int]] = {"bicubic": (cubic, 4), "bilinear": (triangle, 2)}
 
 
-def output_size(length: int, scale: float) -> int:
+def matlab_output_length(length: int, scale: float) -> int:
     """MATLAB's rule: the ceiling of length times scale (guarded against 63.00000000000001)."""
     return max(1, ceil(round(length * scale, 9)))
 
@@ -72,10 +73,8 @@ def resize_matrix(length: int, out_length: int, scale: float, method: Method) ->
     taps = first[:, None] + np.arange(ceil(width) + 2)
     weights = stretch * kernel(stretch * (centre[:, None] - taps))
     weights /= weights.sum(axis=1, keepdims=True)
-    mirrored = taps % (2 * length)
-    mirrored = np.where(mirrored < length, mirrored, 2 * length - 1 - mirrored)
     matrix = np.zeros((out_length, length))
-    np.add.at(matrix, (np.arange(out_length)[:, None], mirrored), weights)
+    np.add.at(matrix, (np.arange(out_length)[:, None], mirrored(taps, length)), weights)
     matrix.flags.writeable = False
     return matrix
 
@@ -110,17 +109,17 @@ def band(matrix: Matrix, start: int, stop: int) -> tuple[int, int]:
 def _resize_rows(pixels: Pixels, matrix: Matrix, axis: int) -> Pixels:
     """Multiply one axis of an array or tensor (..., rows, columns) by the matrix, block by block of output rows."""
     moved: Any = pixels.swapaxes(axis, -2)
+    library = library_of(moved)
     blocks: list[Any] = []
     block_rows = REDUCING_BLOCK_ROWS if matrix.shape[0] < matrix.shape[1] else ENLARGING_BLOCK_ROWS
     for start in range(0, matrix.shape[0], block_rows):
         stop = min(start + block_rows, matrix.shape[0])
         low, high = band(matrix, start, stop)
         weights: Any = matrix[start:stop, low:high]
-        if isinstance(moved, Tensor):
-            weights = torch.tensor(weights, dtype=moved.dtype, device=moved.device)
+        if library is not np:
+            weights = library.tensor(weights, dtype=moved.dtype, device=moved.device)
         blocks.append(weights @ moved[..., low:high, :])
-    joined: Any = torch.cat(blocks, dim=-2) if isinstance(moved, Tensor) else np.concatenate(blocks, axis=-2)
-    result: Pixels = joined.swapaxes(axis, -2)
+    result: Pixels = library.concatenate(blocks, -2).swapaxes(axis, -2)
     return result
 
 
@@ -148,17 +147,14 @@ def _resize_to(
         raise UsageError(f"resize method must be one of {', '.join(KERNELS)}, got {method!r}")
     if rounding not in ("double", "uint8"):
         raise UsageError(f"rounding must be 'double' or 'uint8', got {rounding!r}")
-    if isinstance(pixels, Tensor):
-        if pixels.is_floating_point():
-            return _resize_planes(pixels, size, scales, method, _unchanged)
-        rounded = round_half_up(pixels.dtype)
+    if isinstance(pixels, np.ndarray):
+        return _resize_array(pixels, size, scales, method, rounding)
+    return _resize_tensor(pixels, size, scales, method, rounding)
 
-        def in_double(planes: Tensor) -> Tensor:
-            return (rounded(planes) if rounding == "uint8" else planes).double()
 
-        first = pixels.float() if _float32_is_exact(pixels, size, scales, method) else pixels.double()
-        resized: Tensor = rounded(_resize_planes(first, size, scales, method, in_double))
-        return resized.to(pixels.dtype)
+def _resize_array(
+    pixels: NDArray[Any], size: tuple[int, int], scales: tuple[float, float], method: Method, rounding: Rounding
+) -> NDArray[Any]:
     whole = np.issubdtype(pixels.dtype, np.integer)
     between = round_half_up(pixels.dtype) if whole and rounding == "uint8" else _unchanged
     channels_first = np.moveaxis(pixels, -1, 0) if pixels.ndim == 3 else pixels
@@ -168,15 +164,30 @@ def _resize_to(
     return np.ascontiguousarray(round_half_up(pixels.dtype)(planes) if whole else planes).astype(pixels.dtype)
 
 
+def _resize_tensor(
+    pixels: Tensor, size: tuple[int, int], scales: tuple[float, float], method: Method, rounding: Rounding
+) -> Tensor:
+    if pixels.is_floating_point():
+        return _resize_planes(pixels, size, scales, method, _unchanged)
+    rounded = round_half_up(pixels.dtype)
+
+    def in_double(planes: Tensor) -> Tensor:
+        return (rounded(planes) if rounding == "uint8" else planes).double()
+
+    first = pixels.float() if _float32_is_exact(pixels, size, scales, method) else pixels.double()
+    return rounded(_resize_planes(first, size, scales, method, in_double)).to(pixels.dtype)
+
+
 def _float32_is_exact(pixels: Tensor, size: tuple[int, int], scales: tuple[float, float], method: Method) -> bool:
     """Whether float32 holds every sum of the first axis of a tensor of integers as it is, at half of double's cost.
 
     At factors that are powers of two the weights are whole multiples of a small power of two, of 2^-12 for the papers' bicubic 1/4.
     On a CPU alone, and only where torch was not told to multiply float32 more coarsely.
     """
+    torch = library_of(pixels)
     if pixels.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
         return False
-    if torch.backends.mkldnn.matmul.fp32_precision not in ("none", "ieee"):  # type: ignore[attr-defined]
+    if torch.backends.mkldnn.matmul.fp32_precision not in ("none", "ieee"):
         return False
     axis = 0 if scales[0] <= scales[1] else 1
     largest_sum = _largest_whole_sum(pixels.shape[axis - 2], size[axis], scales[axis], method)
@@ -209,7 +220,7 @@ def imresize(pixels: Pixels, scale: float, method: Method = "bicubic", rounding:
     if not scale > 0:
         raise UsageError(f"scale must be a positive number, got {scale}")
     height, width = _height_width(pixels)
-    size = (output_size(height, scale), output_size(width, scale))
+    size = (matlab_output_length(height, scale), matlab_output_length(width, scale))
     return _resize_to(pixels, size, (scale, scale), method, rounding)
 
 
@@ -230,14 +241,12 @@ def margin_px(scale: float, method: Method = "bicubic") -> int:
 
 
 def _height_width(pixels: NDArray[Any] | Tensor) -> tuple[int, int]:
-    if isinstance(pixels, Tensor):
-        if pixels.ndim < 2:
-            raise UsageError(f"expected a tensor (..., H, W), got shape {tuple(pixels.shape)}")
-        height, width = pixels.shape[-2:]
-    else:
-        if pixels.ndim not in (2, 3):
-            raise UsageError(f"expected an array (H, W) or (H, W, C), got shape {pixels.shape}")
-        height, width = pixels.shape[:2]
+    is_array = isinstance(pixels, np.ndarray)
+    if is_array and pixels.ndim not in (2, 3):
+        raise UsageError(f"expected an array (H, W) or (H, W, C), got shape {pixels.shape}")
+    if pixels.ndim < 2:
+        raise UsageError(f"expected a tensor (..., H, W), got shape {tuple(pixels.shape)}")
+    height, width = pixels.shape[:2] if is_array else pixels.shape[-2:]
     if height < 1 or width < 1:
         raise UsageError(f"expected a picture of at least 1x1, got {height}x{width}")
     return int(height), int(width)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, Any
 
 import numpy as np
@@ -14,9 +14,10 @@ from PIL import Image as PillowImage
 from PIL import TiffImagePlugin
 from tifffile import TiffFile, TiffPage, imwrite
 
-from superscale.errors import ImageError
+from superscale.errors import Damaged, Unsupported
 from superscale.image import geo, metadata, profile
 from superscale.image.codecs import decode, open_picture
+from superscale.image.metadata import Metadata
 from superscale.image.picture import GREY, RGB, Image, checked_size, separated, with_alpha
 from superscale.image.pixels import change_depth, stretch_bits, white
 
@@ -47,6 +48,17 @@ class Layout:
     for_pillow: bool
 
 
+def tiff_size(stream: IO[bytes], name: str) -> tuple[int, int]:
+    """(width, height) of the picture once it is upright, from its directory. Raises Unsupported for several pages."""
+    with TiffFile(stream) as file:
+        page = _only_page(file, name)
+        return metadata.upright_size(page.imagewidth, page.imagelength, _orientation(page))
+
+
+def _orientation(page: TiffPage) -> int:
+    return int(page.tags[metadata.ORIENTATION].value) if metadata.ORIENTATION in page.tags else 1
+
+
 def read_tiff(stream: IO[bytes], name: str, max_pixels: int | None) -> Image:
     """One still picture of a TIFF stream. Raises ImageError for several pages, missing parts and sample types we do not know."""
     with TiffFile(stream) as file:
@@ -59,17 +71,12 @@ def read_tiff(stream: IO[bytes], name: str, max_pixels: int | None) -> Image:
         if layout.for_pillow:
             stream.seek(0)
             image = decode(open_picture(stream, "TIFF", name), name, max_pixels)
-            icc = image.metadata.get("icc_profile")
+            icc = image.metadata.icc_profile
         else:
             _check_parts(page, name)
             image = _image(page, layout, name)
-    if image.channels in (GREY, RGB):
-        icc, unfit = profile.fitting(icc, image.channels)
-    else:
-        icc, unfit = None, ()
-    return Image(
-        image.pixels, image.alpha, image.metadata | extras | ({"icc_profile": icc} if icc else {}), image.notices + unfit
-    )
+    icc, unfit = profile.fitting(icc, image.channels) if image.channels in (GREY, RGB) else (None, ())
+    return replace(image, metadata=replace(image.metadata, **extras, icc_profile=icc), notices=image.notices + unfit)
 
 
 def _only_page(file: TiffFile, name: str) -> TiffPage:
@@ -77,37 +84,40 @@ def _only_page(file: TiffFile, name: str) -> TiffPage:
     found: TiffPage | None = None
     for number, page in enumerate(file.pages):
         if number > 64:
-            raise ImageError(f"{name}: more than 64 pages; expected one still picture")
+            raise Unsupported(f"{name}: more than 64 pages; expected one still picture")
         if not isinstance(page, TiffPage) or (number and (page.is_reduced or page.is_mask)):
             continue
         if found is not None:
-            raise ImageError(f"{name}: several pages; expected one still picture (take them apart first)")
+            raise Unsupported(f"{name}: several pages; expected one still picture (take them apart first)")
         found = page
     if found is None or found.imagedepth != 1:
-        raise ImageError(f"{name}: no flat picture in this TIFF")
+        raise Unsupported(f"{name}: no flat picture in this TIFF")
     return found
 
 
 def _layout(page: TiffPage, name: str) -> Layout:
-    bits, kind, samples = int(page.bitspersample), int(page.sampleformat), int(page.samplesperpixel)
-    photometric, extra = int(page.photometric), tuple(int(sample) for sample in page.extrasamples)
+    bits = int(page.bitspersample)
+    kind = int(page.sampleformat)
+    samples = int(page.samplesperpixel)
+    photometric = int(page.photometric)
+    extra = tuple(int(sample) for sample in page.extrasamples)
     numbers = (kind == UNSIGNED and bits <= 16) or (kind == FLOAT and bits in (16, 32, 64))
     if not numbers:
-        raise ImageError(
+        raise Unsupported(
             f"{name}: cannot read TIFF samples of {bits} bits in format {kind}; expected unsigned up to 16, or float"
         )
     colours = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB_COLOURS: 3, CMYK: 4}.get(photometric)
     if photometric == CIELAB and WHITE_POINT in page.tags and not _is_d50(page.tags[WHITE_POINT].value):
-        raise ImageError(
+        raise Unsupported(
             f"{name}: cannot read Lab colours that are relative to another white than D50; convert it to RGB first"
         )
     if colours is None or (bits < 8 and samples == 1) or (colours == 4 and bits == 8):
         if bits > 8:
-            raise ImageError(f"{name}: cannot read {bits}-bit TIFF in colour space {photometric}; convert it to RGB first")
+            raise Unsupported(f"{name}: cannot read {bits}-bit TIFF in colour space {photometric}; convert it to RGB first")
         return Layout(samples, 0, bits, for_pillow=True)
     alpha = extra[0] if samples == colours + 1 and extra and extra[0] in (PREMULTIPLIED, STRAIGHT) else 0
     if samples < colours:
-        raise ImageError(f"{name}: {samples} samples a pixel cannot hold its colours")
+        raise Damaged(f"{name}: {samples} samples a pixel cannot hold its colours")
     return Layout(samples - bool(alpha), alpha, bits, for_pillow=False)
 
 
@@ -119,20 +129,22 @@ def _is_d50(ratios: Any) -> bool:
 def _check_parts(page: TiffPage, name: str) -> None:
     """Every strip or tile must lie in the file: a missing one would be read as black."""
     size = page.parent.filehandle.size
-    offsets, counts = page.dataoffsets, page.databytecounts
-    across, down = page.chunks[1] if page.is_tiled else page.imagewidth, page.chunks[0]
+    offsets = page.dataoffsets
+    counts = page.databytecounts
+    across = page.chunks[1] if page.is_tiled else page.imagewidth
+    down = page.chunks[0]
     planes = page.samplesperpixel if int(page.planarconfig) == 2 else 1
     expected = -(-page.imagelength // max(down, 1)) * -(-page.imagewidth // max(across, 1)) * planes
     if len(offsets) < expected or len(counts) < expected:
-        raise ImageError(f"{name}: damaged picture ({len(offsets)} of {expected} parts)")
+        raise Damaged(f"{name}: damaged picture ({len(offsets)} of {expected} parts)")
     for offset, count in zip(offsets, counts, strict=False):
         if offset < 8 or count < 1 or offset + count > size:
-            raise ImageError(f"{name}: damaged picture (cut short: a part lies beyond its end)")
+            raise Damaged(f"{name}: damaged picture (cut short: a part lies beyond its end)")
     if (
         int(page.compression) == 1
         and sum(counts) * 8 < page.imagewidth * page.imagelength * page.samplesperpixel * page.bitspersample
     ):
-        raise ImageError(f"{name}: damaged picture (cut short: {sum(counts)} bytes of samples)")
+        raise Damaged(f"{name}: damaged picture (cut short: {sum(counts)} bytes of samples)")
 
 
 def _image(page: TiffPage, layout: Layout, name: str) -> Image:
@@ -152,15 +164,14 @@ def _image(page: TiffPage, layout: Layout, name: str) -> Image:
         samples = np.concatenate((white(samples.dtype) - colours, samples[..., layout.channels :]), axis=-1).astype(
             samples.dtype
         )
-    orientation = int(page.tags[metadata.ORIENTATION].value) if metadata.ORIENTATION in page.tags else 1
-    samples = metadata.upright(samples, orientation)
+    samples = metadata.upright(samples, _orientation(page))
     if int(page.photometric) == CMYK:
         return _from_cmyk(samples, page, notices)
     pixels, alpha = separated(samples, name, bool(layout.alpha))
-    extra = {"leading_rgb": True} if int(page.photometric) == RGB_COLOURS and pixels.shape[2] > RGB else {}
+    leading_rgb = int(page.photometric) == RGB_COLOURS and pixels.shape[2] > RGB
     if layout.alpha == PREMULTIPLIED and alpha is not None:
         pixels = _divided(pixels, alpha)
-    return Image(pixels, alpha, extra, notices)
+    return Image(pixels, alpha, Metadata(leading_rgb=leading_rgb), notices)
 
 
 def _from_cmyk(samples: Array, page: TiffPage, notices: tuple[str, ...]) -> Image:
@@ -168,7 +179,7 @@ def _from_cmyk(samples: Array, page: TiffPage, notices: tuple[str, ...]) -> Imag
     inks = PillowImage.fromarray(np.ascontiguousarray(change_depth(samples[..., :4], np.uint8)), "CMYK")
     converted, changed = profile.to_srgb(inks, bytes(page.tags[ICC_PROFILE].value) if ICC_PROFILE in page.tags else None)
     pixels = np.ascontiguousarray(np.asarray(converted))
-    return Image(pixels, None, {}, (*notices, *changed, f"its {page.bitspersample}-bit CMYK was read at 8 bits"))
+    return Image(pixels, notices=(*notices, *changed, f"its {page.bitspersample}-bit CMYK was read at 8 bits"))
 
 
 def _divided(pixels: Array, alpha: Array) -> Array:
@@ -180,24 +191,30 @@ def _divided(pixels: Array, alpha: Array) -> Array:
 
 
 def _metadata(page: TiffPage, stream: IO[bytes]) -> dict[str, Any]:
+    """What the directory says, as fields of `Metadata`."""
     tags = page.tags
-    kept: dict[str, Any] = {}
     place = {code: tags[code].value for code in geo.TAGS if code in tags}
-    if place:
-        kept["geo"] = {
+    found = {
+        "geo": {
             code: value if isinstance(value, str | bytes) else tuple(np.atleast_1d(value)) for code, value in place.items()
-        }
-    if XMP in tags:
-        kept["xmp"] = metadata.XMP_ORIENTATION.sub(b"", bytes(tags[XMP].value))
-    if 282 in tags and 283 in tags:
-        per_inch = {2: 1.0, 3: 2.54}.get(int(tags[296].value) if 296 in tags else 2)
-        if per_inch:
-            ratios = [tags[code].value for code in (282, 283)]
-            kept |= metadata.dpi_entry([above / below * per_inch if below else 0 for above, below in ratios])
-    return kept | _exif(stream)
+        },
+        "xmp": metadata.xmp_bytes(bytes(tags[XMP].value)) if XMP in tags else None,
+        "dpi": _dpi(page),
+        "exif": _exif(stream),
+    }
+    return {name: value for name, value in found.items() if value}
 
 
-def _exif(stream: IO[bytes]) -> dict[str, Any]:
+def _dpi(page: TiffPage) -> tuple[float, float] | None:
+    tags = page.tags
+    per_inch = {2: 1.0, 3: 2.54}.get(int(tags[296].value) if 296 in tags else 2)
+    if per_inch is None or 282 not in tags or 283 not in tags:
+        return None
+    ratios = [tags[code].value for code in (282, 283)]
+    return metadata.dpi_pair([above / below * per_inch if below else 0 for above, below in ratios])
+
+
+def _exif(stream: IO[bytes]) -> bytes | None:
     """The photograph's EXIF: what the first directory says of it, its EXIF and its GPS directory."""
     kept = PillowImage.Exif()
     try:
@@ -211,16 +228,16 @@ def _exif(stream: IO[bytes]) -> dict[str, Any]:
             if tag in found:
                 kept.get_ifd(tag).update(found.get_ifd(tag))
                 kept[tag] = dict(kept.get_ifd(tag))
-        return metadata.exif_entry(kept)
+        return metadata.exif_bytes(kept)
     except Exception:  # a damaged directory can raise anything, and is no reason to refuse the picture
-        return {}
+        return None
 
 
-def encode_tiff(image: Image) -> bytes:
-    """uint8, uint16 or float32, any number of bands, deflated; profile, EXIF, XMP, dpi and geographic tags in their tags."""
+def encode_tiff(image: Image, _quality: int) -> tuple[bytes, tuple[str, ...]]:
+    """uint8, uint16 or float32, any number of bands -> (the file, deflated; no notices); metadata in its tags."""
     samples = with_alpha(image)
     kept = image.metadata
-    colours = RGB if image.channels == RGB or kept.get("leading_rgb") else GREY
+    colours = RGB if image.channels == RGB or kept.leading_rgb else GREY
     extra = ["unspecified"] * (image.channels - colours) + ["unassalpha"] * (image.alpha is not None)
     tags, directories = _written_tags(kept)
     whole = samples.dtype.kind == "u"
@@ -233,9 +250,9 @@ def encode_tiff(image: Image) -> bytes:
         extrasamples=extra or None,
         compression="zlib",
         predictor=2 if whole else None,
-        iccprofile=kept.get("icc_profile"),
-        resolution=kept.get("dpi"),
-        resolutionunit="INCH" if "dpi" in kept else None,
+        iccprofile=kept.icc_profile,
+        resolution=kept.dpi,
+        resolutionunit="INCH" if kept.dpi is not None else None,
         software=False,
         byteorder="<",
         metadata=None,
@@ -243,21 +260,21 @@ def encode_tiff(image: Image) -> bytes:
         maxworkers=1,
     )
     _append_directories(stream, directories)
-    return stream.getvalue()
+    return stream.getvalue(), ()
 
 
-def _written_tags(kept: dict[str, Any]) -> tuple[list[tuple[Any, ...]], dict[int, dict[int, Any]]]:
+def _written_tags(kept: Metadata) -> tuple[list[tuple[Any, ...]], dict[int, dict[int, Any]]]:
     """(tags of the picture's directory as tifffile takes them, directories that are to be hung below it)."""
     tags: list[tuple[Any, ...]] = []
-    for code, value in kept.get("geo", {}).items():
+    for code, value in (kept.geo or {}).items():
         kind = geo.TAGS[code]
         tags.append((code, kind, 0 if kind == "s" else len(value), value, True))
-    if "xmp" in kept:
-        tags.append((XMP, "B", len(kept["xmp"]), kept["xmp"], True))
+    if kept.xmp is not None:
+        tags.append((XMP, "B", len(kept.xmp), kept.xmp, True))
     directories: dict[int, dict[int, Any]] = {}
-    if "exif" in kept:
+    if kept.exif is not None:
         exif = PillowImage.Exif()
-        exif.load(kept["exif"])
+        exif.load(kept.exif)
         for tag in metadata.DESCRIPTIVE:
             if isinstance(exif.get(tag), str):
                 tags.append((tag, "s", 0, exif[tag].encode(), True))

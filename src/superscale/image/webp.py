@@ -8,8 +8,9 @@ from dataclasses import replace
 import imagecodecs
 import numpy as np
 
-from superscale.errors import ImageError
+from superscale.errors import Unsupported
 from superscale.image import profile
+from superscale.image.metadata import Metadata
 from superscale.image.picture import RGB, Image, to_pillow, with_alpha
 
 # Beyond so many pixels the encoder takes its method without a buffer of symbols, which grew to 23 bytes a pixel on noise (measured);
@@ -21,13 +22,12 @@ ICC, ALPHA, EXIF, XMP, HEADING_BYTES = 0x20, 0x10, 0x08, 0x04, 8
 
 
 def encode_webp(image: Image, quality: int) -> tuple[bytes, tuple[str, ...]]:
-    """uint8; WebP knows no grey, so that a grey profile is applied. Raises ImageError for sides beyond 16383 pixels."""
+    """uint8; WebP knows no grey, so that a grey profile is applied. Raises Unsupported for sides beyond 16383 pixels."""
     notices: tuple[str, ...] = ()
-    metadata = dict(image.metadata)
-    if image.channels == 1 and "icc_profile" in metadata:
-        grey = to_pillow(replace(image, alpha=None, metadata={}))
-        converted, notices = profile.to_srgb(grey, metadata["icc_profile"])
-        image, metadata["icc_profile"] = replace(image, pixels=np.asarray(converted)), profile.srgb()
+    if image.channels == 1 and image.metadata.icc_profile is not None:
+        grey = to_pillow(replace(image, alpha=None, metadata=Metadata()))
+        converted, notices = profile.to_srgb(grey, image.metadata.icc_profile)
+        image = replace(image, pixels=np.asarray(converted), metadata=replace(image.metadata, icc_profile=profile.srgb()))
     if image.channels == 1:
         image = replace(image, pixels=np.broadcast_to(image.pixels, (image.height, image.width, RGB)))
     method = LEAN_METHOD if image.width * image.height > LARGE_PIXELS else METHOD
@@ -35,13 +35,12 @@ def encode_webp(image: Image, quality: int) -> tuple[bytes, tuple[str, ...]]:
         samples = np.ascontiguousarray(with_alpha(image))
         data = bytes(imagecodecs.webp_encode(samples, level=quality, lossless=False, method=method))
     except (RuntimeError, ValueError) as error:
-        raise ImageError(f"cannot write {image.width}x{image.height} pixels as WEBP ({error})") from error
-    return _with_metadata(
-        data, image, {key: metadata[key] for key in ("icc_profile", "exif", "xmp") if key in metadata}
-    ), notices
+        raise Unsupported(f"cannot write {image.width}x{image.height} pixels as WEBP ({error})") from error
+    return _with_metadata(data, image), notices
 
 
-def _with_metadata(data: bytes, image: Image, metadata: dict[str, bytes]) -> bytes:
+def _with_metadata(data: bytes, image: Image) -> bytes:
+    metadata = image.metadata.said("icc_profile", "exif", "xmp")
     if not metadata:
         return data
     chunks = dict(_chunks(data))
@@ -65,7 +64,8 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 
 def _chunks(data: bytes) -> list[tuple[bytes, bytes]]:
     """(kind, body) of a WebP that libwebp has just written."""
-    chunks, start = [], 12
+    chunks: list[tuple[bytes, bytes]] = []
+    start = 12
     while start + HEADING_BYTES <= len(data):
         kind, length = struct.unpack_from("<4sI", data, start)
         start += HEADING_BYTES

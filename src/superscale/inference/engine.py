@@ -75,7 +75,7 @@ class Engine:
         return self._in_tiles(pixels, half, None, cancel)
 
     def _through_network(self, pixels: Array) -> Array:
-        planes = np.asarray(to_float(pixels))
+        planes = to_float(pixels)
         height, width = (side * self.contract.scale for side in planes.shape[1:])
         grey = planes.shape[0] == 1
         given = np.broadcast_to(planes, (self.contract.channels, *planes.shape[1:])) if grey else planes

@@ -13,9 +13,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from superscale.errors import Cancelled, ImageError, SuperscaleError
+from superscale.errors import Cancelled, ImageError, SuperscaleError, TooLarge
 from superscale.files import sweep, write_bytes
-from superscale.image.io import QUALITY, Image, Metadata, encode_with_notices, read_image
+from superscale.image.formats import suffix_of
+from superscale.image.io import QUALITY, Image, KeepOrStrip, encode_with_notices, read_image
 from superscale.inference.inputs import unfit
 from superscale.inference.plan import FALLBACK_SUFFIX, STDOUT, Job
 from superscale.inference.sizes import enlarged
@@ -24,13 +25,10 @@ Existing = Literal["refuse", "overwrite", "skip"]
 Status = Literal["done", "skipped", "failed"]
 Enlarge = Callable[[Image], Image]
 
-# How a file of each format starts, to write to standard output what came from standard input.
-SIGNATURES = ((b"\x89PNG", ".png"), (b"\xff\xd8\xff", ".jpg"), (b"RIFF", ".webp"), (b"II", ".tiff"), (b"MM", ".tiff"))
-
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How jobs are done. Limits: None for none; each error names the option that raises it.
+    """How jobs are done. Limits: None for none; each error names the setting that raises it.
 
     ``scale``: what ``enlarge`` multiplies both sides by, to refuse an output of too many pixels before it is computed.
     """
@@ -38,7 +36,7 @@ class Settings:
     scale: float
     existing: Existing = "refuse"
     quality: int = QUALITY
-    metadata: Metadata = "keep"
+    metadata: KeepOrStrip = "keep"
     max_pixels: int | None = None
     max_output_pixels: int | None = None
     max_bytes: int | None = None
@@ -49,7 +47,8 @@ class Settings:
 class Outcome:
     """What became of one job; ``width`` and ``height`` of the output, None if there is none.
 
-    ``notices``: what had to be changed in the picture; ``again``: its name in a list of pictures to try again.
+    ``notices``: what had to be changed in the picture; ``again``: its name in a list of pictures to try again; ``settings``:
+    those that ``error`` speaks of, by name.
     """
 
     input: str
@@ -61,10 +60,11 @@ class Outcome:
     error: str | None = None
     notices: tuple[str, ...] = ()
     again: str = ""
+    settings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The keys that ``upscale --json`` promises."""
-        return {key: value for key, value in asdict(self).items() if key not in ("notices", "again")}
+        return {key: value for key, value in asdict(self).items() if key not in ("notices", "again", "settings")}
 
 
 @dataclass(frozen=True)
@@ -135,23 +135,26 @@ def _timed(step: _Step, work: Callable[[_Step], _Step]) -> _Step:
         raise
     # Anything: a decoder given damaged bytes raises whatever it stumbles over, and must not stop the rest.
     except Exception as error:
-        return replace(step, image=None, outcome=_failed(step.job, _why(error)))
+        return replace(step, image=None, outcome=_failed(step.job, *_why(error)))
     return replace(after, seconds=step.seconds + time.monotonic() - began)
 
 
-def _why(error: Exception) -> str:
+def _why(error: Exception) -> tuple[str, ...]:
+    """What went wrong, and the settings that it speaks of."""
+    if isinstance(error, TooLarge):
+        return str(error), error.setting
     if isinstance(error, SuperscaleError):
-        return str(error)
+        return (str(error),)
     if isinstance(error, MemoryError):
-        return "too large for the memory there is; a smaller --tile or --max-pixels may help"
+        return "too large for the memory there is; smaller tiles or a lower limit of pixels may help", "tile", "max_pixels"
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        return (error.strerror,)
+    return (f"{type(error).__name__}: {' '.join(str(error).split())[:300]}",)
 
 
-def _failed(job: Job, why: str) -> Outcome:
+def _failed(job: Job, why: str, *settings: str) -> Outcome:
     target = None if job.output is None else str(job.output)
-    return Outcome(job.name, target, "failed", error=why.removeprefix(f"{job.name}: "), again=job.again)
+    return Outcome(job.name, target, "failed", error=why.removeprefix(f"{job.name}: "), again=job.again, settings=settings)
 
 
 def _outcome(step: _Step) -> Outcome:
@@ -173,8 +176,8 @@ def _loaded(step: _Step, settings: Settings, stdin: IO[bytes] | None) -> _Step:
         return replace(step, outcome=_failed(job, f"{job.output} cannot be written: no permission to write into {folder}"))
     if job.from_stdin:
         data = _read_stream(stdin, settings.max_bytes)
-        image = _named(data, settings.max_pixels)
-        own = next((suffix for start, suffix in SIGNATURES if data.startswith(start)), FALLBACK_SUFFIX)
+        image = read_image(data, settings.max_pixels, name="standard input")
+        own = suffix_of(data) or FALLBACK_SUFFIX
     else:
         image, own = read_input(job.input, settings), job.input.suffix
     _check_output_size(image, settings)
@@ -183,20 +186,13 @@ def _loaded(step: _Step, settings: Settings, stdin: IO[bytes] | None) -> _Step:
 
 
 def read_input(path: Path, settings: Settings) -> Image:
-    """Decode a file within the limits. Raises ImageError."""
+    """Decode a file within the limits. Raises ImageError, TooLarge for a file or a picture beyond them."""
     if (why := unfit(path)) is not None:
         raise ImageError(why)
     size = os.stat(path).st_size
     if settings.max_bytes is not None and size > settings.max_bytes:
-        raise ImageError(f"{size} bytes, more than {settings.max_bytes}; raise --max-bytes to allow it")
+        raise TooLarge(f"{size} bytes, more than {settings.max_bytes}", settings.max_bytes, "max_bytes")
     return read_image(path, settings.max_pixels)
-
-
-def _named(data: bytes, max_pixels: int | None) -> Image:
-    try:
-        return read_image(data, max_pixels)
-    except ImageError as error:
-        raise ImageError(str(error).replace("<bytes>", "standard input", 1)) from error
 
 
 def _read_stream(stdin: IO[bytes] | None, max_bytes: int | None) -> bytes:
@@ -204,18 +200,16 @@ def _read_stream(stdin: IO[bytes] | None, max_bytes: int | None) -> bytes:
         raise ImageError("there is no standard input")
     data = stdin.read() if max_bytes is None else stdin.read(max_bytes + 1)
     if max_bytes is not None and len(data) > max_bytes:
-        raise ImageError(f"standard input brings more than {max_bytes} bytes; raise --max-bytes to allow it")
+        raise TooLarge(f"standard input brings more than {max_bytes} bytes", max_bytes, "max_bytes")
     return data
 
 
 def _check_output_size(image: Image, settings: Settings) -> None:
     width = enlarged(image.width, settings.scale)
     height = enlarged(image.height, settings.scale)
-    if settings.max_output_pixels is not None and width * height > settings.max_output_pixels:
-        raise ImageError(
-            f"the output would be {width}x{height}, more than {settings.max_output_pixels} pixels; "
-            "raise --max-output-pixels to allow it"
-        )
+    limit = settings.max_output_pixels
+    if limit is not None and width * height > limit:
+        raise TooLarge(f"the output would be {width}x{height}, more than {limit} pixels", limit, "max_output_pixels")
 
 
 def _already(job: Job, settings: Settings) -> Outcome | None:
@@ -225,11 +219,13 @@ def _already(job: Job, settings: Settings) -> Outcome | None:
     if settings.existing == "skip":
         return Outcome(job.name, str(job.output), "skipped")
     if job.overwrites is not None:
-        return _failed(job, f"{job.output} is the input {job.overwrites}, and no input is overwritten; use another -o")
+        return _failed(
+            job, f"{job.output} is the input {job.overwrites}, and no input is overwritten; name another output", "output"
+        )
     if job.output.is_dir():
-        return _failed(job, f"{job.output} is a folder, and should be the output; use another -o")
+        return _failed(job, f"{job.output} is a folder, and should be the output; name another", "output")
     if settings.existing == "refuse":
-        return _failed(job, f"{job.output} exists; use --overwrite or --skip-existing")
+        return _failed(job, f"{job.output} exists; choose to overwrite or to skip it", "overwrite", "skip_existing")
     return None
 
 

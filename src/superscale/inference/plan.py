@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import Literal
 
 from superscale.errors import UnknownNameError, UsageError
-from superscale.image.io import SUFFIXES
+from superscale.image.formats import SUFFIXES, UNWRITTEN_SUFFIXES
 from superscale.inference.inputs import STDIN, Found
 
 STDOUT = "-"
 # Where the input's own format is not written, and nothing else is asked for.
 FALLBACK_SUFFIX = ".png"
-# Picture formats that we do not write: as the end of -o they are meant as a file, not as a folder.
-UNWRITTEN = (".bmp", ".gif", ".avif", ".heic", ".heif", ".jp2", ".jxl", ".psd", ".exr", ".ppm", ".tga", ".svg", ".pdf")
 FIELDS = ("stem", "name", "ext", "scale", "model", "parent")
 # Every file system in use allows so many bytes a name.
 LONGEST_NAME_BYTES = 250
@@ -126,7 +124,7 @@ def _place(output: str | None, fit: list[Found], scale: float, model: str, suffi
         return replace(place, kind="template", where=output + default)
     ending = Path(output).suffix.lower()
     if os.path.isdir(output) or output.endswith(("/", os.sep)) or not (ending in SUFFIXES or os.path.isfile(output)):
-        if ending in UNWRITTEN and not os.path.isdir(output):
+        if ending in UNWRITTEN_SUFFIXES and not os.path.isdir(output):
             raise UsageError(f"{output}: cannot write this format; expected one of {', '.join(SUFFIXES)}")
         return replace(place, kind="folder")
     if ending not in SUFFIXES:
@@ -230,7 +228,7 @@ def _filled(one: Found, place: Place, stem: str) -> Path:
         elif field is not None:
             text += values[field].replace(os.sep, "_")
     path = Path(text)
-    if path.suffix.lower() in UNWRITTEN and place.where.lower().endswith(path.suffix.lower()):
+    if path.suffix.lower() in UNWRITTEN_SUFFIXES and place.where.lower().endswith(path.suffix.lower()):
         raise UsageError(f"-o {place.where}: cannot write this format; expected one of {', '.join(SUFFIXES)}")
     start, end = (path.stem, path.suffix) if path.suffix.lower() in SUFFIXES else (path.name, extension)
     return path.with_name(_fitting(start, end, one.path.name))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -116,9 +117,9 @@ def measure(
         if name not in METRICS:
             raise UnknownNameError("metric", name, METRICS)
     sample = Sample(
-        super_res=to_float(super_res)[None],
-        high_res=to_float(high_res)[None],
-        low_res=None if low_res is None else to_float(low_res)[None],
+        super_res=torch.from_numpy(to_float(super_res))[None],
+        high_res=torch.from_numpy(to_float(high_res))[None],
+        low_res=None if low_res is None else torch.from_numpy(to_float(low_res))[None],
         border=border,
         color=color,
         learned=learned,

@@ -54,7 +54,7 @@ def validate(
 
     def upscale(low_res: Any) -> Any:
         with torch.inference_mode(), _heeding(network, stop):
-            return to_pixels(network(to_float(low_res)[None].to(device))[0])
+            return to_pixels(network(torch.from_numpy(to_float(low_res))[None].to(device))[0])
 
     def asking(indices: range) -> Iterator[int]:
         for index in indices:
