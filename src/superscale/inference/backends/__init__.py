@@ -1,1 +1,4 @@
 """What runs a network."""
+
+# The packages that can run one.
+BACKENDS = ("torch",)
