@@ -51,6 +51,7 @@ def evaluate(
 ) -> None:
     """Measure models against high-resolution pictures; every number is printed with its convention."""
     from superscale.evaluation.measuring import PSNR_SSIM, pair_folders, report_metrics
+    from superscale.evaluation.page import write_report
     from superscale.machine import processes
 
     with processes.together(device), _first_speaks():
@@ -79,8 +80,8 @@ def evaluate(
         table, crops = _measured(models, folders, output is not None, options)
         if processes.rank() == 0:
             _print(table, folders, as_json, against_papers)
-            if output is not None:
-                _write(output, table, crops)
+        if processes.rank() == 0 and output is not None:
+            print(f"wrote {', '.join(write_report(output, table, crops))} in {output}", file=sys.stderr)
         _check(table, limits)
 
 
@@ -137,12 +138,6 @@ def _print(table: Table, folders: Sequence[PairFolder], as_json: bool, against_p
 
         text = beside_papers(table, {folder.label: low_res_of(folder) for folder in folders})
         print(text, file=sys.stderr if as_json else sys.stdout)
-
-
-def _write(output: Path, table: Table, crops: dict[tuple[str, str], dict[str, str]]) -> None:
-    from superscale.evaluation.page import write_report
-
-    print(f"wrote {', '.join(write_report(output, table, crops))} in {output}", file=sys.stderr)
 
 
 def _models(named: list[str] | None, outputs: list[Path] | None, report: bool) -> list[str]:

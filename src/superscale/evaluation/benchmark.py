@@ -9,15 +9,14 @@ from itertools import chain
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from superscale.data.pairs import Pair, PairFolder
-from superscale.errors import DataError, UnknownNameError, UsageError
+from superscale.data.pairs import Array, Pair, PairFolder
+from superscale.errors import DataError, UsageError
 from superscale.evaluation.table import Convention, Row, Table
 from superscale.metrics.catalog import NOTHING_LEARNED, Learned, measure
+from superscale.metrics.notation import require_metrics
 from superscale.metrics.planes import Color
 
-Array = NDArray[np.uint8]
 # uint8 RGB (h, w, 3) -> uint8 RGB (h*scale, w*scale, 3)
 Upscale = Callable[[Array], Array]
 Progress = Callable[[int], None]
@@ -96,6 +95,7 @@ def measure_outputs(
     learned: Learned = NOTHING_LEARNED,
 ) -> list[Row]:
     """`benchmark` for outputs that are found by the picture's name. Raises DataError also when two pictures share a name."""
+    require_metrics(metrics)
     images: Mapping[str, dict[str, float]] = {name: {} for name in metrics}
     names: set[str] = set()
     for number, pair in enumerate(pairs, start=1):
@@ -110,8 +110,6 @@ def measure_outputs(
             values = measure(
                 super_res, pair.high_res, metrics, border=border, color=color, low_res=pair.low_res, learned=learned
             )
-        except UnknownNameError:
-            raise
         except UsageError as error:
             raise DataError(f"{data}, {pair.name}: {error}") from error
         for name, value in values.items():

@@ -6,9 +6,8 @@ import base64
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from superscale.data.pairs import Pair
+from superscale.data.pairs import Array, Pair
 from superscale.evaluation.benchmark import Seen
 from superscale.evaluation.page import INPUT, TRUTH
 from superscale.image.io import Image, encode
@@ -17,8 +16,6 @@ from superscale.image.resize import imresize
 from superscale.machine import processes
 
 SIDE_PX = 128
-
-Array = NDArray[np.uint8]
 
 
 def telling_region(pair: Pair, side_px: int = SIDE_PX) -> Region:

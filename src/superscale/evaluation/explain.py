@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from superscale.data.pairs import Pair
+from superscale.data.pairs import Array, Pair
 from superscale.evaluation.benchmark import Progress, Upscale
 from superscale.evaluation.low_res import REDUCTIONS
 from superscale.evaluation.table import aligned
@@ -19,33 +18,24 @@ from superscale.image.pixels import PEAK_8BIT, to_float
 from superscale.metrics.psnr import psnr
 from superscale.metrics.ssim import ssim
 
-Array = NDArray[np.uint8]
 # Full-swing luma, the Y of OpenCV's YCrCb (ITU-R BT.601).
 FULL_SWING = (0.299, 0.587, 0.114)
 
 
-def _y(planes: Tensor) -> Tensor:
-    return luma(planes) / PEAK_8BIT
-
-
-def _y_rounded(planes: Tensor) -> Tensor:
-    return (luma(planes) + 0.5).floor() / PEAK_8BIT
-
-
-def _y_full_swing(planes: Tensor) -> Tensor:
+def _full_swing(planes: Tensor) -> Tensor:
     weights = torch.tensor(FULL_SWING, dtype=planes.dtype).view(1, 3, 1, 1)
     return (planes * weights).sum(dim=1, keepdim=True)
 
 
+GREY_AS_LUMA = "Y, grey pictures as luma"
 # what is measured -> RGB (1, 3, H, W) in [0, 1] -> planes in [0, 1]
 COLORS: dict[str, Callable[[Tensor], Tensor]] = {
-    "Y": _y,
-    "Y, grey pictures as luma": _y,
-    "Y rounded to 8 bits": _y_rounded,
-    "Y of OpenCV's YCrCb": _y_full_swing,
+    "Y": lambda planes: luma(planes) / PEAK_8BIT,
+    GREY_AS_LUMA: lambda planes: luma(planes) / PEAK_8BIT,
+    "Y rounded to 8 bits": lambda planes: (luma(planes) + 0.5).floor() / PEAK_8BIT,
+    "Y of OpenCV's YCrCb": _full_swing,
     "RGB": lambda planes: planes,
 }
-GREY_AS_LUMA = "Y, grey pictures as luma"
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from superscale.data.pairs import PairFolder
+from superscale.data.pairs import Array, PairFolder
 from superscale.evaluation.papers import BICUBIC
 from superscale.image.pixels import to_float, to_pixels
 from superscale.image.resize import imresize
 
-Array = NDArray[np.uint8]
 # Reductions in the two roundings differ in a tenth of all samples and more; rounding ties in far fewer than this.
 TIES = 0.01
 

@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from superscale.data.pairs import Pair, PairFolder
+from superscale.data.pairs import Array, Pair, PairFolder
 from superscale.errors import DataError, SuperscaleError, UsageError
-from superscale.evaluation.benchmark import Array, Seen, Upscale, measure_outputs
+from superscale.evaluation.benchmark import Seen, Upscale, measure_outputs
 from superscale.evaluation.cost import Cost, peak_memory
 from superscale.evaluation.outputs import OutputFolder
 from superscale.evaluation.table import Convention, Row, Table
@@ -36,7 +36,7 @@ Progress = Callable[[str, str, int, int], None]
 Observe = Callable[[str, str, Seen], None]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class _Task:
     """One model on one data set; ``device``: where its memory counts, None for outputs that were made elsewhere."""
 
@@ -44,17 +44,6 @@ class _Task:
     folder: PairFolder
     output_of: Callable[[Pair], Array]
     device: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Measure:
-    """How every task is measured, and who is told."""
-
-    metrics: Sequence[str]
-    convention: Convention
-    learned: Learned
-    progress: Progress | None
-    observe: Observe | None
 
 
 def evaluate(
@@ -90,10 +79,11 @@ def evaluate(
         convention = Convention(scale=scale, color=color, border=scale if border is None else border, low_res=sources)
 
         def own_share() -> tuple[list[Row], list[Cost]]:
-            tasks = _tasks(_by_name(models), list(map(Path, outputs)), folders, scale, str(place))
+            named = models if isinstance(models, Mapping) else {str(model): model for model in models}
+            tasks = _tasks(named, outputs, folders, scale, str(place))
             learned = _learned(metrics, lpips_weights, niqe_model)
-            how = _Measure(metrics=metrics, convention=convention, learned=learned, progress=progress, observe=observe)
-            measured = [_own_share(task, how) for task in tasks]
+            measure = partial(measure_outputs, metrics=metrics, border=convention.border, color=color, learned=learned)
+            measured = [_own_share(task, measure, progress, observe) for task in tasks]
             return [row for rows, _ in measured for row in rows], [cost for _, cost in measured]
 
         parts = _of_all_processes(own_share)
@@ -131,17 +121,13 @@ def report_metrics(folders: Sequence[PairFolder], border: int) -> tuple[str, ...
     return (*PSNR_SSIM, "niqe") if fits else PSNR_SSIM
 
 
-def _by_name(models: Mapping[str, Upscales] | Sequence[str | Path]) -> Mapping[str, Upscales]:
-    return models if isinstance(models, Mapping) else {str(model): model for model in models}
-
-
 def _tasks(
-    models: Mapping[str, Upscales], outputs: Sequence[Path], folders: Sequence[PairFolder], scale: int, device: str
+    models: Mapping[str, Upscales], outputs: Sequence[str | Path], folders: Sequence[PairFolder], scale: int, device: str
 ) -> list[_Task]:
     """In the order in which they are measured. Ready-made outputs are all looked for before the first picture."""
     upscales = {name: upscale_of(model, scale, device) for name, model in models.items()}
     made: dict[str, Path] = {}
-    for path in outputs:
+    for path in map(Path, outputs):
         name = path.resolve().name
         if name in upscales or name in made:
             raise UsageError(f"two models are both called {name}; rename the folder {path}")
@@ -150,11 +136,9 @@ def _tasks(
     for folder in folders:
         for name, upscale in upscales.items():
             where = "cpu" if models[name] in BASELINES else device
-            tasks.append(_Task(model=name, folder=folder, output_of=partial(_upscaled, upscale), device=where))
+            tasks.append(_Task(name, folder, partial(_upscaled, upscale), where))
         stems = [path.stem for path in folder.high_res]
-        for name, path in made.items():
-            found = OutputFolder(path, folder.label, stems, scale)
-            tasks.append(_Task(model=name, folder=folder, output_of=found, device=None))
+        tasks += [_Task(name, folder, OutputFolder(path, folder.label, stems, scale), None) for name, path in made.items()]
     return tasks
 
 
@@ -174,39 +158,31 @@ def _learned(metrics: Sequence[str], lpips_weights: str | Path | None, niqe_mode
     return learned
 
 
-def _own_share(task: _Task, how: _Measure) -> tuple[list[Row], Cost]:
+def _own_share(
+    task: _Task, measure: Callable[..., list[Row]], progress: Progress | None, observe: Observe | None
+) -> tuple[list[Row], Cost]:
     """A task on this process's share of the pictures."""
+    data = task.folder.label
     numbers = processes.share(len(task.folder))
-    seconds: list[float] = []
-    pixels: list[int] = []
+    seen_all: list[tuple[float, int]] = []
 
-    def observe(seen: Seen) -> None:
-        seconds.append(seen.seconds)
-        pixels.append(seen.super_res.shape[0] * seen.super_res.shape[1])
-        if how.observe is not None:
-            how.observe(task.folder.label, task.model, seen)
+    def told(done: int) -> None:
+        if progress is not None:
+            progress(task.model, data, done, len(numbers))
 
-    def progress(done: int) -> None:
-        if how.progress is not None:
-            how.progress(task.model, task.folder.label, done, len(numbers))
+    def watch(seen: Seen) -> None:
+        seen_all.append((seen.seconds, seen.super_res.shape[0] * seen.super_res.shape[1]))
+        if observe is not None:
+            observe(data, task.model, seen)
 
-    progress(0)
+    told(0)
+    pairs = (task.folder[number] for number in numbers)
     with peak_memory(task.device or "cpu") as peak:
-        rows = measure_outputs(
-            task.output_of,
-            (task.folder[number] for number in numbers),
-            model=task.model,
-            data=task.folder.label,
-            metrics=how.metrics,
-            border=how.convention.border,
-            color=how.convention.color,
-            progress=progress,
-            observe=observe,
-            learned=how.learned,
-        )
-    elsewhere = task.device is None
-    spent = None if elsewhere else sum(seconds)
-    return rows, Cost(task.model, task.folder.label, spent, sum(pixels) / 1e6, None if elsewhere else peak.bytes)
+        rows = measure(task.output_of, pairs, model=task.model, data=data, progress=told, observe=watch)
+    megapixels = sum(pixels for _, pixels in seen_all) / 1e6
+    if task.device is None:
+        return rows, Cost(task.model, data, None, megapixels, None)
+    return rows, Cost(task.model, data, sum(seconds for seconds, _ in seen_all), megapixels, peak.bytes)
 
 
 def _of_all_processes(own_share: Callable[[], tuple[list[Row], list[Cost]]]) -> list[Mapping[str, Any]]:
@@ -231,8 +207,7 @@ def _whole_rows(parts: Sequence[Mapping[str, Any]], folders: Sequence[PairFolder
     rows = []
     for same in zip(*(part["rows"] for part in parts), strict=True):
         found = {name: value for row in same for name, value in row["images"].items()}
-        row = same[0]
-        rows.append(Row(row["model"], row["data"], row["metric"], {name: found[name] for name in names[row["data"]]}))
+        rows.append(Row(**same[0] | {"images": {name: found[name] for name in names[same[0]["data"]]}}))
     return rows
 
 
@@ -242,6 +217,7 @@ def _whole_costs(parts: Sequence[Mapping[str, Any]]) -> list[Cost]:
     for same in zip(*(part["costs"] for part in parts), strict=True):
         seconds, held = ([cost[name] for cost in same if cost[name] is not None] for name in ("seconds", "peak_bytes"))
         megapixels = sum(cost["megapixels"] for cost in same)
-        total = sum(seconds) if seconds else None
-        costs.append(Cost(same[0]["model"], same[0]["data"], total, megapixels, max(held, default=None)))
+        costs.append(
+            Cost(same[0]["model"], same[0]["data"], sum(seconds) if seconds else None, megapixels, max(held, default=None))
+        )
     return costs

@@ -68,8 +68,7 @@ def summary(table: Table) -> list[list[str]]:
 def per_image(table: Table) -> Iterator[tuple[str, list[list[str]]]]:
     """For each data set: a heading and one line a picture, models side by side under each metric."""
     for data in dict.fromkeys(row.data for row in table):
-        own = [row for row in table if row.data == data]
-        own.sort(key=lambda row: table.metrics.index(row.metric))
+        own = sorted((row for row in table if row.data == data), key=lambda row: table.metrics.index(row.metric))
         lines = [["image", *(f"{row.model}: {heading(row.metric)}" for row in own)]]
         for name in own[0].images:
             lines.append([name, *(number(row.metric, row.images[name]) for row in own)])
@@ -104,25 +103,11 @@ def _sentence(table: Table) -> str:
 
 def to_latex(table: Table) -> str:
     """A booktabs table of mean ± std, the convention as its caption."""
-    lines = [[_tex(cell) for cell in line] for line in summary(table)]
-    body = [" & ".join(line) + r" \\" for line in lines]
-    return "\n".join(
-        [
-            r"% \usepackage{booktabs}",
-            r"\begin{table}",
-            r"\centering",
-            r"\begin{tabular}{ll" + "r" * (len(lines[0]) - 2) + "}",
-            r"\toprule",
-            body[0],
-            r"\midrule",
-            *body[1:],
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\caption{" + _tex(_sentence(table)) + "}",
-            r"\end{table}",
-            "",
-        ]
-    )
+    head, *body = (" & ".join(map(_tex, line)) + r" \\" for line in summary(table))
+    columns = "ll" + "r" * len(table.metrics)
+    lines = [r"% \usepackage{booktabs}", r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{{columns}}}"]
+    lines += [r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
+    return "\n".join([*lines, rf"\caption{{{_tex(_sentence(table))}}}", r"\end{table}", ""])
 
 
 def _tex(text: str) -> str:

@@ -53,14 +53,6 @@ def _lr_psnr(sample: Sample) -> Tensor:
     return lr_psnr(sample.super_res, sample.low_res, scale=scale, data_range=1.0, border=border, color=sample.color)
 
 
-def _grid(sample: Sample) -> Tensor:
-    return grid(sample.super_res, data_range=1.0, border=sample.border, color=sample.color)
-
-
-def _delta_e(sample: Sample) -> Tensor:
-    return delta_e(sample.super_res, sample.high_res, data_range=1.0, border=sample.border)
-
-
 def _by_network(function: Callable[..., Tensor], name: str, sample: Sample) -> Tensor:
     network = sample.learned.get(name)
     if not isinstance(network, nn.Module):
@@ -80,8 +72,8 @@ MEASURES: dict[str, Callable[[Sample], Tensor]] = {
     "ssim": partial(_full_reference, ssim),
     "ms-ssim": partial(_full_reference, ms_ssim),
     "lr-psnr": _lr_psnr,
-    "delta-e": _delta_e,
-    "grid": _grid,
+    "delta-e": lambda sample: delta_e(sample.super_res, sample.high_res, data_range=1.0, border=sample.border),
+    "grid": lambda sample: grid(sample.super_res, data_range=1.0, border=sample.border, color=sample.color),
     **{name: partial(_by_network, lpips, name) for name in LPIPS},
     "dists": partial(_by_network, dists, "dists"),
     "niqe": _niqe,

@@ -17,24 +17,21 @@ DISTS = "the `DISTS-pytorch` 0.1 wheel on PyPI (DISTS_pytorch/weights.pt, MIT), 
 # What an error proposes, beside the place where the file is looked for.
 WAY_OUT = "name its folder"
 # The publisher puts the first eight digits of a backbone's sha256 into the file's name.
+ALEXNET = Published("alexnet-owt-7be5be79.pth", "7be5be79", TORCHVISION)
 VGG16 = Published("vgg16-397923af.pth", "397923af", TORCHVISION)
+SQUEEZENET = Published("squeezenet1_1-b8a52dc0.pth", "b8a52dc0", TORCHVISION)
+
+
+def _lpips(name: str, sha256: str) -> Published:
+    return Published(f"lpips-v0.1-{name}.pth", sha256, LPIPS)
+
+
+# metric -> its backbone, and what it learned of people's judgements
 METRIC_NETWORKS: dict[str, tuple[Published, Published]] = {
-    "lpips-alex": (
-        Published("alexnet-owt-7be5be79.pth", "7be5be79", TORCHVISION),
-        Published("lpips-v0.1-alex.pth", "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0", LPIPS),
-    ),
-    "lpips-vgg": (
-        VGG16,
-        Published("lpips-v0.1-vgg.pth", "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868", LPIPS),
-    ),
-    "lpips-squeeze": (
-        Published("squeezenet1_1-b8a52dc0.pth", "b8a52dc0", TORCHVISION),
-        Published("lpips-v0.1-squeeze.pth", "4a5350f23600cb79923ce65bb07cbf57dca461329894153e05a1346bd531cf76", LPIPS),
-    ),
-    "dists": (
-        VGG16,
-        Published("dists-weights.pt", "f5e65c96230b7f6ca995691647d482237e4cab8a50c5c4a5784f219ef0748218", DISTS),
-    ),
+    "lpips-alex": (ALEXNET, _lpips("alex", "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0")),
+    "lpips-vgg": (VGG16, _lpips("vgg", "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868")),
+    "lpips-squeeze": (SQUEEZENET, _lpips("squeeze", "4a5350f23600cb79923ce65bb07cbf57dca461329894153e05a1346bd531cf76")),
+    "dists": (VGG16, Published("dists-weights.pt", "f5e65c96230b7f6ca995691647d482237e4cab8a50c5c4a5784f219ef0748218", DISTS)),
 }
 
 

@@ -23,7 +23,8 @@ BUNDLED: dict[str, str] = {
     "srgan-x4": "d7569faf77234d3b9e9f23df84bb8862b1f3a9997a18f51d7ce3135c6c5a71a5",
 }
 # The best-looking model that is fast enough there.
-CPU_DEFAULT, GPU_DEFAULT = "srgan-x4", "srgan-x4"
+CPU_DEFAULT = "srgan-x4"
+GPU_DEFAULT = "srgan-x4"
 # an adversarially trained model -> the PSNR-oriented one that it began from; fidelity goes between the two
 PSNR_PARTNERS: dict[str, str] = {
     "srgan-x4": "srresnet-x4",
