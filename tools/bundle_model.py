@@ -13,7 +13,8 @@ import hashlib
 from pathlib import Path
 
 from superscale.data.pairs import PairFolder
-from superscale.evaluation.benchmark import Convention, benchmark
+from superscale.evaluation.benchmark import benchmark
+from superscale.evaluation.table import Convention
 from superscale.inference.upscaler import Upscaler
 from superscale.training.recipe.schema import load_recipe, to_toml
 from superscale.weights.checkpoint import load_model, save_model

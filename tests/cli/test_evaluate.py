@@ -86,6 +86,7 @@ def test_lpips_without_weights_says_what_to_fetch(
     assert run(monkeypatch, "--data", photos, "--metric", "lpips-alex", "--lpips-weights", tmp_path) == 1
     error = capsys.readouterr().err
     assert "alexnet-owt-7be5be79.pth" in error
+    assert error.endswith("or name its folder: --lpips-weights DIR\n")
     assert len(error.strip().splitlines()) == 1
 
 

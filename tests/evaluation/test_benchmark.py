@@ -10,7 +10,9 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from superscale.data.pairs import PairFolder
 from superscale.errors import DataError, UsageError
-from superscale.evaluation.benchmark import Table, benchmark
+from superscale.evaluation.benchmark import benchmark
+from superscale.evaluation.table import Table
+from superscale.image.io import Image, write_image
 from superscale.image.resize import imresize
 
 Pairs = list[tuple[np.ndarray, np.ndarray]]
@@ -58,3 +60,30 @@ def test_what_cannot_be_measured_is_refused_and_named(pairs: Pairs) -> None:
         benchmark(nearest, pairs, metrics=["niqe"])
     with pytest.raises(UsageError, match="at least one pair"):
         benchmark(nearest, [])
+
+
+def test_an_output_of_the_wrong_size_is_an_error_that_names_the_picture(photos: Path) -> None:
+    with pytest.raises(DataError, match="made 56x48 of photo-0, expected 112x96"):
+        benchmark(
+            lambda low_res: imresize(low_res, 2),
+            PairFolder(photos, 4),
+            model="wrong",
+            data="photos",
+            metrics=("psnr",),
+            border=4,
+            color="y",
+        )
+
+
+def test_two_pictures_of_one_name_are_refused(photos: Path) -> None:
+    write_image(photos / "sub" / "photo-0.png", Image(np.zeros((16, 16, 3), np.uint8)))
+    with pytest.raises(DataError, match="two pictures are called photo-0"):
+        benchmark(
+            lambda low_res: imresize(low_res, 4),
+            PairFolder(photos, 4),
+            model="m",
+            data="d",
+            metrics=["psnr"],
+            border=4,
+            color="y",
+        )

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load, save_file
 
 from superscale.errors import CheckpointError, ModelError, UnknownNameError
 from superscale.networks.catalog import build_generator
@@ -32,6 +34,29 @@ def test_a_model_file_describes_itself(generator: Generator, tmp_path: Path) -> 
     low_res = torch.rand(1, 3, 7, 9)
     torch.testing.assert_close(loaded.generator(low_res), generator(low_res), rtol=0, atol=0)
     assert not loaded.generator.training
+
+
+def test_two_processes_write_the_same_bytes_and_a_reader_of_safetensors_sees_the_same_weights(tmp_path: Path) -> None:
+    code = (
+        "import sys, torch\n"
+        "from superscale.networks.catalog import build_generator\n"
+        "from superscale.weights.checkpoint import save_model\n"
+        "torch.manual_seed(0)\n"
+        "generator = build_generator('srresnet', {'blocks': 1, 'features': 8})\n"
+        "for number in range(4):\n"
+        "    save_model(f'{sys.argv[1]}-{number}', generator, {'licence': '×', 'recipe': 'r'}, half=True)"
+    )
+    for seed in ("1", "2"):
+        command = [sys.executable, "-c", code, str(tmp_path / seed)]
+        subprocess.run(command, env=os.environ | {"PYTHONHASHSEED": seed}, check=True)
+    files = {path.read_bytes() for path in tmp_path.iterdir()}
+    assert len(files) == 1
+    (file,) = files
+    assert int.from_bytes(file[:8], "little") % 8 == 0
+    model = load_model(tmp_path / "1-0")
+    assert model.card == {"licence": "×", "recipe": "r"}
+    for key, tensor in load(file).items():
+        torch.testing.assert_close(tensor.float(), model.generator.state_dict()[key].float(), rtol=0, atol=0)
 
 
 def test_half_precision_halves_the_file_and_hardly_moves_the_output(generator: Generator, tmp_path: Path) -> None:

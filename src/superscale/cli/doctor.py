@@ -15,7 +15,6 @@ import typer
 from superscale import __version__
 
 PACKAGES = ("torch", "numpy", "pillow", "safetensors", "typer", "rich")
-BACKENDS = ("torch", "onnxruntime", "openvino")
 SIDE_PX = 8
 
 
@@ -34,6 +33,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
 
 
 def _facts() -> dict[str, Any]:
+    from superscale.inference.backends import BACKENDS
     from superscale.weights.store import BUNDLED, cache_folder
 
     return {

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from superscale.cli.progress import Report, bar, say
-from superscale.errors import Cancelled, UsageError
+from superscale.errors import Cancelled, ModelError, UsageError
 from superscale.options import UpscaleOptions
 
 if TYPE_CHECKING:
@@ -99,7 +99,10 @@ def _upscaler(model: str | None, fidelity: float | None, options: UpscaleOptions
     from superscale.weights.store import default_model
 
     place = pick_device(options.device).type
-    named = model or default_model(place)
+    try:
+        named = model or default_model(place)
+    except ModelError as error:
+        raise ModelError(f"{error} with --model FILE") from error
     if fidelity is None:
         upscaler = Upscaler.with_options(named, options)
     else:

@@ -81,7 +81,8 @@ def chain(high_res: Tensor, draws: Sequence[Draw], scale: int) -> Tensor:
     height, width = high_res.shape[-2:]
     low_size = (height // scale, width // scale)
     generators = [torch.Generator(high_res.device).manual_seed(draw.noise_seed) for draw in draws]
-    first, second = [draw.first for draw in draws], [draw.second for draw in draws]
+    first = [draw.first for draw in draws]
+    second = [draw.second for draw in draws]
 
     canvas = extended(high_res)
     canvas = blurred(canvas, [step.kernel for step in first])
@@ -93,7 +94,8 @@ def chain(high_res: Tensor, draws: Sequence[Draw], scale: int) -> Tensor:
     canvas = resized(canvas, [_times(low_size, step.factor) for step in second], [step.method for step in second])
     canvas = noisy(canvas, second, generators)
 
-    qualities, last = [step.quality for step in second], [draw.jpeg_last for draw in draws]
+    qualities = [step.quality for step in second]
+    last = [draw.jpeg_last for draw in draws]
     canvas = compressed(canvas, qualities, [not after for after in last])
     canvas = resized(canvas, [low_size] * len(draws), [draw.final_method for draw in draws])
     canvas = blurred(canvas, [draw.final_kernel for draw in draws])

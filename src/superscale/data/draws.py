@@ -61,17 +61,10 @@ class RoundConfig:
         _check_weights("resize_weights", self.resize_weights, DIRECTIONS)
         for name in ("blur_probability", "sinc_probability", "gaussian_probability", "grey_noise_probability"):
             _check_probability(name, getattr(self, name))
-        for name, low, high in (
-            ("blur_sigma", 0.01, 100),
-            ("generalized_shape", 0.01, 100),
-            ("plateau_shape", 0.01, 100),
-            ("sinc_cutoff", 0.01, 1),
-            ("small_sinc_cutoff", 0.01, 1),
-            ("resize_range", 0.01, 4),
-            ("noise_sigma", 0, 100),
-            ("poisson_scale", 0, 100),
-            ("jpeg_quality", 1, 100),
-        ):
+        spans: dict[str, Span] = dict.fromkeys(("blur_sigma", "generalized_shape", "plateau_shape"), (0.01, 100))
+        spans |= dict.fromkeys(("sinc_cutoff", "small_sinc_cutoff"), (0.01, 1))
+        spans |= {"resize_range": (0.01, 4), "noise_sigma": (0, 100), "poisson_scale": (0, 100), "jpeg_quality": (1, 100)}
+        for name, (low, high) in spans.items():
             _check_span(name, getattr(self, name), low, high)
 
 
@@ -150,7 +143,8 @@ def _draw_round(config: RoundConfig, whole: DegradationConfig, dice: _Dice) -> R
     direction = dice.pick(config.resize_weights)
     low, high = config.resize_range
     spans = {"up": (1.0, max(high, 1.0)), "down": (min(low, 1.0), 1.0), "keep": (1.0, 1.0)}
-    factor, method = dice.uniform(spans[direction]), dice.method()
+    factor = dice.uniform(spans[direction])
+    method = dice.method()
     gaussian_noise = dice.chance(config.gaussian_probability)
     return RoundDraw(
         kernel.float(),
@@ -167,10 +161,9 @@ def _draw_kernel(config: RoundConfig, side: int, dice: _Dice) -> Tensor:
     if dice.chance(config.sinc_probability):
         return sinc(side, dice.uniform(config.sinc_cutoff if side >= LARGE_SINC_PX else config.small_sinc_cutoff))
     family = dice.pick(config.kernel_weights)
-    sigma, angle = dice.uniform(config.blur_sigma), 0.0
-    sigmas = (sigma, sigma)
-    if family.endswith("aniso"):
-        sigmas, angle = (sigma, dice.uniform(config.blur_sigma)), dice.uniform((-pi, pi))
+    sigma = dice.uniform(config.blur_sigma)
+    sigmas = (sigma, dice.uniform(config.blur_sigma) if family.endswith("aniso") else sigma)
+    angle = dice.uniform((-pi, pi)) if family.endswith("aniso") else 0.0
     if family.startswith("generalized"):
         return generalized_gaussian(side, sigmas, angle, dice.around_one(config.generalized_shape))
     if family.startswith("plateau"):

@@ -43,10 +43,12 @@ class Manifest:
     skipped: tuple[tuple[str, str], ...] = ()
 
     def to_json(self) -> str:
+        """The text of the manifest's file."""
         return json.dumps({"version": VERSION, **asdict(self)}, indent=1)
 
     @staticmethod
     def from_json(text: str, name: str) -> Manifest:
+        """What `to_json` wrote. Raises DataError, naming the file, when it is something else."""
         try:
             content = json.loads(text)
             if content.pop("version") != VERSION:

@@ -39,7 +39,9 @@ class PairFolder:
     """
 
     def __init__(self, folder: Path | str, scale: int, rounding: Rounding = "double") -> None:
-        self.folder, self.scale, self.rounding = Path(folder), scale, rounding
+        self.folder = Path(folder)
+        self.scale = scale
+        self.rounding = rounding
         if not self.folder.is_dir():
             raise DataError(f"{self.folder}: expected a folder of high-resolution pictures, or of HR/ and LR_x{scale}/")
         high_folder = self.folder / "HR" if (self.folder / "HR").is_dir() else self.folder

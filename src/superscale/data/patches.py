@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -28,38 +28,39 @@ class Place:
     symmetry: int
 
 
+@dataclass(eq=False)
 class PatchPlan:
     """The order of a run's patches: a pure function of (seed, number), every sub-image once before any comes again.
 
     ``degradation``: how patches are to be degraded (None: bicubic), drawn for each by the same law.
     """
 
-    def __init__(
-        self,
-        pack: Pack,
-        *,
-        scale: int,
-        patch_px: int,
-        seed: int,
-        augment: bool = True,
-        degradation: DegradationConfig | None = None,
-    ) -> None:
-        self.pack, self.scale, self.patch_px, self.seed, self.augment = pack, scale, patch_px, seed, augment
-        self.degradation = degradation
-        if patch_px % scale:
-            raise DataError(f"patch_px must be a multiple of the scale {scale}, got {patch_px}")
-        if pack.manifest.scale % scale:
-            raise DataError(f"{pack.folder}: prepared for scale {pack.manifest.scale}, the recipe trains scale {scale}")
-        tiles = pack.manifest.tiles
-        small = [tile for tile in tiles if min(tile.height, tile.width) < patch_px]
+    pack: Pack
+    _: KW_ONLY
+    scale: int
+    patch_px: int
+    seed: int
+    augment: bool = True
+    degradation: DegradationConfig | None = None
+
+    def __post_init__(self) -> None:
+        scale = self.scale
+        prepared = self.pack.manifest.scale
+        if self.patch_px % scale:
+            raise DataError(f"patch_px must be a multiple of the scale {scale}, got {self.patch_px}")
+        if prepared % scale:
+            raise DataError(f"{self.pack.folder}: prepared for scale {prepared}, the recipe trains scale {scale}")
+        tiles = self.pack.manifest.tiles
+        small = [tile for tile in tiles if min(tile.height, tile.width) < self.patch_px]
         if small:
             tile = small[0]
             raise DataError(
-                f"{pack.folder}: {len(small)} of {len(tiles)} sub-images are smaller than the patch of {patch_px} pixels, "
+                f"{self.pack.folder}: {len(small)} of {len(tiles)} sub-images are smaller than the patch of {self.patch_px} pixels, "
                 f"first {tile.source} ({tile.width}x{tile.height}); remove those photos or choose a smaller patch_px"
             )
 
     def place(self, number: int) -> Place:
+        """Where patch ``number`` of the run lies; every epoch sees each sub-image once."""
         epoch, position = divmod(number, len(self.pack))
         tile = int(_permutation(self.seed, epoch, len(self.pack))[position])
         random = _random(self.seed, number)
@@ -87,7 +88,8 @@ class PatchPlan:
 
     def high_res_with_context(self, place: Place) -> Array:
         """The patch and the pixels around it that its reduction reads, uint8 (P + 2m, P + 2m, 3), mirrored at the picture's border."""
-        margin, side = self.margin_px, self.patch_px + 2 * self.margin_px
+        margin = self.margin_px
+        side = self.patch_px + 2 * margin
         region = Region(place.top * self.scale - margin, place.left * self.scale - margin, side, side)
         return mirrored_patch(self.pack.high_res(place.tile), region)
 

@@ -40,7 +40,7 @@ def prepare(
     rounding. A damaged photo is left out and listed in the manifest's ``skipped``; no usable photo at all is a DataError.
     The folder appears under its name only when it is whole.
     """
-    source, output = Path(source), Path(output)
+    source = Path(source)
     if not source.is_dir():
         raise DataError(f"{source}: expected a folder of photographs")
     paths = list_images(source)
@@ -48,7 +48,7 @@ def prepare(
         raise DataError(f"{source}: no photographs (.png, .jpg, .webp, .tiff) in this folder or below it")
     skipped: list[tuple[str, str]] = []
     photos = _read_all(paths, source, skipped, progress)
-    return _pack(photos, output, tile_px, scale, low_res, skipped, str(source))
+    return _pack(photos, Path(output), tile_px, scale, low_res, skipped, str(source))
 
 
 def prepare_synthetic(output: Path | str, *, count: int = 64, side_px: int = 128, scale: int = 4) -> Manifest:

@@ -14,7 +14,8 @@ from superscale.image.io import Image, write_image
 from superscale.image.pixels import white
 from superscale.image.resize import Rounding
 
-ROWS, DRAWS = 6, 4
+ROWS = 6
+DRAWS = 4
 GAP_PX = 4
 
 

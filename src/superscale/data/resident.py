@@ -22,7 +22,9 @@ class ResidentPack:
         self.low_res = ResidentSamples(plan.pack.low_res_samples, device) if stored_low_res else None
 
     def load(self, numbers: tuple[int, ...]) -> RawBatch:
-        plan, scale = self.plan, self.plan.scale
+        """The patches of these numbers, with what their reduction reads around them."""
+        plan = self.plan
+        scale = plan.scale
         places = [plan.place(number) for number in numbers]
         symmetries = tuple(place.symmetry for place in places)
         if self.low_res is not None:
@@ -36,7 +38,8 @@ class ResidentSamples:
     """The pictures of a raw file, one after another on a device."""
 
     def __init__(self, samples: Samples, device: torch.device) -> None:
-        self.shapes, self.starts = samples.shapes, samples.starts.tolist()
+        self.shapes = samples.shapes
+        self.starts = samples.starts.tolist()
         # The copy of a read-only memory map that torch may own.
         self.samples = torch.frombuffer(bytearray(samples.samples), dtype=torch.uint8).to(device)
 

@@ -23,7 +23,8 @@ def synthetic_picture(number: int, side_px: int = 128) -> NDArray[np.uint8]:
 
 def _shape(random: np.random.Generator, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which pixels a random rectangle, disc, line or set of stripes covers."""
-    centre_x, centre_y, size = random.random(), random.random(), random.uniform(0.05, 0.3)
+    centre_x, centre_y = random.random(2)
+    size = random.uniform(0.05, 0.3)
     inside: NDArray[np.bool_] = np.maximum(np.abs(x - centre_x), np.abs(y - centre_y)) < size
     angle = random.uniform(0, np.pi)
     across = (x - centre_x) * np.cos(angle) + (y - centre_y) * np.sin(angle)

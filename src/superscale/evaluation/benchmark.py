@@ -4,79 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import chain
-from math import isfinite, nan, sqrt
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from superscale.data.pairs import Pair, PairFolder
-from superscale.errors import DataError, UnknownNameError, UsageError
+from superscale.data.pairs import Array, Pair, PairFolder
+from superscale.errors import DataError, UsageError
+from superscale.evaluation.table import Convention, Row, Table
 from superscale.metrics.catalog import NOTHING_LEARNED, Learned, measure
+from superscale.metrics.notation import require_metrics
 from superscale.metrics.planes import Color
 
-Array = NDArray[np.uint8]
 # uint8 RGB (h, w, 3) -> uint8 RGB (h*scale, w*scale, 3)
 Upscale = Callable[[Array], Array]
 Progress = Callable[[int], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Convention:
-    """All that decides a number besides the pictures: pictures are 8-bit, high-res cropped to a multiple of the scale."""
-
-    scale: int
-    color: Color
-    border: int
-    low_res: str
-
-    def __str__(self) -> str:
-        colour = "Y (BT.601 studio swing)" if self.color == "y" else "RGB"
-        return (
-            f"×{self.scale}, {colour}, border {self.border} px, low-res: {self.low_res}, "
-            f"8-bit pictures, high-res cropped to a multiple of {self.scale}"
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"bits": 8, "crop_to_multiple": self.scale, "text": str(self)}
-
-
-@dataclass(frozen=True)
-class Row:
-    """One model on one data set by one metric; ``images``: name -> value."""
-
-    model: str
-    data: str
-    metric: str
-    images: dict[str, float]
-
-    @property
-    def mean(self) -> float:
-        return sum(self.images.values()) / len(self.images)
-
-    @property
-    def std(self) -> float:
-        """Population standard deviation over the pictures."""
-        mean = self.mean
-        if not isfinite(mean):
-            return nan
-        return sqrt(sum((value - mean) ** 2 for value in self.images.values()) / len(self.images))
-
-
-class Table(list[Row]):
-    """Rows, and the one convention that all of them were measured under; printed, it is the table of the command line."""
-
-    def __init__(self, rows: Iterable[Row], convention: Convention) -> None:
-        super().__init__(rows)
-        self.convention = convention
-
-    def __str__(self) -> str:
-        from superscale.evaluation.report import to_text  # which imports this module
-
-        return to_text(self, self.convention)
 
 
 @dataclass(frozen=True)
@@ -152,6 +95,7 @@ def measure_outputs(
     learned: Learned = NOTHING_LEARNED,
 ) -> list[Row]:
     """`benchmark` for outputs that are found by the picture's name. Raises DataError also when two pictures share a name."""
+    require_metrics(metrics)
     images: Mapping[str, dict[str, float]] = {name: {} for name in metrics}
     names: set[str] = set()
     for number, pair in enumerate(pairs, start=1):
@@ -166,8 +110,6 @@ def measure_outputs(
             values = measure(
                 super_res, pair.high_res, metrics, border=border, color=color, low_res=pair.low_res, learned=learned
             )
-        except UnknownNameError:
-            raise
         except UsageError as error:
             raise DataError(f"{data}, {pair.name}: {error}") from error
         for name, value in values.items():

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-
-import torch
 
 PROCESS = Path("/proc/self")
 
@@ -27,12 +25,14 @@ class Cost:
 
     @property
     def time(self) -> str:
+        """Seconds and megapixels a second, as tables print them."""
         if self.seconds is None:
             return "–"
         return f"{self.seconds:.2f} s ({self.megapixels / max(self.seconds, 1e-9):.2f} Mpx/s)"
 
     @property
     def memory(self) -> str:
+        """The peak memory, as tables print it."""
         return "–" if self.peak_bytes is None else f"{self.peak_bytes / 2**20:.0f} MiB"
 
 
@@ -40,26 +40,27 @@ class Cost:
 class Peak:
     """Filled when the block of `peak_memory` ends."""
 
-    bytes: int | None = field(default=None)
+    bytes: int | None = None
 
 
 @contextmanager
-def peak_memory() -> Iterator[Peak]:
-    """The most memory held inside the block: of the GPU if there is one, else resident memory of the process (Linux only)."""
+def peak_memory(device: str = "cpu") -> Iterator[Peak]:
+    """The most memory held inside the block: of a GPU if ``device`` is one, else resident memory of the process (Linux only)."""
     peak = Peak()
-    on_gpu = torch.cuda.is_available()
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.reset_peak_memory_stats(device)
+        yield peak
+        peak.bytes = torch.cuda.max_memory_allocated(device)
+        return
     known = True
-    if on_gpu:
-        torch.cuda.reset_peak_memory_stats()
-    else:
-        try:
-            (PROCESS / "clear_refs").write_text("5")  # sets the high-water mark back to what is held now
-        except OSError:
-            known = False
+    try:
+        (PROCESS / "clear_refs").write_text("5")  # sets the high-water mark back to what is held now
+    except OSError:
+        known = False
     yield peak
-    if on_gpu:
-        peak.bytes = torch.cuda.max_memory_allocated()
-    elif known:
+    if known:
         lines = (PROCESS / "status").read_text().splitlines()
         marks = [line.split() for line in lines if line.startswith("VmHWM:")]
         peak.bytes = int(marks[0][1]) * 1024 if marks else None

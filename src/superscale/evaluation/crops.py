@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from superscale.data.pairs import Pair
+from superscale.data.pairs import Array, Pair
 from superscale.evaluation.benchmark import Seen
+from superscale.evaluation.page import INPUT, TRUTH
 from superscale.image.io import Image, encode
 from superscale.image.region import Region
 from superscale.image.resize import imresize
+from superscale.machine import processes
 
 SIDE_PX = 128
-TRUTH, INPUT = "truth", "input"
-
-Array = NDArray[np.uint8]
 
 
 def telling_region(pair: Pair, side_px: int = SIDE_PX) -> Region:
@@ -33,7 +31,7 @@ def telling_region(pair: Pair, side_px: int = SIDE_PX) -> Region:
 
 
 class Crops:
-    """Collects, picture after picture, the same piece of input, truth and every model's output: an `Observe`."""
+    """Collects, picture after picture, the same piece of input, truth and every model's output."""
 
     def __init__(self, side_px: int = SIDE_PX) -> None:
         self.side_px = side_px
@@ -42,6 +40,7 @@ class Crops:
         self._regions: dict[tuple[str, str], Region] = {}
 
     def add(self, data: str, model: str, seen: Seen) -> None:
+        """Take the piece of one output; of a picture's first also those of input and truth."""
         key = (data, seen.pair.name)
         if key not in self.pieces:
             region = self._regions[key] = telling_region(seen.pair, self.side_px)
@@ -51,10 +50,12 @@ class Crops:
             self.pieces[key] = {TRUTH: region.of_pixels(seen.pair.high_res).copy(), INPUT: nearest}
         self.pieces[key][f"model {model}"] = self._regions[key].of_pixels(seen.super_res).copy()
 
-    def keep(self, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], dict[str, str]]:
-        """The named pictures' pieces as PNG in data: URLs."""
-        return {key: {what: data_url(pixels) for what, pixels in self.pieces[key].items()} for key in keys}
+    def keep(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], dict[str, str]]:
+        """The named pictures' pieces as PNG in data: URLs, in the order of ``keys``, of all processes at every one."""
+        own = [[*key, {what: _url(pixels) for what, pixels in self.pieces[key].items()}] for key in keys if key in self.pieces]
+        found = {(data, name): pieces for part in processes.gather(own) for data, name, pieces in part}
+        return {key: found[key] for key in keys if key in found}
 
 
-def data_url(pixels: Array) -> str:
+def _url(pixels: Array) -> str:
     return "data:image/png;base64," + base64.b64encode(encode(Image(np.ascontiguousarray(pixels)), ".png")).decode()

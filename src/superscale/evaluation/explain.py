@@ -7,60 +7,35 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
-from superscale.data.pairs import Pair
+from superscale.data.pairs import Array, Pair
 from superscale.evaluation.benchmark import Progress, Upscale
+from superscale.evaluation.low_res import REDUCTIONS
+from superscale.evaluation.table import aligned
 from superscale.image.color import luma
-from superscale.image.pixels import PEAK_8BIT, to_float, to_pixels
-from superscale.image.resize import imresize
+from superscale.image.pixels import PEAK_8BIT, to_float
 from superscale.metrics.psnr import psnr
 from superscale.metrics.ssim import ssim
 
-Array = NDArray[np.uint8]
 # Full-swing luma, the Y of OpenCV's YCrCb (ITU-R BT.601).
 FULL_SWING = (0.299, 0.587, 0.114)
 
 
-def not_antialiased(high_res: Array, scale: int) -> Array:
-    """What OpenCV's INTER_CUBIC and torch's bicubic make by default: four taps (a = -0.75), however much is left out between."""
-    planes = torch.from_numpy(to_float(high_res))[None]
-    size = (high_res.shape[0] // scale, high_res.shape[1] // scale)
-    reduced: Array = to_pixels(F.interpolate(planes, size=size, mode="bicubic", align_corners=False)[0])
-    return reduced
-
-
-LOW_RES: dict[str, Callable[[Array, int], Array]] = {
-    "bicubic, double": lambda high_res, scale: imresize(high_res, 1 / scale, rounding="double"),
-    "bicubic, uint8": lambda high_res, scale: imresize(high_res, 1 / scale, rounding="uint8"),
-    "bicubic, not antialiased": not_antialiased,
-}
-
-
-def _y(planes: Tensor) -> Tensor:
-    return luma(planes) / PEAK_8BIT
-
-
-def _y_rounded(planes: Tensor) -> Tensor:
-    return (luma(planes) + 0.5).floor() / PEAK_8BIT
-
-
-def _y_full_swing(planes: Tensor) -> Tensor:
+def _full_swing(planes: Tensor) -> Tensor:
     weights = torch.tensor(FULL_SWING, dtype=planes.dtype).view(1, 3, 1, 1)
     return (planes * weights).sum(dim=1, keepdim=True)
 
 
+GREY_AS_LUMA = "Y, grey pictures as luma"
 # what is measured -> RGB (1, 3, H, W) in [0, 1] -> planes in [0, 1]
 COLORS: dict[str, Callable[[Tensor], Tensor]] = {
-    "Y": _y,
-    "Y, grey pictures as luma": _y,
-    "Y rounded to 8 bits": _y_rounded,
-    "Y of OpenCV's YCrCb": _y_full_swing,
+    "Y": lambda planes: luma(planes) / PEAK_8BIT,
+    GREY_AS_LUMA: lambda planes: luma(planes) / PEAK_8BIT,
+    "Y rounded to 8 bits": lambda planes: (luma(planes) + 0.5).floor() / PEAK_8BIT,
+    "Y of OpenCV's YCrCb": _full_swing,
     "RGB": lambda planes: planes,
 }
-GREY_AS_LUMA = "Y, grey pictures as luma"
 
 
 @dataclass(frozen=True)
@@ -74,6 +49,7 @@ class Usual:
     used_by: str
 
     def border(self, scale: int) -> int:
+        """Pixels cut off each side at a scale."""
         return self.borders * scale + self.more_px
 
 
@@ -105,7 +81,7 @@ def explain(upscale: Upscale, pairs: Iterable[Pair], scale: int, progress: Progr
     """A model's means under every usual convention. Low-res pictures are made anew from the high-res ones; stored ones are not used."""
     values: list[list[tuple[float, float]]] = [[] for _ in USUAL]
     for done, pair in enumerate(pairs, start=1):
-        outputs = {name: upscale(reduce(pair.high_res, scale)) for name, reduce in LOW_RES.items()}
+        outputs = {name: upscale(reduce(pair.high_res, scale)) for name, reduce in REDUCTIONS.items()}
         for usual, seen in zip(USUAL, values, strict=True):
             seen.append(_measured(outputs[usual.low_res], pair, usual, scale))
         if progress is not None:
@@ -134,7 +110,5 @@ def to_text(model: str, data: str, explained: Sequence[Explained], scale: int) -
         usual = entry.usual
         border = f"{usual.border(scale)} px"
         lines.append([f"{entry.psnr:.2f}", apart, f"{entry.ssim:.4f}", usual.color, border, usual.low_res, usual.used_by])
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     title = f"{model} on {data}, ×{scale}, 8-bit pictures, high-res cropped to a multiple of {scale}"
-    return "\n".join([title, *table])
+    return "\n".join([title, aligned(lines)])

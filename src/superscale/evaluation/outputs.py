@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from superscale.data.pairs import Pair
+from superscale.data.pairs import Array, Pair
 from superscale.errors import DataError
 from superscale.image.io import list_images, over_white, read_image
 
@@ -35,7 +34,7 @@ class OutputFolder:
                 raise DataError(f"{self.folder}: several outputs for {name}: {', '.join(path.name for path in paths)}")
         self.paths = {name: paths[0] for name, paths in found.items()}
 
-    def __call__(self, pair: Pair) -> NDArray[np.uint8]:
+    def __call__(self, pair: Pair) -> Array:
         """The output for a pair, uint8 RGB. Raises DataError, naming the file, when it has another size than the truth."""
         path = self.paths[pair.name]
         pixels = over_white(read_image(path)).pixels

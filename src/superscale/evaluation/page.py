@@ -7,35 +7,47 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from math import inf, isnan
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
-from superscale.evaluation.benchmark import Convention, Row
-from superscale.evaluation.cost import Cost
-from superscale.evaluation.crops import INPUT, TRUTH
-from superscale.evaluation.report import notes, to_json
-from superscale.evaluation.tables import cost_lines, metrics_of, per_image, summary
-from superscale.metrics.catalog import METRICS, PERCEPTUAL, heading, number
+from superscale.evaluation.report import cost_lines, per_image, summary, to_csv, to_json, to_latex, to_markdown
+from superscale.evaluation.table import Row, Table
+from superscale.files import write_text
+from superscale.metrics.notation import METRICS, PERCEPTUAL, heading, number
 
 # A report shows this many of the worst pictures.
 MOST_CROPS = 24
-NO_CROPS: Mapping[tuple[str, str], Mapping[str, str]] = {}
+# What a crop shows, beside "model NAME".
+TRUTH = "truth"
+INPUT = "input"
+# (data, picture) -> what -> the crop's address
+Gallery = Mapping[tuple[str, str], Mapping[str, str]]
+NO_CROPS: Gallery = {}
 
 
-def to_html(
-    rows: Sequence[Row],
-    convention: Convention,
-    costs: Sequence[Cost] = (),
-    crops: Mapping[tuple[str, str], Mapping[str, str]] = NO_CROPS,
-) -> str:
+def write_report(folder: Path, table: Table, crops: Gallery = NO_CROPS) -> list[str]:
+    """The table as CSV, JSON, Markdown, LaTeX and a page, in a folder that is made if need be; the files' names."""
+    texts = {
+        "results.csv": to_csv(table),
+        "results.json": json.dumps(to_json(table), indent=1, ensure_ascii=False) + "\n",
+        "results.md": to_markdown(table),
+        "results.tex": to_latex(table),
+        "report.html": to_html(table, crops),
+    }
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    return list(texts)
+
+
+def to_html(table: Table, crops: Gallery = NO_CROPS) -> str:
     """The whole page as text; it asks nothing of a network. ``crops``: of `Crops.keep`, in the order in which they are shown."""
     body = {
-        "summary": _table(summary(rows), "summary"),
-        "convention": "<br>".join(map(escape, [str(convention), *notes(list(rows))])),
-        "costs": _table(cost_lines(costs), "costs") if costs else "",
-        "planes": f'<div class="planes">{"".join(planes)}</div>' if (planes := _planes(rows)) else "",
-        "images": "".join(f"<h3>{escape(data)}</h3>{_table(lines, 'images')}" for data, lines in per_image(rows)),
-        "crops": "".join(_viewer(data, name, pieces, rows) for (data, name), pieces in crops.items()),
-        "results": _script_json(to_json(list(rows), convention, costs)),
+        "summary": _table(summary(table), "summary"),
+        "convention": "<br>".join(map(escape, [str(table.convention), *table.notes])),
+        "costs": _table(cost_lines(table.costs), "costs") if table.costs else "",
+        "planes": f'<div class="planes">{"".join(planes)}</div>' if (planes := _planes(table)) else "",
+        "images": "".join(f"<h3>{escape(data)}</h3>{_table(lines, 'images')}" for data, lines in per_image(table)),
+        "crops": "".join(_viewer(data, name, pieces, table) for (data, name), pieces in crops.items()),
+        "results": _script_json(to_json(table)),
     }
     page = files("superscale.evaluation").joinpath("report.html").read_text(encoding="utf-8")
     # One pass over the template: what is filled in is never searched for marks again.
@@ -63,7 +75,8 @@ def _cell(text: str) -> str:
 
 def worst_first(rows: Sequence[Row]) -> list[tuple[str, str]]:
     """(data, picture), by the first metric of the last model, the worst first."""
-    metric, model = rows[0].metric, rows[-1].model
+    metric = rows[0].metric
+    model = rows[-1].model
     sign = 1 if METRICS[metric].higher_is_better else -1
     values = [
         (sign * value if not isnan(value) else -inf, row.data, name)
@@ -100,16 +113,15 @@ def _figure(kind: str, title: str, values: Sequence[str], url: str) -> str:
     )
 
 
-def _planes(rows: Sequence[Row]) -> list[str]:
+def _planes(table: Table) -> list[str]:
     """The perception-distortion plane (Blau, Michaeli 2018) of each data set, one point a model."""
-    metrics = metrics_of(rows)
-    perceptual = next((metric for metric in PERCEPTUAL if metric in metrics), None)
-    if "psnr" not in metrics or perceptual is None:
+    perceptual = next((metric for metric in PERCEPTUAL if metric in table.metrics), None)
+    if "psnr" not in table.metrics or perceptual is None:
         return []
     plots = []
-    for data in dict.fromkeys(row.data for row in rows):
-        means = {(row.model, row.metric): row.mean for row in rows if row.data == data}
-        models = list(dict.fromkeys(row.model for row in rows if row.data == data))
+    for data in dict.fromkeys(row.data for row in table):
+        means = {(row.model, row.metric): row.mean for row in table if row.data == data}
+        models = list(dict.fromkeys(row.model for row in table if row.data == data))
         points = [(model, means[model, "psnr"], means[model, perceptual]) for model in models]
         finite = [point for point in points if point[1] < inf]
         if finite:

@@ -7,18 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 
-import numpy as np
-
-from superscale.data.pairs import PairFolder
-from superscale.evaluation.benchmark import Convention, Row
-from superscale.evaluation.tables import metrics_of
-from superscale.image.resize import Rounding, imresize
-from superscale.metrics.catalog import heading, number
+from superscale.evaluation.table import Convention, Row, Table, aligned
+from superscale.metrics.notation import heading, number
 
 UNSTATED = "bicubic, rounding not stated"
-BICUBIC: dict[str, Rounding] = {"bicubic, double": "double", "bicubic, uint8": "uint8"}
-# Reductions in the two roundings differ in a tenth of all samples and more; rounding ties in far fewer than this.
-TIES = 0.01
+BICUBIC = ("bicubic, double", "bicubic, uint8")
 
 
 @dataclass(frozen=True)
@@ -60,53 +53,40 @@ def differences(ours: Convention, theirs: Convention) -> list[str]:
     return found
 
 
-def low_res_of(folder: PairFolder) -> str:
-    """How a folder's low-res pictures came about; those found in LR_x4/ are compared with both bicubic roundings."""
-    if folder.low_res is None:
-        return folder.low_res_source
-    for text, rounding in BICUBIC.items():
-        wrong = [
-            float(np.mean(pair.low_res != imresize(pair.high_res, 1 / folder.scale, rounding=rounding))) for pair in folder
-        ]
-        if max(wrong) <= TIES:
-            return text
-    return folder.low_res_source
-
-
-def beside_papers(rows: Sequence[Row], convention: Convention, low_res: Mapping[str, str]) -> str:
+def beside_papers(table: Table, low_res: Mapping[str, str]) -> str:
     """Our means and the published ones of the same set and convention; then which were left out and why; then the sources.
 
     ``low_res``: data set -> how its low-res pictures came about.
     """
     papers, pictures = load_papers()
-    lines = [["data", "model", *map(heading, metrics_of(rows))]]
+    lines = [["data", "model", *map(heading, table.metrics)]]
     left_out: list[str] = []
     used: list[Paper] = []
-    for data in dict.fromkeys(row.data for row in rows):
-        own = [row for row in rows if row.data == data]
-        lines += _our_lines(own, rows)
+    for data in dict.fromkeys(row.data for row in table):
+        own = [row for row in table if row.data == data]
+        lines += _our_lines(own, table.metrics)
         count = len(own[0].images)
         if data not in pictures or count != pictures[data]:
             left_out.append(f"{data}: not a published set of {pictures.get(data, count)} pictures, nothing to compare with")
             continue
-        ours = replace(convention, low_res=low_res[data])
+        ours = replace(table.convention, low_res=low_res[data])
         for paper in (paper for paper in papers if data in paper.results):
-            means = {metric: paper.results[data][metric] for metric in metrics_of(rows) if metric in paper.results[data]}
             if reasons := differences(ours, paper.convention):
                 left_out.append(f"{data}: {paper.model} is left out, {'; '.join(reasons)}")
-            elif means:
-                cells = [number(metric, means[metric]) if metric in means else "–" for metric in metrics_of(rows)]
-                lines.append([data, paper.model, *cells])
+            elif paper.results[data].keys() & table.metrics:
+                lines.append([data, paper.model, *_cells(paper.results[data], table.metrics)])
                 used.append(paper)
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     sources = [f"{paper.model}: {paper.source}; low-res: {paper.convention.low_res}" for paper in used]
-    return "\n".join([*table, *left_out, *dict.fromkeys(sources)])
+    return "\n".join([aligned(lines), *left_out, *dict.fromkeys(sources)])
 
 
-def _our_lines(own: Sequence[Row], rows: Sequence[Row]) -> list[list[str]]:
+def _our_lines(own: Sequence[Row], metrics: Sequence[str]) -> list[list[str]]:
     lines = []
     for model in dict.fromkeys(row.model for row in own):
         means = {row.metric: row.mean for row in own if row.model == model}
-        lines.append([own[0].data, f"{model} (ours)", *(number(metric, means[metric]) for metric in metrics_of(rows))])
+        lines.append([own[0].data, f"{model} (ours)", *_cells(means, metrics)])
     return lines
+
+
+def _cells(means: Mapping[str, float], metrics: Sequence[str]) -> list[str]:
+    return [number(metric, means[metric]) if metric in means else "–" for metric in metrics]

@@ -1,63 +1,114 @@
-"""A table -> text for a terminal, and JSON. Every number stands beside its convention."""
+"""The table as files: JSON, CSV, Markdown, LaTeX. JSON and CSV hold whole values, the others what the terminal prints."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import io
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from math import isfinite
 from typing import Any
 
-from superscale.evaluation.benchmark import Convention, Row
 from superscale.evaluation.cost import Cost
-from superscale.metrics.catalog import METRICS, heading, number
+from superscale.evaluation.table import Row, Table
+from superscale.metrics.notation import METRICS, heading, number
+
+CSV_HEADER = ("data", "model", "metric", "statistic", "image", "value", "scale", "color", "border", "low_res")
+TEX = {"\\": r"\textbackslash{}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}"}
+TEX |= {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "×": r"$\times$", "Δ": r"$\Delta$", "±": r"$\pm$", "–": "--"}
+TEX |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 
 
-def to_text(rows: list[Row], convention: Convention) -> str:
-    """One line a model and data set, one column a metric (mean over pictures), best per data set starred; then the convention."""
-    metrics = list(dict.fromkeys(row.metric for row in rows))
-    header = ["data", "model", *(heading(metric) for metric in metrics)]
-    lines = [header]
-    for data, model in dict.fromkeys((row.data, row.model) for row in rows):
-        cells = {row.metric: row for row in rows if (row.data, row.model) == (data, model)}
-        lines.append([data, model, *(_starred(cells[metric], rows) for metric in metrics)])
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-    text = "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
-    return "\n".join([text, str(convention), *notes(rows)])
-
-
-def notes(rows: list[Row]) -> list[str]:
-    """What the convention line does not say of the metrics used, a line each."""
-    used = dict.fromkeys(row.metric for row in rows)
-    return [f"{metric}: {METRICS[metric].note}" for metric in used if METRICS[metric].note]
-
-
-def _starred(row: Row, rows: list[Row]) -> str:
-    means = [other.mean for other in rows if (other.data, other.metric) == (row.data, row.metric)]
-    best = max(means) if METRICS[row.metric].higher_is_better else min(means)
-    star = "*" if len(means) > 1 and row.mean == best else ""
-    return f"{number(row.metric, row.mean)}{star}"
-
-
-def to_json(rows: list[Row], convention: Convention, costs: Sequence[Cost] = ()) -> dict[str, Any]:
-    """The published shape of ``evaluate --json``; a value that is not finite (PSNR of equal pictures) is null."""
-    notes = {row.metric: METRICS[row.metric].note for row in rows}
+def to_json(table: Table) -> dict[str, Any]:
+    """The published shape of a table; a value that is not finite (PSNR of equal pictures) is null."""
+    notes = {metric: METRICS[metric].note for metric in table.metrics if METRICS[metric].note}
     return {
         "version": 1,
-        "convention": convention.to_dict() | {"metrics": {metric: note for metric, note in notes.items() if note}},
-        "rows": [
-            {
-                "model": row.model,
-                "data": row.data,
-                "metric": row.metric,
-                "mean": finite(row.mean),
-                "std": finite(row.std),
-                "images": {name: finite(value) for name, value in row.images.items()},
-            }
-            for row in rows
-        ],
-        "costs": [asdict(cost) for cost in costs],
+        "convention": table.convention.to_dict() | {"metrics": notes},
+        "rows": [_row_json(row) for row in table],
+        "costs": [asdict(cost) for cost in table.costs],
     }
 
 
-def finite(value: float) -> float | None:
+def _row_json(row: Row) -> dict[str, Any]:
+    return {
+        "model": row.model,
+        "data": row.data,
+        "metric": row.metric,
+        "mean": _finite(row.mean),
+        "std": _finite(row.std),
+        "images": {name: _finite(value) for name, value in row.images.items()},
+    }
+
+
+def _finite(value: float) -> float | None:
     return value if isfinite(value) else None
+
+
+def to_csv(table: Table) -> str:
+    """Long form: one line a value, its convention on every line; ``statistic`` is image, mean or std."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(CSV_HEADER)
+    convention = table.convention
+    tail = (convention.scale, convention.color, convention.border, convention.low_res)
+    for row in table:
+        head = (row.data, row.model, row.metric)
+        writer.writerows((*head, "image", name, repr(value), *tail) for name, value in row.images.items())
+        writer.writerow((*head, "mean", "", repr(row.mean), *tail))
+        writer.writerow((*head, "std", "", repr(row.std), *tail))
+    return stream.getvalue()
+
+
+def summary(table: Table) -> list[list[str]]:
+    """A heading and one line a data set and model: mean ± std of every metric, the best mean of a data set starred."""
+    return table.lines(lambda row: f"{row.printed} ± {number(row.metric, row.std)}")
+
+
+def per_image(table: Table) -> Iterator[tuple[str, list[list[str]]]]:
+    """For each data set: a heading and one line a picture, models side by side under each metric."""
+    for data in dict.fromkeys(row.data for row in table):
+        own = sorted((row for row in table if row.data == data), key=lambda row: table.metrics.index(row.metric))
+        lines = [["image", *(f"{row.model}: {heading(row.metric)}" for row in own)]]
+        for name in own[0].images:
+            lines.append([name, *(number(row.metric, row.images[name]) for row in own)])
+        yield data, lines
+
+
+def cost_lines(costs: Sequence[Cost]) -> list[list[str]]:
+    """A heading and one line a data set and model: time and peak memory."""
+    lines = [["data", "model", "time ↓", "peak memory ↓"]]
+    return lines + [[cost.data, cost.model, cost.time, cost.memory] for cost in costs]
+
+
+def to_markdown(table: Table) -> str:
+    """Mean ± std, cost, then every picture; GitHub's tables."""
+    parts = [_markdown_table(summary(table)), _sentence(table)]
+    if table.costs:
+        parts.append(_markdown_table(cost_lines(table.costs)))
+    for data, lines in per_image(table):
+        parts += [f"## {data}", _markdown_table(lines)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown_table(lines: list[list[str]]) -> str:
+    escaped = [[cell.replace("|", "\\|").replace("*", "\\*") for cell in line] for line in lines]
+    ruled = [escaped[0], ["---"] * len(lines[0]), *escaped[1:]]
+    return "\n".join(f"| {' | '.join(line)} |" for line in ruled)
+
+
+def _sentence(table: Table) -> str:
+    return "; ".join([f"Mean ± standard deviation over pictures. {table.convention}", *table.notes])
+
+
+def to_latex(table: Table) -> str:
+    """A booktabs table of mean ± std, the convention as its caption."""
+    head, *body = (" & ".join(map(_tex, line)) + r" \\" for line in summary(table))
+    columns = "ll" + "r" * len(table.metrics)
+    lines = [r"% \usepackage{booktabs}", r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{{columns}}}"]
+    lines += [r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
+    return "\n".join([*lines, rf"\caption{{{_tex(_sentence(table))}}}", r"\end{table}", ""])
+
+
+def _tex(text: str) -> str:
+    return "".join(TEX.get(character, character) for character in text)

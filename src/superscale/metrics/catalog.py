@@ -1,4 +1,4 @@
-"""The table of metrics: what each needs, its unit, its digits and which way is better."""
+"""The table of metrics: how each is measured of one output; `metrics.notation` says how it is written."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from superscale.errors import UnknownNameError, UsageError
+from superscale.errors import UsageError
 from superscale.image.pixels import to_float
 from superscale.metrics.color_shift import delta_e
 from superscale.metrics.dists import dists
 from superscale.metrics.grid import grid
 from superscale.metrics.low_res_psnr import lr_psnr
-from superscale.metrics.lpips import BACKBONES, lpips
+from superscale.metrics.lpips import lpips
 from superscale.metrics.niqe import NaturalModel, niqe, shipped_model
+from superscale.metrics.notation import LPIPS, require_metrics
 from superscale.metrics.planes import Color
 from superscale.metrics.psnr import psnr
 from superscale.metrics.ssim import ms_ssim, ssim
@@ -40,17 +41,6 @@ class Sample:
     learned: Learned = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Metric:
-    """One metric of one sample; ``note`` says what the table's convention line does not."""
-
-    measure: Callable[[Sample], Tensor]
-    unit: str
-    higher_is_better: bool
-    digits: int = 4
-    note: str = ""
-
-
 def _full_reference(function: Callable[..., Tensor], sample: Sample) -> Tensor:
     return function(sample.super_res, sample.high_res, data_range=1.0, border=sample.border, color=sample.color)
 
@@ -62,14 +52,6 @@ def _lr_psnr(sample: Sample) -> Tensor:
     # Rounded up: what the other metrics do not see is not seen here either.
     border = -(-sample.border // scale)
     return lr_psnr(sample.super_res, sample.low_res, scale=scale, data_range=1.0, border=border, color=sample.color)
-
-
-def _grid(sample: Sample) -> Tensor:
-    return grid(sample.super_res, data_range=1.0, border=sample.border, color=sample.color)
-
-
-def _delta_e(sample: Sample) -> Tensor:
-    return delta_e(sample.super_res, sample.high_res, data_range=1.0, border=sample.border)
 
 
 def _by_network(function: Callable[..., Tensor], name: str, sample: Sample) -> Tensor:
@@ -85,21 +67,18 @@ def _niqe(sample: Sample) -> Tensor:
     return niqe(sample.super_res, natural, data_range=1.0, border=sample.border)
 
 
-LPIPS = tuple(f"lpips-{name}" for name in BACKBONES)
-METRICS: dict[str, Metric] = {
-    "psnr": Metric(partial(_full_reference, psnr), "dB", True, 2),
-    "ssim": Metric(partial(_full_reference, ssim), "", True),
-    "ms-ssim": Metric(partial(_full_reference, ms_ssim), "", True, note="five scales, Wang 2003"),
-    "lr-psnr": Metric(_lr_psnr, "dB", True, 2, "output reduced by MATLAB's bicubic, unrounded, against the input"),
-    "delta-e": Metric(_delta_e, "ΔE00", False, 3, "CIEDE2000, always RGB (sRGB, D65), mean over pixels"),
-    "grid": Metric(_grid, "", False, 2, "no reference; about 1 in photographs, above 1.5 a grid of 2 or 4 pixels"),
-    **{name: Metric(partial(_by_network, lpips, name), "", False, 4, "v0.1, always RGB") for name in LPIPS},
-    "dists": Metric(partial(_by_network, dists, "dists"), "", False, 4, "always RGB, pictures at their own size"),
-    "niqe": Metric(_niqe, "", False, 3, "no reference, always Y; values compare only within one model of clean photographs"),
+# metric -> its value (1,) of a sample
+MEASURES: dict[str, Callable[[Sample], Tensor]] = {
+    "psnr": partial(_full_reference, psnr),
+    "ssim": partial(_full_reference, ssim),
+    "ms-ssim": partial(_full_reference, ms_ssim),
+    "lr-psnr": _lr_psnr,
+    "delta-e": lambda sample: delta_e(sample.super_res, sample.high_res, data_range=1.0, border=sample.border),
+    "grid": lambda sample: grid(sample.super_res, data_range=1.0, border=sample.border, color=sample.color),
+    **{name: partial(_by_network, lpips, name) for name in LPIPS},
+    "dists": partial(_by_network, dists, "dists"),
+    "niqe": _niqe,
 }
-
-# Metrics of likeness to the eye: one axis of the perception-distortion plane, the first that was measured.
-PERCEPTUAL = (*LPIPS, "dists", "niqe")
 
 
 def measure(
@@ -113,9 +92,7 @@ def measure(
     learned: Learned = NOTHING_LEARNED,
 ) -> dict[str, float]:
     """The named metrics of one 8-bit picture. Raises UnknownNameError for a metric that is not in the table."""
-    for name in metrics:
-        if name not in METRICS:
-            raise UnknownNameError("metric", name, METRICS)
+    require_metrics(metrics)
     sample = Sample(
         super_res=torch.from_numpy(to_float(super_res))[None],
         high_res=torch.from_numpy(to_float(high_res))[None],
@@ -124,20 +101,4 @@ def measure(
         color=color,
         learned=learned,
     )
-    return {name: float(METRICS[name].measure(sample)) for name in metrics}
-
-
-def number(metric: str, value: float) -> str:
-    """A value as every table prints it."""
-    return f"{value:.{METRICS[metric].digits}f}"
-
-
-def heading(metric: str) -> str:
-    """Name, unit and an arrow that points to better."""
-    entry = METRICS[metric]
-    unit = f" {entry.unit}" if entry.unit else ""
-    return f"{metric.upper()}{unit} {'↑' if entry.higher_is_better else '↓'}"
-
-
-def is_worse(metric: str, value: float, than: float) -> bool:
-    return value < than if METRICS[metric].higher_is_better else value > than
+    return {name: float(MEASURES[name](sample)) for name in metrics}

@@ -12,7 +12,8 @@ from superscale.metrics.lpips import BACKBONES, rgb_pair, seen_by
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # Hann's window of five samples without its zeros, along each axis.
 WINDOW = (0.25, 0.5, 0.25)
-EPSILON, STABILITY = 1e-12, 1e-6
+EPSILON = 1e-12
+STABILITY = 1e-6
 
 
 class L2Pool(nn.Module):

@@ -27,6 +27,7 @@ class Fire(nn.Module):
         self.expand3x3 = nn.Conv2d(squeezed, expanded, 3, padding=1)
 
     def forward(self, planes: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, 2 * expanded, H, W)."""
         squeezed = self.squeeze(planes).relu()
         return torch.cat((self.expand1x1(squeezed).relu(), self.expand3x3(squeezed).relu()), dim=1)
 

@@ -23,7 +23,8 @@ FORMAT = "superscale-niqe-1"
 BLOCK_PX = 96
 # Of each photograph only blocks this sharp, beside its sharpest, enter the model (the paper's T).
 SHARPNESS = 0.75
-WINDOW, SIGMA = 7, 7 / 6
+WINDOW = 7
+SIGMA = 7 / 6
 # Keeps flat ground, whose deviation is nothing, from being divided by nothing (eq. 1; 8-bit units).
 STABILITY = 1.0
 # To the neighbour at the right, below, and at both diagonals.
@@ -199,11 +200,8 @@ def from_json(text: str, name: str) -> NaturalModel:
         upper = torch.tensor(rows, dtype=torch.float64)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{name}: not a NIQE model ({error}); fit-niqe makes one") from error
-    if (
-        mean.shape != (FEATURES,)
-        or upper.shape != (FEATURES, FEATURES)
-        or not (mean.isfinite().all() and upper.isfinite().all())
-    ):
+    finite = mean.isfinite().all() and upper.isfinite().all()
+    if not finite or (mean.shape, upper.shape) != ((FEATURES,), (FEATURES, FEATURES)):
         raise ModelError(f"{name}: a NIQE model has {FEATURES} finite means and as many rows of covariance")
     return NaturalModel(mean, upper + upper.T - upper.diag().diag(), content)
 

@@ -66,7 +66,8 @@ def _halved(planes: Tensor) -> Tensor:
 def _means(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     """Planes (B, C, H, W) in 8-bit units -> the means over all windows of SSIM and of its structure part alone, (B, C) float64."""
     whole = torch.zeros(first.shape[:2], dtype=torch.float64, device=first.device)
-    structure, windows = torch.zeros_like(whole), 0
+    structure = torch.zeros_like(whole)
+    windows = 0
     for one, other in _strips(first, second):
         luminance, contrast_structure = _terms(one, other)
         whole += (luminance * contrast_structure).sum(dim=(-2, -1), dtype=torch.float64)

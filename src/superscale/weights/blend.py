@@ -28,7 +28,8 @@ def blend(first: Model, second: Model, alpha: float) -> Model:
         raise ModelError(
             f"{first.name} and {second.name} are different networks ({', '.join(different)}); only equal ones can be blended"
         )
-    generator, other = deepcopy(first.generator), second.generator.state_dict()
+    generator = deepcopy(first.generator)
+    other = second.generator.state_dict()
     with torch.no_grad():
         for key, tensor in generator.state_dict().items():
             if tensor.is_floating_point():

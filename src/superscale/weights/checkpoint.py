@@ -18,7 +18,7 @@ from superscale.errors import CheckpointError, ModelError, UsageError
 from superscale.files import new_folder, write_bytes
 from superscale.networks.catalog import describe
 from superscale.networks.generator import Generator
-from superscale.weights.described import check_keys, empty_generator, one_line
+from superscale.weights.architecture import check_keys, empty_generator, one_line
 
 MODEL_FORMAT = "superscale-model-1"
 STATE_VERSION = 1
@@ -55,7 +55,17 @@ def save_model(path: Path | str, generator: Generator, card: Mapping[str, Any], 
         "network": json.dumps(describe(generator)),
         "card": json.dumps(dict(card), sort_keys=True),
     }
-    write_bytes(path, safetensors_torch.save(tensors, metadata))
+    write_bytes(path, _in_order(safetensors_torch.save(tensors, metadata)))
+
+
+def _in_order(file: bytes) -> bytes:
+    """The same file with its metadata in alphabetical order: safetensors writes them in another at every call."""
+    start = 8 + int.from_bytes(file[:8], "little")
+    header = json.loads(file[8:start])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # the numbers after it stay aligned
+    return len(text).to_bytes(8, "little") + text + file[start:]
 
 
 def load_model(path: Path | str) -> Model:

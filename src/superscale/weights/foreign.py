@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from superscale.errors import ModelError, UsageError
+from superscale.weights.architecture import empty_generator
 from superscale.weights.checkpoint import MOST_BYTES, Model, load_strictly, load_tensors, read_metadata
-from superscale.weights.described import empty_generator
 from superscale.weights.layouts import recognise
 from superscale.weights.pickle_guard import LEGACY_MAGIC, NUMBER_BYTES, ZIP_MAGIC, check_pickled
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from superscale.errors import ModelError
 
 RGB = 3
-DENSE_BLOCKS, DENSE_CONVS = 3, 5
+DENSE_BLOCKS = 3
+DENSE_CONVS = 5
 TENSORS_PER_BLOCK = DENSE_BLOCKS * DENSE_CONVS * 2
 
 
@@ -124,47 +125,18 @@ class Layout:
     options: Callable[[Mapping[str, Tensor]], dict[str, int]]
 
 
+# The numbers of its upsampling convolutions lie three apart: upsampling, convolution, activation.
+ORIGINAL = RRDBNetNames(
+    "model.0", "model.1.sub.{}.RDB{rdb}.conv{conv}.0", "model.1.sub.{}", up="model.{}", hr="model.{}", last="model.{}", step=3
+)
+NEW = RRDBNetNames(
+    "conv_first", "RRDB_trunk.{}.RDB{rdb}.conv{conv}", "trunk_conv", up="upconv{}", hr="HRconv", last="conv_last"
+)
+BASICSR = RRDBNetNames("conv_first", "body.{}.rdb{rdb}.conv{conv}", "conv_body", up="conv_up{}", hr="conv_hr", last="conv_last")
 LAYOUTS = (
-    Layout(
-        "RRDBNet (original ESRGAN layout)",
-        "rrdbnet",
-        RRDBNetNames(
-            first="model.0",
-            dense="model.1.sub.{}.RDB{rdb}.conv{conv}.0",
-            body="model.1.sub.{}",
-            up="model.{}",
-            hr="model.{}",
-            last="model.{}",
-            step=3,  # upsampling, convolution, activation
-        ),
-        rrdbnet_options,
-    ),
-    Layout(
-        "RRDBNet (new ESRGAN layout)",
-        "rrdbnet",
-        RRDBNetNames(
-            first="conv_first",
-            dense="RRDB_trunk.{}.RDB{rdb}.conv{conv}",
-            body="trunk_conv",
-            up="upconv{}",
-            hr="HRconv",
-            last="conv_last",
-        ),
-        rrdbnet_options,
-    ),
-    Layout(
-        "RRDBNet (BasicSR layout)",
-        "rrdbnet",
-        RRDBNetNames(
-            first="conv_first",
-            dense="body.{}.rdb{rdb}.conv{conv}",
-            body="conv_body",
-            up="conv_up{}",
-            hr="conv_hr",
-            last="conv_last",
-        ),
-        rrdbnet_options,
-    ),
+    Layout("RRDBNet (original ESRGAN layout)", "rrdbnet", ORIGINAL, rrdbnet_options),
+    Layout("RRDBNet (new ESRGAN layout)", "rrdbnet", NEW, rrdbnet_options),
+    Layout("RRDBNet (BasicSR layout)", "rrdbnet", BASICSR, rrdbnet_options),
     Layout("SRVGGNetCompact", "compact", compact_names, compact_options),
 )
 

@@ -50,7 +50,8 @@ OTHER_ARCHIVES = {
     "serialized_exported_program.json": "an exported program (.pt2)",
 }
 INTEGERS = ("BININT", "BININT1", "BININT2", "LONG1")
-MEMO, RECALL = ("BINPUT", "LONG_BINPUT"), ("BINGET", "LONG_BINGET")
+MEMO = ("BINPUT", "LONG_BINPUT")
+RECALL = ("BINGET", "LONG_BINGET")
 # They hand on the container that they fill.
 FILLING = ("SETITEM", "SETITEMS", "APPEND", "APPENDS", "BUILD")
 # All that torch.save writes for plain tensors, and Python 2's strings; nothing here copies an object but REDUCE and BUILD.
@@ -162,7 +163,8 @@ class _Stack:
         self.memo: dict[Any, Any] = {}
 
     def step(self, opcode: pickletools.OpcodeInfo, argument: Any) -> None:
-        name, symbols = opcode.name, self.symbols
+        name = opcode.name
+        symbols = self.symbols
         if name not in STEPS:
             raise ValueError(f"a pickle with {name}, which torch.save does not write")
         if name in MEMO:
@@ -184,7 +186,8 @@ class _Stack:
 
     def _popped(self, opcode: pickletools.OpcodeInfo) -> Any:
         """Takes off what the step takes off; the deepest of it."""
-        kinds, symbols = opcode.stack_before, self.symbols
+        kinds = opcode.stack_before
+        symbols = self.symbols
         taken = len(kinds)
         if pickletools.markobject in kinds:
             above = symbols[::-1].index("MARK") + 1

@@ -23,8 +23,9 @@ BUNDLED: dict[str, str] = {
     "srgan-x4": "d7569faf77234d3b9e9f23df84bb8862b1f3a9997a18f51d7ce3135c6c5a71a5",
 }
 # The best-looking model that is fast enough there.
-CPU_DEFAULT, GPU_DEFAULT = "srgan-x4", "srgan-x4"
-# an adversarially trained model -> the PSNR-oriented one that it began from; `upscale --fidelity` goes between the two
+CPU_DEFAULT = "srgan-x4"
+GPU_DEFAULT = "srgan-x4"
+# an adversarially trained model -> the PSNR-oriented one that it began from; fidelity goes between the two
 PSNR_PARTNERS: dict[str, str] = {
     "srgan-x4": "srresnet-x4",
     "esrgan-lite-x4": "rrdb-lite-x4",
@@ -43,7 +44,7 @@ def cache_folder() -> Path:
 def default_model(device_type: str) -> str:
     """The model that `upscale` uses on a "cpu", "cuda" or "mps" when none is named. Raises ModelError when none is bundled."""
     if not BUNDLED:
-        raise ModelError("no model is bundled with this installation; name a model file with --model FILE")
+        raise ModelError("no model is bundled with this installation; name a model file")
     wanted = CPU_DEFAULT if device_type == "cpu" else GPU_DEFAULT
     return wanted if wanted in BUNDLED else next(iter(BUNDLED))
 

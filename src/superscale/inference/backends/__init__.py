@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from superscale.contract import Contract
 
-# name on the command line -> its package
-BACKENDS: dict[str, str] = {"torch": "torch"}
+# The packages that can run one.
+BACKENDS = ("torch",)
 
 
 class Backend(Protocol):

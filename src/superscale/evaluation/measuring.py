@@ -1,0 +1,223 @@
+"""Models on folders of pictures, shared among the processes of torchrun: every process ends with the same whole table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from superscale.data.pairs import Array, Pair, PairFolder
+from superscale.errors import DataError, SuperscaleError, UsageError
+from superscale.evaluation.benchmark import Seen, Upscale, measure_outputs
+from superscale.evaluation.cost import Cost, peak_memory
+from superscale.evaluation.outputs import OutputFolder
+from superscale.evaluation.table import Convention, Row, Table
+from superscale.image.io import image_size
+from superscale.image.resize import Rounding, imresize
+from superscale.inference.upscaler import Upscaler
+from superscale.machine import processes
+from superscale.metrics.catalog import Learned
+from superscale.metrics.dists import Dists
+from superscale.metrics.lpips import Lpips
+from superscale.metrics.niqe import NaturalModel, blocks_in, read_model
+from superscale.metrics.notation import require_metrics
+from superscale.metrics.planes import Color
+from superscale.weights.metric_networks import METRIC_NETWORKS, load_metric_network
+
+BASELINES = ("bicubic", "bilinear")
+PSNR_SSIM = ("psnr", "ssim")
+# A bundled model, a model file, a baseline, or anything that upscales.
+Upscales = str | Path | Upscale
+# model, data set, pictures done, pictures there are; of this process
+Progress = Callable[[str, str, int, int], None]
+# data set, model, what was just measured; at this process
+Observe = Callable[[str, str, Seen], None]
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One model on one data set; ``device``: where its memory counts, None for outputs that were made elsewhere."""
+
+    model: str
+    folder: PairFolder
+    output_of: Callable[[Pair], Array]
+    device: str | None
+
+
+def evaluate(
+    models: Mapping[str, Upscales] | Sequence[str | Path],
+    data: Sequence[str | Path | PairFolder],
+    *,
+    outputs: Sequence[str | Path] = (),
+    metrics: Sequence[str] = PSNR_SSIM,
+    scale: int = 4,
+    color: Color = "y",
+    border: int | None = None,
+    rounding: Rounding = "double",
+    device: str = "auto",
+    lpips_weights: str | Path | None = None,
+    niqe_model: Path | None = None,
+    progress: Progress | None = None,
+    observe: Observe | None = None,
+) -> Table:
+    """Every model on every folder of pictures by every metric; what `superscale evaluate` prints.
+
+    ``models``: bundled names, model files, "bicubic" or "bilinear"; given by name, also callables, uint8 RGB (h, w, 3) ->
+    uint8 RGB (h*scale, w*scale, 3). ``data``: folders of high-resolution pictures, or of HR/ and LR_x4/. ``outputs``: folders of
+    another tool's pictures, measured as a model of the folder's name. ``border``: pixels cut off each side, by default the scale.
+    ``rounding``: of the bicubic reduction. ``lpips_weights``: the folder of the published weights of LPIPS and DISTS, by default
+    the cache; ``niqe_model``: a file that fit-niqe wrote. Under torchrun the processes share the pictures.
+
+    Raises UsageError, DataError or ModelError, at every process what went wrong at any.
+    """
+    require_metrics(metrics)
+    with processes.together(device) as place:
+        folders = pair_folders(data, scale, rounding)
+        sources = " / ".join(dict.fromkeys(folder.low_res_source for folder in folders))
+        convention = Convention(scale=scale, color=color, border=scale if border is None else border, low_res=sources)
+
+        def own_share() -> tuple[list[Row], list[Cost]]:
+            named = models if isinstance(models, Mapping) else {str(model): model for model in models}
+            tasks = _tasks(named, outputs, folders, scale, str(place))
+            learned = _learned(metrics, lpips_weights, niqe_model)
+            measure = partial(measure_outputs, metrics=metrics, border=convention.border, color=color, learned=learned)
+            measured = [_own_share(task, measure, progress, observe) for task in tasks]
+            return [row for rows, _ in measured for row in rows], [cost for _, cost in measured]
+
+        parts = _of_all_processes(own_share)
+    return Table(_whole_rows(parts, folders), convention, _whole_costs(parts))
+
+
+def upscale_of(model: Upscales, scale: int, device: str) -> Upscale:
+    """uint8 (h, w, 3) -> uint8 (h*scale, w*scale, 3), of a baseline, a bundled model, a model file. Raises ModelError."""
+    if callable(model):
+        return model
+    if model in BASELINES:
+        return lambda low_res: imresize(low_res, scale, model)  # type: ignore[arg-type]
+    return Upscaler(model, scale=scale, device=device)
+
+
+def pair_folders(data: Sequence[str | Path | PairFolder], scale: int, rounding: Rounding) -> list[PairFolder]:
+    """The folders as pairs. Raises UsageError for none and when two have one name, DataError when two pictures of one have."""
+    folders = [folder if isinstance(folder, PairFolder) else PairFolder(folder, scale, rounding) for folder in data]
+    if not folders:
+        raise UsageError("expected at least one folder of pictures to measure on")
+    labels = [folder.label for folder in folders]
+    for folder in folders:
+        if labels.count(folder.label) > 1:
+            raise UsageError(f"two data folders are both called {folder.label}; rename one")
+        names = [path.stem for path in folder.high_res]
+        if doubled := sorted({name for name in names if names.count(name) > 1}):
+            raise DataError(f"{folder.folder}: two pictures are called {doubled[0]}; rename one, since values are kept by name")
+    return folders
+
+
+def report_metrics(folders: Sequence[PairFolder], border: int) -> tuple[str, ...]:
+    """PSNR and SSIM; for a report's plane of perception and distortion also NIQE, if every picture is large enough."""
+    sizes = (image_size(path) for folder in folders for path in folder.high_res)
+    fits = all(blocks_in(height - 2 * border, width - 2 * border) > 1 for width, height in sizes)
+    return (*PSNR_SSIM, "niqe") if fits else PSNR_SSIM
+
+
+def _tasks(
+    models: Mapping[str, Upscales], outputs: Sequence[str | Path], folders: Sequence[PairFolder], scale: int, device: str
+) -> list[_Task]:
+    """In the order in which they are measured. Ready-made outputs are all looked for before the first picture."""
+    upscales = {name: upscale_of(model, scale, device) for name, model in models.items()}
+    made: dict[str, Path] = {}
+    for path in map(Path, outputs):
+        name = path.resolve().name
+        if name in upscales or name in made:
+            raise UsageError(f"two models are both called {name}; rename the folder {path}")
+        made[name] = path
+    tasks = []
+    for folder in folders:
+        for name, upscale in upscales.items():
+            where = "cpu" if models[name] in BASELINES else device
+            tasks.append(_Task(name, folder, partial(_upscaled, upscale), where))
+        stems = [path.stem for path in folder.high_res]
+        tasks += [_Task(name, folder, OutputFolder(path, folder.label, stems, scale), None) for name, path in made.items()]
+    return tasks
+
+
+def _upscaled(upscale: Upscale, pair: Pair) -> Array:
+    return upscale(pair.low_res)
+
+
+def _learned(metrics: Sequence[str], lpips_weights: str | Path | None, niqe_model: Path | None) -> Learned:
+    learned: dict[str, NaturalModel | Lpips | Dists] = {}
+    for metric in metrics:
+        if metric in METRIC_NETWORKS:
+            network = Dists() if metric == "dists" else Lpips(metric.removeprefix("lpips-"))
+            load_metric_network(network, metric, lpips_weights)
+            learned[metric] = network
+    if niqe_model is not None:
+        learned["niqe"] = read_model(niqe_model)
+    return learned
+
+
+def _own_share(
+    task: _Task, measure: Callable[..., list[Row]], progress: Progress | None, observe: Observe | None
+) -> tuple[list[Row], Cost]:
+    """A task on this process's share of the pictures."""
+    data = task.folder.label
+    numbers = processes.share(len(task.folder))
+    seen_all: list[tuple[float, int]] = []
+
+    def told(done: int) -> None:
+        if progress is not None:
+            progress(task.model, data, done, len(numbers))
+
+    def watch(seen: Seen) -> None:
+        seen_all.append((seen.seconds, seen.super_res.shape[0] * seen.super_res.shape[1]))
+        if observe is not None:
+            observe(data, task.model, seen)
+
+    told(0)
+    pairs = (task.folder[number] for number in numbers)
+    with peak_memory(task.device or "cpu") as peak:
+        rows = measure(task.output_of, pairs, model=task.model, data=data, progress=told, observe=watch)
+    megapixels = sum(pixels for _, pixels in seen_all) / 1e6
+    if task.device is None:
+        return rows, Cost(task.model, data, None, megapixels, None)
+    return rows, Cost(task.model, data, sum(seconds for seconds, _ in seen_all), megapixels, peak.bytes)
+
+
+def _of_all_processes(own_share: Callable[[], tuple[list[Row], list[Cost]]]) -> list[Mapping[str, Any]]:
+    """Rows and costs of every process's share; raises at every process what went wrong at any."""
+    failure: SuperscaleError | None = None
+    facts: dict[str, Any] = {"rows": [], "costs": [], "failure": None}
+    try:
+        rows, costs = own_share()
+        facts |= {"rows": [asdict(row) for row in rows], "costs": [asdict(cost) for cost in costs]}
+    except SuperscaleError as error:
+        failure = error
+        facts["failure"] = [isinstance(error, UsageError), str(error)]
+    parts = processes.gather(facts)
+    for is_usage, text in (part["failure"] for part in parts if part["failure"]):
+        raise failure or (UsageError if is_usage else DataError)(text)
+    return parts
+
+
+def _whole_rows(parts: Sequence[Mapping[str, Any]], folders: Sequence[PairFolder]) -> list[Row]:
+    """The rows of all processes, pictures in their folder's order, so that sums are the same to the last digit."""
+    names = {folder.label: [path.stem for path in folder.high_res] for folder in folders}
+    rows = []
+    for same in zip(*(part["rows"] for part in parts), strict=True):
+        found = {name: value for row in same for name, value in row["images"].items()}
+        rows.append(Row(**same[0] | {"images": {name: found[name] for name in names[same[0]["data"]]}}))
+    return rows
+
+
+def _whole_costs(parts: Sequence[Mapping[str, Any]]) -> list[Cost]:
+    """Seconds and megapixels summed over processes; of memory, the most that any held."""
+    costs = []
+    for same in zip(*(part["costs"] for part in parts), strict=True):
+        seconds, held = ([cost[name] for cost in same if cost[name] is not None] for name in ("seconds", "peak_bytes"))
+        megapixels = sum(cost["megapixels"] for cost in same)
+        costs.append(
+            Cost(same[0]["model"], same[0]["data"], sum(seconds) if seconds else None, megapixels, max(held, default=None))
+        )
+    return costs

@@ -1,0 +1,104 @@
+"""Rows of numbers and the one convention that they were measured under; no number stands without it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from math import isfinite, nan, sqrt
+from typing import TYPE_CHECKING, Any
+
+from superscale.evaluation.cost import Cost
+from superscale.metrics.notation import METRICS, heading, number
+
+if TYPE_CHECKING:
+    from superscale.metrics.planes import Color
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convention:
+    """All that decides a number besides the pictures: pictures are 8-bit, high-res cropped to a multiple of the scale."""
+
+    scale: int
+    color: Color
+    border: int
+    low_res: str
+
+    def __str__(self) -> str:
+        colour = "Y (BT.601 studio swing)" if self.color == "y" else "RGB"
+        return (
+            f"×{self.scale}, {colour}, border {self.border} px, low-res: {self.low_res}, "
+            f"8-bit pictures, high-res cropped to a multiple of {self.scale}"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The convention as JSON has it."""
+        return asdict(self) | {"bits": 8, "crop_to_multiple": self.scale, "text": str(self)}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model on one data set by one metric; ``images``: name -> value."""
+
+    model: str
+    data: str
+    metric: str
+    images: dict[str, float]
+
+    @property
+    def mean(self) -> float:
+        """The mean over the pictures."""
+        return sum(self.images.values()) / len(self.images)
+
+    @property
+    def std(self) -> float:
+        """Population standard deviation over the pictures; not a number where the mean is infinite."""
+        mean = self.mean
+        if not isfinite(mean):
+            return nan
+        return sqrt(sum((value - mean) ** 2 for value in self.images.values()) / len(self.images))
+
+    @property
+    def printed(self) -> str:
+        """The mean as every table prints it."""
+        return number(self.metric, self.mean)
+
+
+class Table(list[Row]):
+    """Rows, the one convention that all were measured under, and what they cost; printed, it is the command line's table."""
+
+    def __init__(self, rows: Iterable[Row], convention: Convention, costs: Sequence[Cost] = ()) -> None:
+        super().__init__(rows)
+        self.convention = convention
+        self.costs = list(costs)
+
+    def __str__(self) -> str:
+        return "\n".join([aligned(self.lines()), str(self.convention), *self.notes])
+
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics that were measured, in their order."""
+        return list(dict.fromkeys(row.metric for row in self))
+
+    @property
+    def notes(self) -> list[str]:
+        """What the convention does not say of the metrics, a line each."""
+        return [f"{metric}: {METRICS[metric].note}" for metric in self.metrics if METRICS[metric].note]
+
+    def lines(self, cell: Callable[[Row], str] = lambda row: row.printed) -> list[list[str]]:
+        """A heading, then a line for each data set and model with a cell for each metric; a data set's best mean has a star."""
+        lines = [["data", "model", *map(heading, self.metrics)]]
+        for data, model in dict.fromkeys((row.data, row.model) for row in self):
+            rows = {row.metric: row for row in self if (row.data, row.model) == (data, model)}
+            lines.append([data, model, *(cell(rows[metric]) + self._star(rows[metric]) for metric in self.metrics)])
+        return lines
+
+    def _star(self, row: Row) -> str:
+        means = [other.mean for other in self if (other.data, other.metric) == (row.data, row.metric)]
+        best = max(means) if METRICS[row.metric].higher_is_better else min(means)
+        return "*" if len(means) > 1 and row.mean == best else ""
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Lines of cells as text, every column as wide as its widest cell."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)

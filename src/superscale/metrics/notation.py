@@ -1,0 +1,59 @@
+"""How each metric is written: its unit, its digits, which way is better, and what a table must say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from superscale.errors import UnknownNameError
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How one metric is written; ``note`` says what a table's convention does not."""
+
+    unit: str
+    higher_is_better: bool
+    digits: int = 4
+    note: str = ""
+
+
+LPIPS = ("lpips-alex", "lpips-vgg", "lpips-squeeze")
+METRICS: dict[str, Metric] = {
+    "psnr": Metric("dB", True, 2),
+    "ssim": Metric("", True),
+    "ms-ssim": Metric("", True, note="five scales, Wang 2003"),
+    "lr-psnr": Metric("dB", True, 2, "output reduced by MATLAB's bicubic, unrounded, against the input"),
+    "delta-e": Metric("ΔE00", False, 3, "CIEDE2000, always RGB (sRGB, D65), mean over pixels"),
+    "grid": Metric("", False, 2, "no reference; about 1 in photographs, above 1.5 a grid of 2 or 4 pixels"),
+    **dict.fromkeys(LPIPS, Metric("", False, 4, "v0.1, always RGB")),
+    "dists": Metric("", False, 4, "always RGB, pictures at their own size"),
+    "niqe": Metric("", False, 3, "no reference, always Y; values compare only within one model of clean photographs"),
+}
+
+# Metrics of likeness to the eye: one axis of the perception-distortion plane, the first that was measured.
+PERCEPTUAL = (*LPIPS, "dists", "niqe")
+
+
+def require_metrics(names: Iterable[str]) -> None:
+    """Raise UnknownNameError for the first name that is no metric."""
+    for name in names:
+        if name not in METRICS:
+            raise UnknownNameError("metric", name, METRICS)
+
+
+def number(metric: str, value: float) -> str:
+    """A value as every table prints it."""
+    return f"{value:.{METRICS[metric].digits}f}"
+
+
+def heading(metric: str) -> str:
+    """Name, unit and an arrow that points to better."""
+    entry = METRICS[metric]
+    unit = f" {entry.unit}" if entry.unit else ""
+    return f"{metric.upper()}{unit} {'↑' if entry.higher_is_better else '↓'}"
+
+
+def is_worse(metric: str, value: float, than: float) -> bool:
+    """Whether one value is worse than another; equal ones are not."""
+    return value < than if METRICS[metric].higher_is_better else value > than
