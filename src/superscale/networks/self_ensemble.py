@@ -1,4 +1,4 @@
-"""Self-ensemble: the mean of what a network makes of a picture's eight orientations (Timofte et al. 2016, §3.5; EDSR's "+")."""
+"""Self-ensemble: the mean of a network's outputs for the eight orientations of its input (Timofte et al. 2016, §3.5; EDSR's "+")."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from superscale.networks.generator import Generator
 
 
 class SelfEnsemble(Generator):
-    """(B, C, h, w) -> (B, C, h*scale, w*scale) by a network asked eight times, at eight times its cost."""
+    """(B, C, h, w) -> (B, C, h*scale, w*scale): the mean of eight passes through ``generator``, at eight times its cost."""
 
     def __init__(self, generator: Generator) -> None:
         super().__init__()
-        self.generator, self.contract = generator, generator.contract
+        self.generator = generator
+        self.contract = generator.contract
 
     def forward(self, low_res: Tensor) -> Tensor:
+        """Upscale a batch."""
         total: Tensor | None = None
         for mirrored in (False, True):
             for turns in range(4):
