@@ -1,5 +1,5 @@
-# make demo: enlarge a real photo. make test: the test suite. make check: style, types, import contracts.
-# Each sets up .venv first, when it is missing or pyproject.toml has changed.
+# make demo: upscale a photograph. make test: the tests. make slow: longer tests. make check: style, types, import contracts.
+# Each sets up .venv first if it is missing or pyproject.toml has changed.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

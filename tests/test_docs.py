@@ -6,9 +6,14 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from fork_server import fork_server
 
 DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -25,15 +30,25 @@ PAGES = [
 ]
 
 
+@pytest.fixture(scope="module")
+def commands() -> Iterator[Path]:
+    """A folder with the commands ``superscale`` and ``python``, which start at once; where nothing forks, the real ones."""
+    if not hasattr(os, "fork"):
+        yield Path(sys.executable).parent
+        return
+    with fork_server() as folder:
+        yield folder
+
+
 @pytest.mark.parametrize(("page", "made"), PAGES)
-def test_every_block_of_the_page_runs(page: str, made: str, tmp_path: Path) -> None:
+def test_every_block_of_the_page_runs(page: str, made: str, commands: Path, tmp_path: Path) -> None:
     if page == "training.md":
         pytest.importorskip("matplotlib")
     blocks = BLOCK.findall((DOCS / page).read_text())
     assert blocks
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    environment = os.environ | {"PATH": f"{commands}{os.pathsep}{os.environ['PATH']}"}
     for language, block in blocks:
-        command = ["bash", "-euo", "pipefail", "-c", block] if language == "sh" else [sys.executable, "-c", block]
+        command = ["bash", "-euo", "pipefail", "-c", block] if language == "sh" else ["python", "-c", block]
         result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert result.returncode == 0, f"{block}\n{result.stdout}\n{result.stderr}"
     assert (tmp_path / made).is_file()

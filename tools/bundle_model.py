@@ -1,9 +1,9 @@
-"""For maintainers: measure a trained model, write its card, and put it in half precision among the bundled ones.
+"""For maintainers: measure a trained model, write its card, and add it to the bundled models in half precision.
 
     python tools/bundle_model.py runs/srresnet/model.safetensors srresnet-x4 --benchmarks ../shared/data/benchmarks \
         --hardware "2 cores of an AMD EPYC (Zen 5)" --hours 1.2
 
-Prints the line for ``BUNDLED`` in weights/store.py. The table is measured on the half-precision file, as users will have it.
+Prints the line for ``BUNDLED`` in weights/store.py. The results are measured on the half-precision file that users get.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ LIMITS = (
 
 
 def main() -> None:
+    """Read the command line, write the model file twice, without and with its results, and print its line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("model", type=Path)
     parser.add_argument("name")
@@ -67,19 +68,12 @@ def main() -> None:
 
 
 def measured(path: Path, benchmarks: Path) -> dict[str, object]:
-    """PSNR-Y and SSIM-Y on the standard sets, with their convention."""
+    """Return PSNR-Y and SSIM-Y on the standard sets, with their convention."""
     upscaler = Upscaler(path, device="cpu")
     table: dict[str, object] = {}
     for name in SETS:
-        rows = benchmark(
-            upscaler,
-            PairFolder(benchmarks / name / "HR", 4),
-            model=path.stem,
-            data=name,
-            metrics=("psnr", "ssim"),
-            border=4,
-            color="y",
-        )
+        pairs = PairFolder(benchmarks / name / "HR", 4)
+        rows = benchmark(upscaler, pairs, model=path.stem, data=name, metrics=("psnr", "ssim"), border=4, color="y")
         table[name] = {row.metric: round(row.mean, 4) for row in rows}
     table["convention"] = str(Convention(scale=4, color="y", border=4, low_res="bicubic, double"))
     return table

@@ -1,4 +1,4 @@
-"""Superscale: small pictures made large with SRGAN (Ledig et al. 2017) and ESRGAN (Wang et al. 2018)."""
+"""Superscale: image super-resolution with SRGAN (Ledig et al. 2017) and ESRGAN (Wang et al. 2018)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["SuperscaleError", "Upscaler", "__version__"]
 
-# public name -> where it lives; torch is imported when one is first used, not before
+# public name -> its module, imported when the name is first used, so that importing superscale does not import torch
 _PLACES = {"SuperscaleError": "superscale.errors", "Upscaler": "superscale.inference.upscaler"}
 
 

@@ -1,4 +1,4 @@
-"""``python -m superscale``."""
+"""``python -m superscale``: the same as the `superscale` command."""
 
 from superscale.cli.main import main
 

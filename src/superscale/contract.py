@@ -1,21 +1,21 @@
-"""What every upscaling network promises about its input and output."""
+"""The properties of an upscaling network that tiling and memory estimates depend on."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 FLOAT_BYTES = 4
-# As many layers of the output's size are alive at once; measured 2.7 to 3.5 on a CPU for SRResNet and RRDBNet, 0.3 for compact.
+# Layers of the output's size alive at once; measured on a CPU: 2.7 to 3.5 for SRResNet and RRDBNet, 0.3 for compact.
 LAYERS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contract:
-    """``scale``: output size over input size. ``channels``: colours in and out. ``multiple_of``: height and width must divide by it.
+    """``scale``: output size / input size. ``channels``: of input and output. ``multiple_of``: of height and width of the input.
 
-    ``receptive_field_px``: an output pixel depends on input at most this many input pixels away. ``overlap_px``: what lies
-    farther away than this hardly matters; tiles that see so much around them equal the whole picture to 60 dB and more.
-    ``features``: channels of the widest layer, on which the memory depends.
+    ``receptive_field_px``: the largest distance, in input pixels, of an input pixel that an output pixel depends on. ``overlap_px``:
+    input around a tile with which the tiled result equals the whole image to 60 dB or more. ``features``: channels of the widest
+    layer, which determine the memory.
     """
 
     scale: int
@@ -27,5 +27,5 @@ class Contract:
 
     @property
     def bytes_per_pixel(self) -> int:
-        """What the network takes at most for one input pixel, in fp32."""
+        """The most memory that the network takes for one input pixel, in fp32."""
         return LAYERS * self.features * FLOAT_BYTES * self.scale**2

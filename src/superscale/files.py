@@ -1,6 +1,6 @@
-"""Files and folders that appear whole or not at all: a temporary name in the same folder, fsync, rename.
+"""Atomic writing of files and folders: a temporary name in the same folder, fsync, rename.
 
-A temporary's name says which process writes it, so that what a killed process left can be told from what is being written.
+A temporary name contains its process's id, which tells the leftovers of a killed process from files being written.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from pathlib import Path
 from uuid import uuid4
 
 TEMPORARY = re.compile(r"\.superscale-(?:(?P<machine>[0-9a-f]{8})-(?P<process>\d+)-)?[^-]+\.part")
-# Of a process that cannot be asked after, on another machine or in another container: nothing takes so long to write.
+# For a process on another machine or in another container, which cannot be checked: nothing takes this long to write.
 STALE_SECONDS = 24 * 3600.0
 
 
 @cache
 def _machine() -> str:
-    """Eight digits that processes share if they see one another's ids."""
+    """Return eight hex digits that are equal for processes which see one another's ids."""
     name = socket.gethostname()
     with suppress(OSError):
         name += os.readlink("/proc/self/ns/pid")
@@ -33,12 +33,12 @@ def _machine() -> str:
 
 
 def temporary_name(folder: Path) -> Path:
-    """A name in ``folder`` that nothing has yet."""
+    """Return an unused path in ``folder``."""
     return folder / f".superscale-{_machine()}-{os.getpid()}-{uuid4().hex[:12]}.part"
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:
-    """Write a whole file or nothing, its folder too if need be. Another reader sees the old file or the new one."""
+    """Write a file atomically and create its folder if needed: a reader sees the old file or the new one. Raises OSError."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(path.parent)
@@ -54,15 +54,15 @@ def write_bytes(path: Path | str, data: bytes) -> None:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """`write_bytes` of a text in UTF-8."""
+    """Write a text in UTF-8 as `write_bytes` does."""
     write_bytes(path, text.encode())
 
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder to fill, which takes the name ``path`` when the block ends; after an error nothing is left of it.
+    """Yield a temporary folder that is renamed to ``path`` when the block ends, or deleted after an error.
 
-    A folder that has the name already is replaced.
+    An existing folder ``path`` is replaced.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     building = temporary_name(path.parent)
@@ -71,7 +71,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         yield building
         if path.exists():
             replaced = temporary_name(path.parent)
-            os.replace(path, replaced)  # never half a folder under its name
+            os.replace(path, replaced)  # a reader never sees half a folder
             os.replace(building, path)
             shutil.rmtree(replaced, ignore_errors=True)
         else:
@@ -82,16 +82,16 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def remove_folder(path: Path) -> None:
-    """Delete a folder; killed meanwhile, nobody takes half of it for the whole."""
+    """Delete a folder, under a temporary name so that a kill leaves no half of it under its own."""
     hidden = temporary_name(path.parent)
     os.replace(path, hidden)
     shutil.rmtree(hidden)
 
 
 def sweep(folders: Iterable[Path], *, sole_user: bool = False) -> list[Path]:
-    """Delete the temporaries in these folders (not below them) that no living process writes; returns them.
+    """Delete temporary files in these folders (not below them) that no living process writes, and return them.
 
-    ``sole_user``: the caller knows that nobody else writes there, and every temporary goes.
+    ``sole_user``: nobody else writes there, so delete every temporary file.
     """
     swept: list[Path] = []
     for folder in dict.fromkeys(folders):
@@ -125,6 +125,6 @@ def _is_alive(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except (OSError, OverflowError):  # somebody else's, which is alive
+    except (OSError, OverflowError):  # it belongs to another user
         return True
     return True

@@ -48,6 +48,22 @@ def test_help_and_version_answer_without_importing_torch() -> None:
     assert result.stdout.startswith("superscale 0.")
 
 
+def test_the_installed_command_answers() -> None:
+    installed = Path(sys.executable).with_name("superscale")
+    result = subprocess.run([installed, "--version"], capture_output=True, text=True, check=True)
+    assert result.stdout.startswith("superscale 0.")
+
+
+def test_the_help_shows_examples_before_options(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for arguments in ((), ("upscale",)):
+        assert run(monkeypatch, *arguments, "--help") == 0
+        lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+        examples = [number for number, line in enumerate(lines) if line.startswith("superscale ")]
+        assert len(examples) == 5
+        assert examples[-1] < next(number for number, line in enumerate(lines) if "Options" in line)
+
+
 def test_unknown_commands_and_options_are_usage_errors_with_a_suggestion(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,1 +1,1 @@
-"""Commands: parse, one call, print. Nothing heavy is imported before a command runs."""
+"""The command line. A command imports torch and numpy only when it runs, so that --help answers at once."""

@@ -1,4 +1,4 @@
-"""`superscale upscale --dry-run`: what every job would take; nothing is written, yet every input is decoded, so damage shows."""
+"""`superscale upscale --dry-run`: estimates for every job. Inputs are decoded, so damaged ones show; nothing is written."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ MEGABYTE = 1_000_000
 
 
 def dry_run(jobs: list[Job], upscaler: Upscaler, settings: Settings, as_json: bool) -> None:
-    """Print one line a job and their sum, or JSON. Exit code 1 when an input cannot be read."""
+    """Print one line per job and the totals, or JSON. Exits with 1 if an input cannot be read."""
     pixel_seconds = seconds_per_pixel(upscaler)
     entries: list[dict[str, Any]] = []
-    seconds, memory_bytes = 0.0, 0
+    estimates: list[Estimate] = []
     for job in jobs:
         target = STDOUT if job.output is None else str(job.output)
         try:
@@ -30,13 +30,14 @@ def dry_run(jobs: list[Job], upscaler: Upscaler, settings: Settings, as_json: bo
             say(f"{'skipped' if job.verdict == 'skipped' else 'would fail'}: {shown(job.name)}: {shown(why)}")
             entries.append({"input": job.name, "output": None, "error": why, "failed": job.verdict != "skipped"})
             continue
-        seconds, memory_bytes = seconds + (taken.seconds if taken else 0), max(memory_bytes, taken.memory_bytes if taken else 0)
-        entries.append(
-            {"input": job.name, "output": target, **(_rounded(taken) if taken else {}), "error": None, "failed": False}
-        )
+        estimates += [taken] if taken else []
+        sizes = {**asdict(taken), "seconds": round(taken.seconds, 3)} if taken else {}
+        entries.append({"input": job.name, "output": target, **sizes, "error": None, "failed": False})
         if not as_json:
             print(f"{shown(job.name)} -> {shown(target)}  {_line(taken, job)}")
     failed = sum(entry.pop("failed") for entry in entries)
+    seconds = sum((one.seconds for one in estimates), 0.0)
+    memory_bytes = max((one.memory_bytes for one in estimates), default=0)
     if as_json:
         print(json.dumps({"version": 1, "jobs": entries, "seconds": round(seconds, 1), "memory_bytes": memory_bytes}))
     else:
@@ -48,12 +49,8 @@ def dry_run(jobs: list[Job], upscaler: Upscaler, settings: Settings, as_json: bo
 def _estimated(job: Job, upscaler: Upscaler, settings: Settings, pixel_seconds: float) -> Estimate | None:
     if job.verdict is not None:
         raise ImageError(job.why or "")
-    # Standard input can be read only once, and is left for the real run.
+    # Standard input can be read only once, so it is left for the real run.
     return None if job.from_stdin else estimate(read_input(job.input, settings), upscaler, pixel_seconds)
-
-
-def _rounded(taken: Estimate) -> dict[str, Any]:
-    return {**asdict(taken), "seconds": round(taken.seconds, 3)}
 
 
 def _line(taken: Estimate | None, job: Job) -> str:

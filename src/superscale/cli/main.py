@@ -1,4 +1,4 @@
-"""The `superscale` command: its subcommands, and what an error looks like to a person."""
+"""The `superscale` command: its subcommands, exit codes and error messages."""
 
 from __future__ import annotations
 
@@ -23,23 +23,26 @@ from superscale.cli.upscale import upscale
 from superscale.errors import Cancelled, SuperscaleError, UsageError
 
 FAILED, USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
+HELP = """Image super-resolution with SRGAN and ESRGAN.
+
+\b
+superscale upscale photo.jpg                  write photo_x4.jpg
+superscale upscale photos/ -o upscaled/       upscale a folder
+superscale prepare photos/ -o pack            pack photos for training
+superscale train srgan_x4 --data pack         train, or resume
+superscale evaluate --model srgan-x4 --data Set5
+"""
 
 app = typer.Typer(
     name="superscale",
-    help="Make small pictures large with SRGAN and ESRGAN: prepare, train, evaluate, upscale.",
+    help=HELP,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(upscale)
-app.command()(prepare)
-app.command()(train)
-app.command()(plot)
-app.command()(evaluate)
-app.command()(fit_niqe)
-app.command()(blend)
-app.command()(doctor)
+for command in (upscale, prepare, train, plot, evaluate, fit_niqe, blend, doctor):
+    app.command()(command)
 app.add_typer(models, name="models")
 
 
@@ -61,22 +64,20 @@ def _terminated(_number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def main() -> None:
-    """Run the command line. Exit codes: 0 all done, 1 something failed, 2 usage, 130 Ctrl-C, 143 SIGTERM."""
+    """Run the command line. Exit codes: 0 success, 1 failure, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM."""
     signal.signal(signal.SIGTERM, _terminated)
     try:
         app(standalone_mode=True)
-    except UsageError as error:
-        _fail(str(error), USAGE)
     except (KeyboardInterrupt, Cancelled):
         _fail("interrupted", INTERRUPTED)
     except SuperscaleError as error:
-        _fail(explained(error), FAILED)
+        _fail(explained(error), USAGE if isinstance(error, UsageError) else FAILED)
     except BrokenPipeError:
-        # The reader of our output went away (``| head``).
+        # The reader of the output closed the pipe (``| head``).
         sys.stderr.close()
         raise SystemExit(FAILED) from None
     except OSError as error:
-        # A full disk, a folder without permission: what the caller can change, said in a line.
+        # A full disk or a folder without permission: a line that says so, not a traceback.
         _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), FAILED)
 
 

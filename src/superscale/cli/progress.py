@@ -1,4 +1,4 @@
-"""What a person sees of many jobs: a line each, a bar where there is a terminal, at the end what failed and how to go on."""
+"""Progress of upscaling: a line per job, a progress bar on a terminal, and a summary of what failed and how to go on."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Iterable
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from superscale.errors import SuperscaleError, TooLarge
 if TYPE_CHECKING:
     from superscale.inference.jobs import Outcome
 
-# A summary repeats so many failures; --failed-list has them all.
+# Failures that a summary repeats; --failed-list has all of them.
 LISTED = 20
 # a setting, by the name that errors give it -> what raises it on the command line
 FLAGS = {
@@ -35,7 +36,7 @@ def say(text: str) -> None:
 
 
 def shown(text: str | Path) -> str:
-    """A name as it can be printed: control characters and bytes that are no text are escaped."""
+    """Return a name with control characters and undecodable bytes escaped, so that it can be printed."""
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in str(text))
 
 
@@ -49,15 +50,21 @@ def _with_flags(text: str, settings: Iterable[str]) -> str:
     return f"{text} ({flags})" if flags else text
 
 
+@dataclass
 class Report:
-    """Collects outcomes: each is said as it comes, the counts, the JSON and the list of failures when all is over."""
+    """Prints each outcome as it comes and, at the end, the counts, the JSON and the list of failures.
 
-    def __init__(self, names: list[str], as_json: bool = False, quiet: bool = False, failed_list: Path | None = None) -> None:
-        """``names``: of all jobs in their order, as they go into a list of failures."""
-        self.names, self.jobs, self.as_json, self.quiet, self.failed_list = names, len(names), as_json, quiet, failed_list
-        self.outcomes: list[Outcome] = []
+    ``names``: those of all jobs in order, as the list of failures has them.
+    """
+
+    names: list[str]
+    as_json: bool = False
+    quiet: bool = False
+    failed_list: Path | None = None
+    outcomes: list[Outcome] = field(default_factory=list)
 
     def add(self, outcome: Outcome) -> None:
+        """Record an outcome and print it."""
         self.outcomes.append(outcome)
         if outcome.status == "failed":
             say(f"failed: {_reason(outcome)}")
@@ -70,7 +77,7 @@ class Report:
                 say(f"note: {shown(outcome.input)}: {notice}")
 
     def end(self, code: int) -> int:
-        """Print what is left to say; the exit code: ``code`` if it is not 0, else 1 when something failed."""
+        """Print the summary and return the exit code: ``code`` if it is not 0, else 1 if something failed."""
         counts = {status: sum(one.status == status for one in self.outcomes) for status in ("done", "skipped", "failed")}
         failed = [one for one in self.outcomes if one.status == "failed"]
         if self.as_json:
@@ -79,7 +86,7 @@ class Report:
             from superscale.files import write_bytes
             from superscale.inference.inputs import STDIN, list_of
 
-            # What was not begun is left to do as well; without it, an interrupted retry of a list would shorten the list.
+            # Inputs that were not begun are listed too, or an interrupted retry of a list would lose them.
             again = [one.again for one in failed] + self.names[len(self.outcomes) :]
             write_bytes(self.failed_list, list_of(name for name in again if name != STDIN))
         if not self.quiet:
@@ -89,13 +96,13 @@ class Report:
         return code or (1 if failed else 0)
 
     def _summary(self, counts: dict[str, int], failed: list[Outcome]) -> None:
-        if not self.jobs:
+        jobs = len(self.names)
+        if not jobs:
             say("nothing to do: the list is empty")
-        if self.jobs > 1:
-            text = f"{counts['done']} done, {counts['skipped']} skipped, {counts['failed']} failed of {self.jobs}"
-            left = self.jobs - len(self.outcomes)
+        if jobs > 1:
+            left = jobs - len(self.outcomes)
+            text = f"{counts['done']} done, {counts['skipped']} skipped, {counts['failed']} failed of {jobs}"
             say(text + (f", {left} not begun" if left else ""))
-        if self.jobs > 1 and failed:
             for outcome in failed[:LISTED]:
                 say(f"  {_reason(outcome)}")
             if len(failed) > LISTED:
@@ -114,14 +121,15 @@ def _reason(outcome: Outcome) -> str:
 
 
 class Bar:
-    """One bar for each picture on stderr, which fills with its tiles; beside it, how many pictures are over."""
+    """A progress bar on stderr: the tiles of the current image, and how many images are finished."""
 
     def __init__(self, pictures: int) -> None:
         from rich.console import Console
         from rich.progress import Progress
 
         self.progress = Progress(console=Console(stderr=True), transient=True)
-        self.pictures, self.over = pictures, 0
+        self.pictures = pictures
+        self.over = 0
         self.task = self.progress.add_task(self._said(), total=1)
 
     def _said(self) -> str:
@@ -135,13 +143,15 @@ class Bar:
         self.progress.stop()
 
     def tile(self, done: int, total: int) -> None:
+        """Show how many tiles of the current image are done."""
         self.progress.update(self.task, completed=done, total=total)
 
     def next(self) -> None:
+        """Count an image as finished."""
         self.over += 1
         self.progress.update(self.task, description=self._said())
 
 
 def bar(pictures: int, quiet: bool) -> Any:
-    """A `Bar` where somebody can see it move, else None; a context either way."""
+    """Return a context manager that yields a `Bar` if stderr is a terminal and ``quiet`` is not set, else None."""
     return Bar(pictures) if sys.stderr.isatty() and not quiet else nullcontext()

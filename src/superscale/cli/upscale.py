@@ -19,41 +19,51 @@ if TYPE_CHECKING:
     from superscale.inference.plan import Job
     from superscale.inference.upscaler import Upscaler
 
-INPUTS = "Pictures, folders, quoted globs ('**' too), @list.txt (a path a line), or - for standard input."
-OUTPUT = "A file, a folder, - for standard output, or a template with {stem} {name} {ext} {scale} {model} {parent}."
-CONSISTENT = "Back-project: the output, reduced again, gives back the input."
-TTA = "Self-ensemble: the mean over eight orientations, at eight times the cost."
-FIDELITY = "0: most detail (the GAN) to 1: most faithful (its PSNR-oriented partner)."
+INPUTS = "Images, folders, quoted globs (also '**'), @list.txt (one path per line), or - for standard input."
+OUTPUT = "File, folder, - for standard output, or a template with {stem} {name} {ext} {scale} {model} {parent}."
+CONSISTENT = "Back-projection: downscaling the output gives back the input."
+TTA = "Self-ensemble of eight orientations: slower, more accurate."
+FIDELITY = "From 0, the GAN, to 1, its PSNR-oriented partner."
 
 
 def upscale(
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help=INPUTS)],
     output: Annotated[str | None, typer.Option("-o", "--output", help=OUTPUT)] = None,
-    model: Annotated[str | None, typer.Option(help="A bundled model's name or a model file.")] = None,
+    model: Annotated[str | None, typer.Option(help="Name of a bundled model, or a model file.")] = None,
     fidelity: Annotated[float | None, typer.Option(metavar="0..1", help=FIDELITY)] = None,
-    scale: Annotated[float | None, typer.Option(help="Any factor; default: the model's own.")] = None,
-    tile: Annotated[str, typer.Option(help="Tile side in input pixels, 'auto', or 0 for the whole picture.")] = "auto",
-    overlap: Annotated[str, typer.Option(help="Pixels a tile sees around itself, or 'auto'.")] = "auto",
+    scale: Annotated[float | None, typer.Option(help="Any factor; default: the model's.")] = None,
+    tile: Annotated[str, typer.Option(help="Tile side in input pixels; 0: the whole image.")] = "auto",
+    overlap: Annotated[str, typer.Option(help="Input pixels added around each tile.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or bf16.")] = "auto",
     consistent: Annotated[bool, typer.Option("--consistent", help=CONSISTENT)] = False,
     tta: Annotated[bool, typer.Option("--tta", help=TTA)] = False,
-    form: Annotated[str | None, typer.Option("--format", help="png, jpg, webp or tiff; default: as the input.")] = None,
-    quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG and WebP.")] = 95,
-    metadata: Annotated[str, typer.Option(help="keep or strip EXIF, XMP and text; the colour profile stays.")] = "keep",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
-    skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Leave outputs that exist.")] = False,
-    max_pixels: Annotated[int, typer.Option(min=1, help="Refuse inputs of more pixels.")] = 64_000_000,
-    max_output_pixels: Annotated[int, typer.Option(min=1, help="Refuse outputs of more pixels.")] = 1_100_000_000,
-    max_bytes: Annotated[int, typer.Option(min=1, help="Refuse input files of more bytes.")] = 1_000_000_000,
+    form: Annotated[str | None, typer.Option("--format", help="png, jpg, webp or tiff; default: the input's.")] = None,
+    quality: Annotated[int, typer.Option(metavar="N", min=1, max=100, help="JPEG and WebP quality.")] = 95,
+    metadata: Annotated[str, typer.Option(help="keep or strip EXIF, XMP and text.")] = "keep",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = False,
+    skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Skip inputs whose output exists.")] = False,
+    max_pixels: Annotated[int, typer.Option(metavar="N", min=1, help="Largest input, in pixels.")] = 64_000_000,
+    max_output_pixels: Annotated[int, typer.Option(metavar="N", min=1, help="Largest output, in pixels.")] = 1_100_000_000,
+    max_bytes: Annotated[int, typer.Option(metavar="N", min=1, help="Largest input file, in bytes.")] = 1_000_000_000,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = False,
-    failed_list: Annotated[Path | None, typer.Option(metavar="FILE", help="Write what failed here, for @FILE.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say sizes, tiles, memory and time; write nothing.")] = False,
+    failed_list: Annotated[Path | None, typer.Option(metavar="FILE", help="List failed inputs here, for @FILE.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print sizes, tiles, memory and time; write nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say which model, device and tiles are used.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Print the model, device and tile size.")] = False,
 ) -> None:
-    """Enlarge pictures; each goes beside its input as {stem}_x{scale}{ext} unless -o says where."""
+    """Upscale images.
+
+    Without -o, photo.jpg becomes photo_x4.jpg beside it.
+
+    \b
+    superscale upscale photo.jpg
+    superscale upscale photos/ -o upscaled/
+    superscale upscale photo.png --scale 3 --format webp
+    superscale upscale photo.jpg --model srresnet-x4 --device cuda
+    superscale upscale - < photo.png > upscaled.png
+    """
     if overwrite and skip_existing:
         raise UsageError("--overwrite and --skip-existing exclude each other")
     if metadata not in ("keep", "strip"):
@@ -170,8 +180,6 @@ def _suffix(form: str | None) -> str | None:
 
 
 def _number(option: str, text: str) -> Any:
-    if text == "auto":
-        return text
-    if not text.isdecimal():
+    if text != "auto" and not text.isdecimal():
         raise UsageError(f"{option} must be 'auto' or a number of pixels, got {text!r}")
-    return int(text)
+    return text if text == "auto" else int(text)

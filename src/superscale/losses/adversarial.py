@@ -1,7 +1,7 @@
-"""What the discriminator's logits mean to either player: SRGAN's standard game and ESRGAN's relativistic average one.
+"""Adversarial losses: SRGAN's standard GAN loss and ESRGAN's relativistic average loss.
 
-Both classes have the same two methods on logits of any shape with the batch first: ``real`` of true pictures, ``fake`` of the
-generator's. Each returns the scalar that its player minimises; written with logits, so nothing saturates.
+Both classes have the same two methods. They take logits of any shape with the batch first, ``real`` for high-res images and ``fake``
+for the generator's, and return the scalar to minimise. Working on logits avoids saturation.
 """
 
 from __future__ import annotations
@@ -17,21 +17,23 @@ Mean = Callable[[Tensor], Tensor]
 
 
 class Adversarial(Protocol):
-    """A GAN objective."""
+    """The losses of both networks of a GAN."""
 
-    def generator(self, real: Tensor, fake: Tensor) -> Tensor: ...
+    def generator(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Return the generator's loss."""
 
-    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor: ...
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Return the discriminator's loss."""
 
 
 class StandardAdversarial:
-    """Goodfellow's game as SRGAN plays it (Ledig et al. 2017, eq. 2 and 6); no average enters, so ``mean`` is not asked."""
+    """The GAN loss of SRGAN (Ledig et al. 2017, eq. 2 and 6). ``mean`` is ignored: no average enters."""
 
     def __init__(self, mean: Mean = torch.mean) -> None:
         pass
 
     def generator(self, real: Tensor, fake: Tensor) -> Tensor:  # noqa: ARG002
-        """E[-log D(fake)] (eq. 6, per picture); ``real`` does not enter."""
+        """E[-log D(fake)] (eq. 6, per image); ``real`` is ignored."""
         return _cross_entropy(fake, is_real=True)
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
@@ -40,9 +42,9 @@ class StandardAdversarial:
 
 
 class RelativisticAverage:
-    """ "Is this more real than the average of the other kind?" (Wang et al. 2018, eq. 1 and 2; Jolicoeur-Martineau 2018).
+    """Is an image more real than the average of the other kind? (Wang et al. 2018, eq. 1 and 2; Jolicoeur-Martineau 2018).
 
-    ``mean`` averages the logits of one kind; several processes pass one that averages over all of them.
+    ``mean`` averages the logits of one kind; with several processes, pass one that averages over all of them.
     """
 
     def __init__(self, mean: Mean = torch.mean) -> None:
@@ -66,7 +68,7 @@ def _cross_entropy(logits: Tensor, is_real: bool) -> Tensor:
     return F.softplus(-logits if is_real else logits).mean()
 
 
-# name -> class; each takes the ``mean`` of RelativisticAverage
+# name -> class, called with the ``mean`` of RelativisticAverage
 ADVERSARIAL: dict[str, Callable[..., Adversarial]] = {
     "standard": StandardAdversarial,
     "relativistic": RelativisticAverage,

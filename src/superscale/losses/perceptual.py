@@ -1,4 +1,4 @@
-"""Distance between the features a frozen VGG19 sees in two pictures (Ledig et al. 2017, eq. 5; Wang et al. 2018, §3.3)."""
+"""Perceptual loss: the distance between the VGG19 features of two images (Ledig et al. 2017, eq. 5; Wang et al. 2018, §3.3)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureSpec:
-    """A VGG19-shaped encoder: features and convolutions of its five blocks, its padding, and how it takes RGB.
+    """The shape of a VGG19-like encoder: widths and convolutions of its five blocks, padding, and treatment of RGB.
 
-    ``first``: "normalize" subtracts ImageNet's mean and divides by its deviation; "conv" is a learnt 1x1 convolution ``conv0``.
+    ``first``: "normalize" subtracts ImageNet's mean and divides by its deviation; "conv" applies a learnt 1x1 convolution ``conv0``.
     """
 
     widths: tuple[int, ...] = (64, 128, 256, 512, 512)
@@ -31,7 +31,7 @@ class FeatureSpec:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """conv1_1, conv1_2, conv2_1, ... in order."""
+        """The layers' names in order: conv1_1, conv1_2, conv2_1, ..."""
         return tuple(f"conv{block}_{n + 1}" for block, count in enumerate(self.convolutions, 1) for n in range(count))
 
 
@@ -42,13 +42,13 @@ FEATURE_NETWORKS: dict[str, FeatureSpec] = {
     "vgg19-distilled": FeatureSpec(
         widths=(16, 32, 64, 128, 128), convolutions=(2, 2, 4, 4, 1), padding="reflect", first="conv"
     ),
-    # The right shape and speed, untrained: for trying the machinery and for benchmarks.
+    # Untrained, with VGG19's shape and speed: for dry runs and benchmarks.
     "vgg19-random": FeatureSpec(),
 }
 
 
 class FeatureNetwork(nn.Module):
-    """The convolutions of a `FeatureSpec` as far as ``deepest``; parameters are frozen and named conv1_1, conv1_2, ..."""
+    """The convolutions of a `FeatureSpec` up to ``deepest``, frozen; parameters are named conv1_1, conv1_2, ..."""
 
     def __init__(self, spec: FeatureSpec, deepest: str) -> None:
         super().__init__()
@@ -85,10 +85,10 @@ class FeatureNetwork(nn.Module):
 
 
 class PerceptualLoss(nn.Module):
-    """The weighted sum over layers of the mean distance of features; gradients reach ``super_res`` only.
+    """The weighted sum over layers of the mean distance between features; gradients reach ``super_res`` only.
 
-    ``layers``: name -> weight. ``after_activation``: SRGAN's choice; ESRGAN compares before (§3.3), where dark activations
-    still speak. ``distance``: "mse" (SRGAN, eq. 5) or "l1" (ESRGAN's published code).
+    ``layers``: name -> weight. ``after_activation``: SRGAN's choice; ESRGAN compares before the activation, where features are denser
+    (§3.3). ``distance``: "mse" (SRGAN, eq. 5) or "l1" (ESRGAN's published code).
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class PerceptualLoss(nn.Module):
 
 
 def deepest_layer(spec: FeatureSpec, layers: Mapping[str, float]) -> str:
-    """The last of the named layers. Raises UnknownNameError for one that the network does not have."""
+    """Return the last of the named layers. Raises UnknownNameError for a layer that the network does not have."""
     for name in layers:
         if name not in spec.layers:
             raise UnknownNameError("feature layer", name, spec.layers)

@@ -15,7 +15,7 @@ CHARBONNIER_EPSILON = 1e-3
 
 
 def l1(super_res: Tensor, high_res: Tensor) -> Tensor:
-    """Mean absolute error; ESRGAN's PSNR stage and eq. 3's last term."""
+    """Mean absolute error, used by ESRGAN's PSNR stage and as the last term of its eq. 3."""
     return F.l1_loss(super_res, high_res)
 
 
@@ -25,7 +25,7 @@ def mse(super_res: Tensor, high_res: Tensor) -> Tensor:
 
 
 def charbonnier(super_res: Tensor, high_res: Tensor) -> Tensor:
-    """The mean of sqrt(difference² + epsilon²), a smooth L1 (Lai et al. 2017, eq. 3)."""
+    """Mean of sqrt(difference² + epsilon²), a smooth L1 (Lai et al. 2017, eq. 3)."""
     return torch.sqrt((super_res - high_res).square() + CHARBONNIER_EPSILON**2).mean()
 
 

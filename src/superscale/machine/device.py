@@ -1,4 +1,4 @@
-"""Where a network runs, and how much memory is free there."""
+"""Choice of torch's device, and its free memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from superscale.machine import memory
 
 
 def pick_device(name: str) -> torch.device:
-    """``auto``: the first GPU if there is one, else the CPU. Raises UsageError for a device that is not there."""
+    """Return the named device; ``auto`` is the first GPU, or the CPU without one. Raises UsageError for a device that does not exist."""
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -26,9 +26,9 @@ def pick_device(name: str) -> torch.device:
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """Memory that a network may still take on a device; None where the system does not tell."""
+    """Return the bytes that a network may still take on a device, or None where the system does not say."""
     if device.type == "cuda":
-        # What torch holds for later, but does not use, is free as well.
+        # Memory that torch has reserved but does not use is free as well.
         held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + held
     return memory.free_bytes()

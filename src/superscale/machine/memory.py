@@ -1,4 +1,4 @@
-"""How much of the machine's memory is free, and how much of it this process has held."""
+"""Free memory of the machine, within the limit of a container."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MEMINFO, CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 
 
 def free_bytes() -> int | None:
-    """Memory that this process may still take; None where the system does not tell."""
+    """Return the bytes that this process may still take, or None where the system does not say."""
     available = _available()
     return None if available is None else min(available, _left_to_the_group())
 
@@ -25,7 +25,7 @@ def _available() -> int | None:
 
 
 def _left_to_the_group() -> int:
-    """What a container's limit (a control group of version 2) leaves; the page cache it holds would be given back."""
+    """Return the bytes left under a container's limit (cgroup version 2); its page cache counts as free."""
     try:
         limit = int((CGROUP / "memory.max").read_text())
         used = int((CGROUP / "memory.current").read_text())

@@ -1,4 +1,4 @@
-"""Every network by name: literal tables, and one function that builds from them."""
+"""Tables of the networks by name, and functions that build, describe and check them."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ DISCRIMINATORS: dict[str, tuple[type[Any], type[nn.Module]]] = {
 
 
 def build_generator(name: str, options: Mapping[str, Any]) -> Generator:
-    """A generator with fresh weights. Raises UnknownNameError for a name or an option that is not in its table."""
+    """Build a generator with fresh weights. Raises UnknownNameError for an unknown name or option, UsageError for a wrong value."""
     return cast(Generator, _build(GENERATORS, name, options))
 
 
 def build_discriminator(name: str, options: Mapping[str, Any]) -> nn.Module:
-    """A discriminator with fresh weights; errors as in `build_generator`."""
+    """Build a discriminator with fresh weights. Raises as `build_generator` does."""
     return _build(DISCRIMINATORS, name, options)
 
 
 def describe(generator: Generator) -> dict[str, Any]:
-    """What `build_generator` needs to build this network again: ``{"name": ..., **options}``."""
+    """Return ``{"name": ..., **options}``, with which `build_generator` builds this network again."""
     for name, (_, network) in GENERATORS.items():
         if type(generator) is network:
             return {"name": name, **asdict(cast(Any, generator).config)}
@@ -45,7 +45,7 @@ def describe(generator: Generator) -> dict[str, Any]:
 
 
 def faults(table: Mapping[str, tuple[Any, Any]], name: str, options: Mapping[str, Any]) -> list[UsageError]:
-    """All that keeps a network of `GENERATORS` or `DISCRIMINATORS` from being built with these options."""
+    """List every reason why ``table``, `GENERATORS` or `DISCRIMINATORS`, cannot build the network with these options."""
     if name not in table:
         return [UnknownNameError("discriminator" if table is DISCRIMINATORS else "network", name, table)]
     types = {field.name: type(field.default) for field in fields(table[name][0])}

@@ -1,4 +1,4 @@
-"""SRVGGNetCompact, the small network of Real-ESRGAN's "general" and "anime video" models. Parameter names are the published ones."""
+"""SRVGGNetCompact, the small network of Real-ESRGAN's "general" and "anime video" models, with the published parameter names."""
 
 from __future__ import annotations
 
@@ -32,15 +32,12 @@ class CompactConfig:
 
 
 class SRVGGNetCompact(Generator):
-    """(B, C, h, w) -> (B, C, h*scale, w*scale): plain convolutions at low resolution, one pixel shuffle, a residual to nearest."""
+    """(B, C, h, w) -> (B, C, h*scale, w*scale): plain convolutions at low resolution and a pixel shuffle, added to nearest-neighbour."""
 
     def __init__(self, config: CompactConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or CompactConfig()
-        layers: list[nn.Module] = [
-            nn.Conv2d(config.channels, config.features, 3, padding=1),
-            nn.PReLU(config.features),
-        ]
+        layers: list[nn.Module] = [nn.Conv2d(config.channels, config.features, 3, padding=1), nn.PReLU(config.features)]
         for _ in range(config.convolutions):
             layers += [nn.Conv2d(config.features, config.features, 3, padding=1), nn.PReLU(config.features)]
         layers.append(nn.Conv2d(config.features, config.channels * config.scale**2, 3, padding=1))
@@ -57,12 +54,12 @@ class SRVGGNetCompact(Generator):
         )
 
     def _initialize(self) -> None:
-        """Near the identity from end to end. Plain layers with no way around them scramble what they see, under torch's rule and He's
-        alike: after 2000 steps such a network still answered with the nearest pixel; this one passes bicubic within 300.
+        """Start near the identity. With torch's or He's initialisation, plain layers without skip connections scramble their input:
+        after 2000 steps such a network still returned the nearest pixel, while this one passes bicubic within 300.
         """
         convolutions = [layer for layer in self.body if isinstance(layer, nn.Conv2d)]
         for convolution in convolutions:
-            nn.init.kaiming_normal_(convolution.weight, a=0.25)  # the slope that PReLU begins with
+            nn.init.kaiming_normal_(convolution.weight, a=0.25)  # PReLU's initial slope
             nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
         with torch.no_grad():
             for convolution in convolutions[1:]:
@@ -71,8 +68,9 @@ class SRVGGNetCompact(Generator):
                 convolution.weight[:, :, 1, 1].diagonal().add_(1)
 
     def forward(self, low_res: Tensor) -> Tensor:
+        """Upscale a batch."""
         features = low_res
         for layer in self.body:
-            features = layer(features)  # (B, F, h, w), at last (B, C*scale², h, w)
+            features = layer(features)  # (B, F, h, w), after the last layer (B, C*scale², h, w)
         nearest = F.interpolate(low_res, scale_factor=self.config.scale, mode="nearest")
         return F.pixel_shuffle(features, self.config.scale) + nearest

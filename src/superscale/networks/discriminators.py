@@ -1,7 +1,7 @@
-"""The judges: SRGAN's VGG-style discriminator (Ledig 2017, Fig. 4, bottom) and Real-ESRGAN's U-Net (Wang 2021, Fig. 6).
+"""SRGAN's VGG-style discriminator (Ledig 2017, Fig. 4, bottom) and Real-ESRGAN's U-Net discriminator (Wang 2021, Fig. 6).
 
-Real and enlarged pictures differ in fine detail only, a small part of what patches differ in: after 180 steps of batch 16 a judge
-with spectral norm was right on half of them. Shown the detail alone (an idea of Fritsche et al. 2019), on 99 % after 120.
+Real and upscaled images differ only in fine detail, a small part of what distinguishes patches: after 180 steps of batch 16 a
+discriminator with spectral norm was right on half of them. With a high-pass filter in front (Fritsche et al. 2019), on 99 % after 120.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from superscale.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class VGGStyleConfig:
-    """``batch_norm=True, spectral_norm=False`` is SRGAN's figure; the reverse steadies ESRGAN. ``patch_px``: the high-res patch.
+    """``batch_norm=True, spectral_norm=False`` is SRGAN's; the opposite stabilises ESRGAN. ``patch_px``: side of the high-res patch.
 
-    ``high_pass_px``: deviation of the Gaussian that is taken away from the picture first, 0 for the papers' whole picture.
+    ``high_pass_px``: standard deviation of the Gaussian blur that is subtracted from the image first; 0, as in the papers: none.
     """
 
     patch_px: int = 128
@@ -42,7 +42,7 @@ class VGGStyleConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class UNetConfig:
-    """The published network by default. ``high_pass_px``: as in `VGGStyleConfig`; such a network takes ``patch_px`` alone."""
+    """The published network by default. ``high_pass_px`` is that of `VGGStyleConfig`, and fixes the input's side to ``patch_px``."""
 
     channels: int = 3
     features: int = 64
@@ -57,7 +57,7 @@ class UNetConfig:
 
 
 class HighPass(nn.Module):
-    """(B, C, side, side) -> the same size: the picture less its Gaussian blur, times 8, so that detail spans what pictures do."""
+    """(B, C, side, side) -> the same shape: the image minus its Gaussian blur, times 8, so that detail has the range of an image."""
 
     GAIN = 8.0
 
@@ -65,18 +65,19 @@ class HighPass(nn.Module):
         super().__init__()
         places = torch.arange(side_px, dtype=torch.float32)
         blur = torch.exp(-((places[:, None] - places) ** 2) / (2 * deviation_px**2))
-        # Rows sum to one at the border too: the Gaussian is renormalised over what lies inside the patch.
+        # The Gaussian is renormalised over the part inside the patch, so that rows sum to one at the border too.
         self.register_buffer("blur", blur / blur.sum(dim=1, keepdim=True), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
+        """Filter a batch in fp32."""
         blur = self.get_buffer("blur")
-        with torch.autocast(image.device.type, enabled=False):  # bf16 would round away the very detail
+        with torch.autocast(image.device.type, enabled=False):  # bf16 would round the detail away
             image = image.float()
             return (image - blur @ image @ blur.T) * self.GAIN
 
 
 class VGGStyleDiscriminator(nn.Module):
-    """(B, C, patch_px, patch_px) -> logits (B, 1): eight convolutions, every second halves the picture, then two dense layers."""
+    """(B, C, patch_px, patch_px) -> logits (B, 1): eight convolutions, every second of stride 2, then two dense layers."""
 
     def __init__(self, config: VGGStyleConfig | None = None) -> None:
         super().__init__()
@@ -84,16 +85,17 @@ class VGGStyleDiscriminator(nn.Module):
         self.detail = HighPass(config.patch_px, config.high_pass_px) if config.high_pass_px else nn.Identity()
         widths = [config.features * factor for factor in (1, 1, 2, 2, 4, 4, 8, 8)]
         layers: list[nn.Module] = []
-        inputs, side = config.channels, config.patch_px
+        inputs = config.channels
+        side = config.patch_px
         for number, width in enumerate(widths):
             stride = 1 + number % 2
-            # The first layer has no batch norm (Fig. 4).
-            normalized = config.batch_norm and number > 0
+            normalized = config.batch_norm and number > 0  # the first layer has none (Fig. 4)
             layers.append(nn.Conv2d(inputs, width, 3, stride=stride, padding=1, bias=not normalized))
             if normalized:
                 layers.append(nn.BatchNorm2d(width))
             layers.append(nn.LeakyReLU(0.2))
-            inputs, side = width, -(-side // stride)
+            inputs = width
+            side = -(-side // stride)
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Sequential(
             nn.Flatten(), nn.Linear(inputs * side**2, config.hidden), nn.LeakyReLU(0.2), nn.Linear(config.hidden, 1)
@@ -101,13 +103,14 @@ class VGGStyleDiscriminator(nn.Module):
         _initialize(self, config.spectral_norm)
 
     def forward(self, image: Tensor) -> Tensor:
+        """Return one logit an image. Raises UsageError for another size than ``patch_px``."""
         _check_side(image, self.config.patch_px)
         logits: Tensor = self.classifier(self.features(self.detail(image)))
         return logits
 
 
 class UNetDiscriminator(nn.Module):
-    """(B, C, H, W) -> a logit for every pixel (B, 1, H, W); H and W divide by 8. Spectral norm on all but the outer convolutions."""
+    """(B, C, H, W) -> logits (B, 1, H, W), H and W multiples of 8; spectral norm on all but the first and the last convolution."""
 
     def __init__(self, config: UNetConfig | None = None) -> None:
         super().__init__()
@@ -124,10 +127,11 @@ class UNetDiscriminator(nn.Module):
         self.conv7 = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.conv8 = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.conv9 = nn.Conv2d(width, 1, 3, padding=1)
-        for name in ("conv1", "conv2", "conv3", "conv4", "conv5", "conv6", "conv7", "conv8"):
-            _initialize(getattr(self, name), normalized=True)
+        for number in range(1, 9):
+            _initialize(self.get_submodule(f"conv{number}"), normalized=True)
 
     def forward(self, image: Tensor) -> Tensor:
+        """Return one logit a pixel. With ``high_pass_px``, raises UsageError for another size than ``patch_px``."""
         if self.config.high_pass_px:
             _check_side(image, self.config.patch_px)
         full = F.leaky_relu(self.conv0(self.detail(image)), 0.2)  # (B, F, H, W)
@@ -151,7 +155,7 @@ def _double(features: Tensor) -> Tensor:
 
 
 def _initialize(module: nn.Module, normalized: bool) -> None:
-    """He initialisation for LeakyReLU(0.2), then spectral normalisation where asked (Miyato et al. 2018)."""
+    """He initialisation for LeakyReLU(0.2), then, if ``normalized``, spectral normalisation (Miyato et al. 2018)."""
     for layer in list(module.modules()):
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(layer.weight, a=0.2)

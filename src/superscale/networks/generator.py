@@ -8,11 +8,11 @@ from superscale.contract import Contract
 
 
 class Generator(nn.Module):
-    """A module with a contract."""
+    """A module that upscales, with a ``contract`` that states its scale, channels and receptive field."""
 
     contract: Contract
 
     def __call__(self, low_res: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, C, h*scale, w*scale)."""
+        """Upscale a batch: (B, C, h, w) -> (B, C, h*scale, w*scale)."""
         super_res: Tensor = super().__call__(low_res)
         return super_res

@@ -1,4 +1,4 @@
-"""RRDBNet, the generator of ESRGAN (Wang et al. 2018, Fig. 3 and 4). Parameter names are the published ones (BasicSR's layout)."""
+"""RRDBNet, the generator of ESRGAN (Wang et al. 2018, Fig. 3 and 4), with the published parameter names (BasicSR's layout)."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from superscale.networks.generator import Generator
 
 MOST_UPSAMPLINGS = 4
 
-
-# Of 4 trained blocks 4 pixels keep 67 dB against the whole picture, 8 keep 85, 16 keep 98. For 23 blocks, of which no trained ones
-# were at hand to measure, a cautious guess.
+# With 4 trained blocks, an overlap of 4 pixels keeps 67 dB against the whole image, 8 pixels 85 dB, 16 pixels 98 dB. For 23 blocks
+# this is a cautious guess: no trained ones were available to measure.
 OVERLAP_PX_PER_BLOCK, MOST_OVERLAP_PX = 4, 40
 
 
@@ -25,7 +24,7 @@ OVERLAP_PX_PER_BLOCK, MOST_OVERLAP_PX = 4, 40
 class RRDBNetConfig:
     """The paper's ×4 network by default. ×2 and ×1 pixel-unshuffle the input by 2 and 4 first, as Real-ESRGAN's do.
 
-    ``upsamplings`` doublings follow the body; with fewer of them ×2 and ×1, with three ×8, need no unshuffling (the first ESRGAN's).
+    ``upsamplings`` counts the doublings after the body: 1 or 0 make ×2 or ×1, and 3 make ×8, without unshuffling (the first ESRGAN).
     """
 
     scale: int = 4
@@ -46,7 +45,7 @@ class RRDBNetConfig:
 
 
 class ResidualDenseBlock(nn.Module):
-    """Fig. 4, "dense block": five convolutions, each reading all features before it, the sum scaled by beta."""
+    """Fig. 4, "dense block": five convolutions, each on all features before it, and a residual scaled by beta."""
 
     def __init__(self, features: int, growth_channels: int, residual_scale: float) -> None:
         super().__init__()
@@ -58,6 +57,7 @@ class ResidualDenseBlock(nn.Module):
         self.conv5 = nn.Conv2d(features + 4 * growth_channels, features, 3, padding=1)
 
     def forward(self, features: Tensor) -> Tensor:
+        """(B, F, h, w) -> the same shape."""
         dense = features
         for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
             dense = torch.cat((dense, F.leaky_relu(conv(dense), 0.2)), dim=1)  # (B, F + i*G, h, w)
@@ -66,7 +66,7 @@ class ResidualDenseBlock(nn.Module):
 
 
 class RRDB(nn.Module):
-    """Fig. 4, residual in residual dense block: three dense blocks, scaled by beta again."""
+    """Fig. 4, "residual in residual dense block": three dense blocks and a residual scaled by beta again."""
 
     def __init__(self, features: int, growth_channels: int, residual_scale: float) -> None:
         super().__init__()
@@ -76,12 +76,13 @@ class RRDB(nn.Module):
         self.rdb3 = ResidualDenseBlock(features, growth_channels, residual_scale)
 
     def forward(self, features: Tensor) -> Tensor:
+        """(B, F, h, w) -> the same shape."""
         residual: Tensor = self.rdb3(self.rdb2(self.rdb1(features)))
         return features + self.residual_scale * residual
 
 
 class RRDBNet(Generator):
-    """(B, C, h, w) -> (B, C, h*scale, w*scale), values in [0, 1] in and nominally out; h and w divide by 2 at ×2, by 4 at ×1."""
+    """(B, C, h, w) -> (B, C, h*scale, w*scale), values nominally in [0, 1]; h and w are multiples of 2 at ×2, of 4 at ×1."""
 
     def __init__(self, config: RRDBNetConfig | None = None) -> None:
         super().__init__()
@@ -89,9 +90,8 @@ class RRDBNet(Generator):
         self.unshuffle = 2**config.upsamplings // config.scale
         features = config.features
         self.conv_first = nn.Conv2d(config.channels * self.unshuffle**2, features, 3, padding=1)
-        self.body = nn.Sequential(
-            *(RRDB(features, config.growth_channels, config.residual_scale) for _ in range(config.blocks))
-        )
+        blocks = [RRDB(features, config.growth_channels, config.residual_scale) for _ in range(config.blocks)]
+        self.body = nn.Sequential(*blocks)
         self.conv_body = nn.Conv2d(features, features, 3, padding=1)
         self.upsample = [f"conv_up{number}" for number in range(1, config.upsamplings + 1)]
         for name in self.upsample:
@@ -99,8 +99,8 @@ class RRDBNet(Generator):
         self.conv_hr = nn.Conv2d(features, features, 3, padding=1)
         self.conv_last = nn.Conv2d(features, config.channels, 3, padding=1)
         initialize_residual(self.body)
-        # In the grid of conv_first: 15 a block, 2 around them; conv_up1 at 1/2, ... the last three finest, and the nearest
-        # sampling: together 2, however many upsamplings there are.
+        # On the grid of conv_first: 15 a block, 2 for the convolutions around the blocks, and 2 for all layers after them, however
+        # many upsamplings there are.
         receptive_field_px = (15 * config.blocks + 2 + 2) * self.unshuffle
         self.contract = Contract(
             scale=config.scale,
@@ -112,6 +112,7 @@ class RRDBNet(Generator):
         )
 
     def forward(self, low_res: Tensor) -> Tensor:
+        """Upscale a batch."""
         shallow = self.conv_first(F.pixel_unshuffle(low_res, self.unshuffle))  # (B, F, h, w)
         features = shallow + self.conv_body(self.body(shallow))
         for name in self.upsample:

@@ -10,16 +10,16 @@ from torch import Tensor, nn
 
 from superscale.contract import Contract
 from superscale.errors import UsageError
-from superscale.networks.blocks import PReLU, conv_after_shuffle, initialize_residual, power_of_two
+from superscale.networks.blocks import PReLU, conv_after_shuffle, initialize_residual
 from superscale.networks.generator import Generator
 
-# Measured on the bundled srresnet-x4: 88 dB against the whole picture (65 dB at 4 pixels, 76 dB at 8).
+# Measured on the bundled srresnet-x4: 88 dB against the whole image (65 dB at 4 pixels, 76 dB at 8).
 OVERLAP_PX = 12
 
 
 @dataclass(frozen=True, kw_only=True)
 class SRResNetConfig:
-    """``batch_norm=False`` drops the normalisation, as EDSR and ESRGAN later did; the paper has it."""
+    """The paper's ×4 network by default. ``batch_norm=False`` drops the normalisation, as EDSR and ESRGAN do."""
 
     scale: int = 4
     channels: int = 3
@@ -44,13 +44,14 @@ class ResidualBlock(nn.Module):
         self.norm2 = nn.BatchNorm2d(features) if batch_norm else nn.Identity()
 
     def forward(self, features: Tensor) -> Tensor:
+        """(B, F, h, w) -> the same shape."""
         residual = self.activation(self.norm1(self.conv1(features)))
         summed: Tensor = features + self.norm2(self.conv2(residual))
         return summed
 
 
 class UpsampleBlock(nn.Module):
-    """Fig. 4, conv, PixelShuffle, PReLU; the shuffle, which the PReLU does not feel, is left to the caller."""
+    """Fig. 4, conv, PixelShuffle, PReLU; the caller does the shuffle, which commutes with a PReLU of one slope."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -58,12 +59,15 @@ class UpsampleBlock(nn.Module):
         self.activation = PReLU()
 
     def forward(self, features: Tensor) -> Tensor:
+        """(B, F, h, w) -> (B, 4F, h, w)."""
         unshuffled: Tensor = self.activation(self.conv(features))
         return unshuffled
 
     def copy_bilinearly(self, channel: int) -> None:
-        """Set the kernels that make ``channel`` of the result the bilinear enlargement of ``channel`` of the input."""
-        phases = torch.tensor(((0.25, 0.75, 0.0), (0.0, 0.75, 0.25)), device="cpu")  # also where the weights have no memory
+        """Set the kernels so that ``channel`` of the output is the bilinear upscaling of ``channel`` of the input."""
+        phases = torch.tensor(
+            ((0.25, 0.75, 0.0), (0.0, 0.75, 0.25)), device="cpu"
+        )  # even when the weights are on torch's meta device
         for row in range(2):
             for column in range(2):
                 kernel = self.conv.weight[4 * channel + 2 * row + column]
@@ -72,24 +76,23 @@ class UpsampleBlock(nn.Module):
 
 
 class SRResNet(Generator):
-    """(B, C, h, w) -> (B, C, h*scale, w*scale), values in [0, 1] in and nominally out. Without BN it trains better and costs less."""
+    """(B, C, h, w) -> (B, C, h*scale, w*scale), values nominally in [0, 1]. It trains better and costs less without batch norm."""
 
     def __init__(self, config: SRResNetConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or SRResNetConfig()
-        doublings = power_of_two(config.scale) or 0
         features = config.features
         self.head = nn.Conv2d(config.channels, features, 9, padding=4)
         self.activation = PReLU()
         self.body = nn.Sequential(*(ResidualBlock(features, config.batch_norm) for _ in range(config.blocks)))
         self.conv_body = nn.Conv2d(features, features, 3, padding=1, bias=not config.batch_norm)
         self.norm_body = nn.BatchNorm2d(features) if config.batch_norm else nn.Identity()
-        blocks = [UpsampleBlock(features) for _ in range(doublings)]
+        blocks = [UpsampleBlock(features) for _ in range(config.scale.bit_length() - 1)]
         self.upsample = nn.ModuleList(blocks)
         self.tail = nn.Conv2d(features, config.channels, 9, padding=4)
         if not config.batch_norm:
             self._start_as_interpolation(blocks)
-        # The tail's 4 at full size, then on ever coarser grids half of it, rounded up, and one more for each block's convolution.
+        # The tail's 4 at full size; each coarser grid halves it, rounded up, and adds one for the block's convolution.
         reach = 4
         for _ in blocks:
             reach = -(-reach // 2) + 1
@@ -105,9 +108,9 @@ class SRResNet(Generator):
 
     @torch.no_grad()
     def _start_as_interpolation(self, upsample: list[UpsampleBlock]) -> None:
-        """Fresh weights whose first channels carry the picture through to bilinear enlargement; the rest starts small.
+        """Initialise so that the first channels upscale the image bilinearly and the rest starts small.
 
-        The figure has no skip connection from input to output: thousands of steps would go into learning to copy.
+        The figure has no skip connection from input to output, so training would spend thousands of steps on learning to copy.
         """
         initialize_residual(self.body)
         initialize_residual(self.conv_body)
@@ -124,6 +127,7 @@ class SRResNet(Generator):
                 nn.init.zeros_(layer.bias)
 
     def forward(self, low_res: Tensor) -> Tensor:
+        """Upscale a batch."""
         shallow = self.activation(self.head(low_res))  # (B, F, h, w)
         features = shallow + self.norm_body(self.conv_body(self.body(shallow)))
         unshuffled = self.upsample[0](features)  # (B, 4F, h, w)

@@ -1,0 +1,121 @@
+"""Run commands without importing torch each time: one process imports it, and forks for every command.
+
+The executables of `fork_server` send that process their arguments, folder, environment and standard streams. Each command runs in a
+process of its own, and its exit code is theirs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pkgutil
+import socket
+import subprocess
+import sys
+import warnings
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import ModuleType
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CLIENT = """#!{python} -IS
+import json, os, socket, sys
+with socket.socket(socket.AF_UNIX) as server:
+    server.connect({address!r})
+    asked = json.dumps([{name!r}, sys.argv[1:], os.getcwd(), dict(os.environ)])
+    socket.send_fds(server, [asked.encode()], [0, 1, 2])
+    server.shutdown(socket.SHUT_WR)
+    code = server.recv(1)
+sys.exit(code[0] if code else "the fork server died")
+"""
+PRELOADED = ("matplotlib.pyplot", "skimage.data", "tifffile", "torch.utils.tensorboard")
+
+
+@contextmanager
+def fork_server() -> Iterator[Path]:
+    """Start the server and yield a folder for PATH with the executables ``superscale`` and ``python``."""
+    with TemporaryDirectory() as folder:  # not one of pytest's: the path of a socket must be short
+        address = f"{folder}/socket"
+        for name in ("superscale", "python"):
+            client = Path(folder, name)
+            client.write_text(CLIENT.format(python=sys.executable, address=address, name=name))
+            client.chmod(0o755)
+        process = subprocess.Popen([sys.executable, __file__, address], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        with process, process.stdout:
+            assert process.stdout.readline() == b"ready\n"
+            yield Path(folder)
+            process.terminate()
+
+
+def main(address: str) -> None:
+    """Import what commands use, then fork for every connection."""
+    import superscale
+
+    ours = [module.name for module in pkgutil.walk_packages(superscale.__path__, "superscale.")]
+    for name in (*PRELOADED, *ours):
+        if name != "superscale.__main__":
+            with suppress(ImportError):
+                import_module(name)
+    warnings.filterwarnings("ignore", ".*multi-threaded", DeprecationWarning)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(address)
+        server.listen()
+        os.write(1, b"ready\n")
+        while True:
+            client, _ = server.accept()
+            if os.fork() == 0:
+                server.close()
+                return answer(client)
+            client.close()
+            with suppress(ChildProcessError):
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+
+
+def answer(client: socket.socket) -> None:
+    """Fork once more for the command itself, and send its exit code; the fork returns when the command has ended."""
+    data, streams, _, _ = socket.recv_fds(client, 1 << 16, 3)
+    while more := client.recv(1 << 16):
+        data += more
+    child = os.fork()
+    if child == 0:
+        client.close()
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
+            os.close(stream)
+        run(*json.loads(data))
+    for stream in streams:
+        os.close(stream)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    client.sendall(bytes([code % 256]))
+    os._exit(0)
+
+
+def run(name: str, arguments: list[str], folder: str, environment: dict[str, str]) -> NoReturn:
+    """What the executable ``name`` does."""
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    if name == "superscale":
+        from superscale.cli.main import main
+
+        sys.argv = [name, *arguments]
+        main()
+    elif arguments[0] in ("-c", "-"):
+        code, sys.argv = (arguments[1], ["-c", *arguments[2:]]) if arguments[0] == "-c" else (sys.stdin.read(), arguments)
+        sys.path[0] = ""
+        sys.modules["__main__"] = ModuleType("__main__")
+        exec(compile(code, "<string>", "exec"), vars(sys.modules["__main__"]))
+    else:
+        os.execv(sys.executable, [sys.executable, *arguments])
+    sys.exit()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
