@@ -199,6 +199,8 @@ def test_limits_can_be_set_and_their_error_says_how(
     draw("a.png")
     assert command("upscale", "a.png", option, value, "--model", model_file) == 1
     assert option in capsys.readouterr().err
+    assert command("upscale", "a.png", option, value, "--json", "--model", model_file) == 1
+    assert option in json.loads(capsys.readouterr().out)["results"][0]["error"]
     assert not Path("a_x4.png").exists()
 
 

@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +46,7 @@ def explained(error: SuperscaleError) -> str:
 
 
 def _with_flags(text: str, settings: Iterable[str]) -> str:
-    flags = " or ".join(FLAGS[setting] for setting in settings)
+    flags = " or ".join(FLAGS[setting] for setting in settings if setting in FLAGS)
     return f"{text} ({flags})" if flags else text
 
 
@@ -65,6 +65,8 @@ class Report:
 
     def add(self, outcome: Outcome) -> None:
         """Record an outcome and print it."""
+        if outcome.error:
+            outcome = replace(outcome, error=_with_flags(outcome.error, outcome.settings))
         self.outcomes.append(outcome)
         if outcome.status == "failed":
             say(f"failed: {_reason(outcome)}")
@@ -81,7 +83,7 @@ class Report:
         counts = {status: sum(one.status == status for one in self.outcomes) for status in ("done", "skipped", "failed")}
         failed = [one for one in self.outcomes if one.status == "failed"]
         if self.as_json:
-            print(json.dumps({"version": 1, "results": [_result(one) for one in self.outcomes], **counts}))
+            print(json.dumps({"version": 1, "results": [one.to_dict() for one in self.outcomes], **counts}))
         if self.failed_list is not None:
             from superscale.files import write_bytes
             from superscale.inference.inputs import STDIN, list_of
@@ -111,13 +113,8 @@ class Report:
             say(f"try these again: superscale upscale {shlex.quote(f'@{shown(self.failed_list)}')}")
 
 
-def _result(outcome: Outcome) -> dict[str, Any]:
-    error = None if outcome.error is None else _with_flags(outcome.error, outcome.settings)
-    return outcome.to_dict() | {"error": error}
-
-
 def _reason(outcome: Outcome) -> str:
-    return f"{shown(outcome.input)}: {shown(_with_flags(outcome.error or '', outcome.settings))}"
+    return f"{shown(outcome.input)}: {shown(outcome.error or '')}"
 
 
 class Bar:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
@@ -29,18 +29,10 @@ Array = NDArray[Any]
 
 # Pillow's mode -> the one its samples are taken in; what holds transparency beside its samples gains an alpha channel.
 TAKEN_AS = {
-    "1": "L",
-    "L": "L",
-    "LA": "LA",
-    "La": "LA",
-    "P": "RGB",
-    "PA": "RGBA",
-    "RGB": "RGB",
-    "RGBX": "RGB",
-    "RGBA": "RGBA",
-    "RGBa": "RGBA",
-    "YCbCr": "RGB",
-    "HSV": "RGB",
+    **dict.fromkeys(("1", "L"), "L"),
+    **dict.fromkeys(("LA", "La"), "LA"),
+    **dict.fromkeys(("P", "RGB", "RGBX", "YCbCr", "HSV"), "RGB"),
+    **dict.fromkeys(("PA", "RGBA", "RGBa"), "RGBA"),
 }
 # EXIF and XMP must each fit one segment of 64 KiB, with a heading.
 JPEG_SEGMENT_BYTES = 65_000
@@ -48,8 +40,11 @@ JPEG_SEGMENT_BYTES = 65_000
 PNG_COLOURS = {b"gAMA": 4, b"cHRM": 32, b"cICP": 4}
 # Chunks by which it says its size, and which way up it is: EXIF and XMP, as they are or as text.
 PNG_ORIENTATION = (b"IHDR", b"eXIf", b"tEXt", b"zTXt", b"iTXt")
-# Rows of a 16-bit PNG that are filtered at a time, and the filter.
-PNG_ROWS, PAETH = 16, 4
+# What a PNG's chunk has besides its body: length, kind and checksum.
+CHUNK_BYTES = 12
+# Rows of a 16-bit PNG that are filtered at a time, and the filter's number.
+PNG_ROWS = 16
+PAETH = 4
 DEEP = {"I;16": np.uint16, "I;16L": np.uint16, "I;16B": np.uint16, "I;16N": np.uint16, "F": np.float32}
 
 
@@ -120,7 +115,7 @@ def read_png(stream: IO[bytes], name: str, max_pixels: int | None) -> Image:
     stream.seek(0)
     with open_picture(stream, "PNG", name) as picture:
         check_header(picture, name, max_pixels)
-        colours = _checked_chunks(data, name)
+        colours = _checked_colours(data, name)
         # Pillow reads the file in any case: for the chunks behind the samples, and for their checksums.
         image = _decoded(picture, name, data if _squeezed(picture) else None)
     if image.metadata.icc_profile is not None:
@@ -130,35 +125,24 @@ def read_png(stream: IO[bytes], name: str, max_pixels: int | None) -> Image:
 
 def png_size(stream: IO[bytes], name: str) -> tuple[int, int]:
     """(width, height) of the picture once it is upright; its samples, behind which its orientation may stand, are left out."""
-    kept = [stream.read(8)]
-    while len(heading := stream.read(8)) == 8:
-        length, kind = struct.unpack(">I4s", heading)
-        if kind in PNG_ORIENTATION:
-            kept.append(heading + stream.read(length + 4))
-        else:
-            stream.seek(length + 4, io.SEEK_CUR)
-    return pillow_size("PNG", io.BytesIO(b"".join((*kept, _chunk(b"IEND", b"")))), name)
+    signature = stream.read(8)
+    kept = [chunk for _, chunk in _chunks(stream, PNG_ORIENTATION)]
+    return pillow_size("PNG", io.BytesIO(b"".join((signature, *kept, _chunk(b"IEND", b"")))), name)
 
 
-def _checked_chunks(data: bytes, name: str) -> dict[bytes, bytes]:
+def _checked_colours(data: bytes, name: str) -> dict[bytes, bytes]:
     """The chunks that say what the numbers mean: gamma, chromaticities, code points of a video's colours.
 
     Raises Damaged unless every chunk is whole, with the right checksum, up to the last: Pillow forgives a lost end.
     """
-    start = 8
     colours: dict[bytes, bytes] = {}
-    while start + 12 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, start)
-        end = start + 12 + length
-        if end > len(data):
-            break
-        if zlib.crc32(data[start + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
+    for kind, chunk in _chunks(io.BytesIO(data)):
+        if zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):
             raise Damaged(f"{name}: damaged picture (wrong checksum of its {kind.decode('latin-1')!r} chunk)")
-        if PNG_COLOURS.get(kind) == length:
-            colours[kind] = data[start + 8 : end - 4]
+        if PNG_COLOURS.get(kind) == len(chunk) - CHUNK_BYTES:
+            colours[kind] = chunk[8:-4]
         if kind == b"IEND":
             return colours
-        start = end
     raise Damaged(f"{name}: damaged picture (cut short: no end)")
 
 
@@ -269,7 +253,7 @@ def encode_png(image: Image, _quality: int) -> tuple[bytes, tuple[str, ...]]:
     colour_type = frame[25:26]
     header = struct.pack(">IIB", image.width, image.height, 16) + colour_type + bytes(3)
     # What may stand before or after the samples stands before them in Pillow's files.
-    around = [chunk for kind, chunk in _chunks(frame) if kind not in (b"IHDR", b"IDAT", b"IEND")]
+    around = [chunk for kind, chunk in _chunks(io.BytesIO(frame)) if kind not in (b"IHDR", b"IDAT", b"IEND")]
     whole = io.BytesIO()  # which hands out its bytes without a copy
     whole.writelines((frame[:8], _chunk(b"IHDR", header), *around))
     whole.writelines(_deep_samples(samples))
@@ -303,15 +287,18 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))
 
 
-def _chunks(data: bytes) -> list[tuple[bytes, bytes]]:
-    """(kind, whole chunk) of a PNG that we have written ourselves."""
-    chunks: list[tuple[bytes, bytes]] = []
-    start = 8
-    while start < len(data):
-        length = struct.unpack(">I", data[start : start + 4])[0]
-        chunks.append((data[start + 4 : start + 8], data[start : start + 12 + length]))
-        start += 12 + length
-    return chunks
+def _chunks(stream: IO[bytes], wanted: Container[bytes] | None = None) -> Iterator[tuple[bytes, bytes]]:
+    """(kind, whole chunk) of a PNG, of the ``wanted`` kinds or all, up to the first that is cut short."""
+    stream.seek(8)
+    while len(heading := stream.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", heading)
+        if wanted is not None and kind not in wanted:
+            stream.seek(length + 4, io.SEEK_CUR)
+            continue
+        chunk = heading + stream.read(length + 4)
+        if len(chunk) < length + CHUNK_BYTES:
+            return
+        yield kind, chunk
 
 
 def _saved_png(picture: PillowPicture, metadata: Metadata) -> bytes:

@@ -91,18 +91,18 @@ def read_image(source: Path | str | bytes, max_pixels: int | None = MAX_PIXELS, 
     ``max_pixels`` pixels (None: any number).
     """
     name = name or ("<bytes>" if isinstance(source, bytes) else str(source))
-    with _recognised(source, name) as (stream, codec):
+    with _reading(source, name) as (stream, codec):
         return codec.read(stream, name, max_pixels)
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """(width, height) of the picture that `read_image` reads, upright; no sample is decoded. Raises ImageError as it does."""
-    with _recognised(path, str(path)) as (stream, codec):
+    """(width, height) of the picture that `read_image` reads, upright, from its header. Raises ImageError when there is none."""
+    with _reading(path, str(path)) as (stream, codec):
         return codec.size(stream, str(path))
 
 
 @contextmanager
-def _recognised(source: Path | str | bytes, name: str) -> Iterator[tuple[IO[bytes], Codec]]:
+def _reading(source: Path | str | bytes, name: str) -> Iterator[tuple[IO[bytes], Codec]]:
     """A stream at its start and what reads it; whatever goes wrong with them is an ImageError."""
     try:
         with _opened(source, name) as stream, warnings.catch_warnings():

@@ -59,22 +59,11 @@ class Metadata:
 
 def upright(samples: Array, orientation: int) -> Array:
     """Turn samples (H, W[, C]) the way their EXIF orientation, 1 to 8, asks for; any other number leaves them."""
-    match orientation:
-        case 2:
-            return samples[:, ::-1]
-        case 3:
-            return samples[::-1, ::-1]
-        case 4:
-            return samples[::-1]
-        case 5:
-            return samples.swapaxes(0, 1)
-        case 6:
-            return samples[::-1].swapaxes(0, 1)
-        case 7:
-            return samples[::-1, ::-1].swapaxes(0, 1)
-        case 8:
-            return samples[:, ::-1].swapaxes(0, 1)
-    return samples
+    if orientation in (3, 4, 6, 7):
+        samples = samples[::-1]
+    if orientation in (2, 3, 7, 8):
+        samples = samples[:, ::-1]
+    return samples.swapaxes(0, 1) if orientation in TRANSPOSED else samples
 
 
 def upright_size(width: int, height: int, orientation: int) -> tuple[int, int]:
@@ -112,12 +101,9 @@ def read_metadata(picture: PillowPicture) -> tuple[Metadata, int, tuple[str, ...
 
 
 def _text(picture: PillowPicture) -> dict[str, str] | None:
-    text = {key: str(value) for key, value in getattr(picture, "text", {}).items() if _is_plain(key)}
+    found = getattr(picture, "text", {}).items()
+    text = {key: str(value) for key, value in found if key != XMP_TEXT and not key.startswith("Raw profile type")}
     return text if text and sum(map(len, text.values())) <= LONGEST_TEXT else None
-
-
-def _is_plain(key: str) -> bool:
-    return key != XMP_TEXT and not key.startswith("Raw profile type")
 
 
 def xmp_bytes(xmp: Any) -> bytes | None:

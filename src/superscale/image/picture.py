@@ -103,12 +103,8 @@ def as_rgb8(image: Image, name: str = "<picture>") -> NDArray[np.uint8]:
     """
     if image.channels not in (GREY, RGB):
         raise Unsupported(f"{name}: expected grey or RGB, got {image.channels} bands; choose three of them first")
-    pixels = over_white(replace(image, pixels=change_depth(image.pixels, np.uint8), alpha=_alpha8(image))).pixels
+    pixels = over_white(at_depth(image, np.uint8)).pixels
     return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], RGB)))
-
-
-def _alpha8(image: Image) -> Array | None:
-    return None if image.alpha is None else change_depth(image.alpha, np.uint8)
 
 
 def at_depth(image: Image, dtype: Any) -> Image:

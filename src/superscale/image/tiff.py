@@ -28,12 +28,15 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB_COLOURS, CMYK, CIELAB = 0, 1, 2, 5, 8
 # Lab is relative to D50 where nothing is said (Adobe Photoshop TIFF Technical Notes, 2002).
-WHITE_POINT, D50 = 318, (0.3457, 0.3585)
+WHITE_POINT = 318
+D50 = (0.3457, 0.3585)
 UNSIGNED, FLOAT = 1, 3
 # ExtraSamples: colours multiplied by alpha, or not
 PREMULTIPLIED, STRAIGHT = 1, 2
-ICC_PROFILE, XMP, SUB_IFDS = 34675, 700, (metadata.EXIF_IFD, metadata.GPS_IFD)
-CLASSIC_HEADER, LONG = b"II*\0\x08\0\0\0", 4
+ICC_PROFILE, XMP = 34675, 700
+SUB_IFDS = (metadata.EXIF_IFD, metadata.GPS_IFD)
+CLASSIC_HEADER = b"II*\0\x08\0\0\0"
+LONG = 4
 # tifffile writes no pointers to directories; the entry after each, which nobody uses, is held for it until its place is known.
 HELD = 1
 

@@ -17,8 +17,9 @@ from superscale.image.picture import RGB, Image, to_pillow, with_alpha
 # on photographs its files are as small, at up to 0.4 dB less.
 LARGE_PIXELS = 16_000_000
 METHOD, LEAN_METHOD = 4, 2
-# Flags of the chunk VP8X, and the length of every chunk's heading.
-ICC, ALPHA, EXIF, XMP, HEADING_BYTES = 0x20, 0x10, 0x08, 0x04, 8
+# Flags of the chunk VP8X.
+ICC, ALPHA, EXIF, XMP = 0x20, 0x10, 0x08, 0x04
+HEADING_BYTES = 8
 
 
 def encode_webp(image: Image, quality: int) -> tuple[bytes, tuple[str, ...]]:
