@@ -63,8 +63,7 @@ def evaluate(
             alone = not (outputs or as_json or output is not None or against_papers or fail_below)
             _explain(model or ["bicubic"], folders, scale, device, alone)
             return
-        cut = scale if border is None else border
-        metrics = named or (PSNR_SSIM if output is None else report_metrics(folders, cut))
+        metrics = named or (PSNR_SSIM if output is None else report_metrics(folders, scale if border is None else border))
         limits = _limits(fail_below or [], metrics)
         if output is not None and output.exists() and not output.is_dir():
             raise DataError(f"{output}: expected a folder for the results, got a file")
