@@ -72,6 +72,8 @@ def test_what_cannot_be_measured_is_refused_without_a_flag(photos: Path, tmp_pat
         evaluate(["bicubic"], [photos], metrics=["lpips"])
     with pytest.raises(UsageError, match="at least one folder"):
         evaluate(["bicubic"], [])
+    with pytest.raises(UsageError, match="paired for scale 2, expected 4"):
+        evaluate(["bicubic"], [PairFolder(photos, 2)])
     with pytest.raises(UsageError, match=r"^two data folders are both called photos; rename one$"):
         evaluate(["bicubic"], [photos, photos])
     with pytest.raises(UsageError, match="two models are both called bicubic"):

@@ -63,19 +63,12 @@ def evaluate(
             alone = not (outputs or as_json or output is not None or against_papers or fail_below)
             _explain(model or ["bicubic"], folders, scale, device, alone)
             return
-        cut = scale if border is None else border
-        metrics = named or (PSNR_SSIM if output is None else report_metrics(folders, cut))
+        metrics = named or (PSNR_SSIM if output is None else report_metrics(folders, scale if border is None else border))
         limits = _limits(fail_below or [], metrics)
         if output is not None and output.exists() and not output.is_dir():
             raise DataError(f"{output}: expected a folder for the results, got a file")
-        options: dict[str, Any] = {
-            "outputs": outputs or [],
-            "metrics": metrics,
-            "scale": scale,
-            "color": color,
-            "border": border,
-        }
-        options |= {"device": device, "lpips_weights": lpips_weights, "niqe_model": niqe_model}
+        options: dict[str, Any] = {"outputs": outputs or [], "metrics": metrics, "scale": scale, "device": device}
+        options |= {"color": color, "border": border, "lpips_weights": lpips_weights, "niqe_model": niqe_model}
         models = _models(model, outputs, report=output is not None)
         table, crops = _measured(models, folders, output is not None, options)
         if processes.rank() == 0:
@@ -124,7 +117,9 @@ def _measured(
         try:
             table = measure(models, folders, progress=progress, observe=crops.add if report else None, **options)
         except ModelError as error:
-            raise ModelError(f"{error}: --lpips-weights DIR" if str(error).endswith(WAY_OUT) else str(error)) from error
+            if not str(error).endswith(WAY_OUT):
+                raise
+            raise ModelError(f"{error}: --lpips-weights DIR") from error
     return table, crops.keep(worst_first(table)[:MOST_CROPS]) if report else {}
 
 

@@ -91,7 +91,7 @@ def evaluate(
 
 
 def upscale_of(model: Upscales, scale: int, device: str) -> Upscale:
-    """uint8 (h, w, 3) -> uint8 (h*scale, w*scale, 3), of a baseline, a bundled model, a model file. Raises ModelError."""
+    """uint8 (h, w, 3) -> uint8 (h*scale, w*scale, 3), of a baseline, a bundled model or a file; a callable is one. Raises ModelError."""
     if callable(model):
         return model
     if model in BASELINES:
@@ -100,12 +100,14 @@ def upscale_of(model: Upscales, scale: int, device: str) -> Upscale:
 
 
 def pair_folders(data: Sequence[str | Path | PairFolder], scale: int, rounding: Rounding) -> list[PairFolder]:
-    """The folders as pairs. Raises UsageError for none and when two have one name, DataError when two pictures of one have."""
+    """The folders as pairs. Raises UsageError for none, another scale and two of one name, DataError for two pictures of one name."""
     folders = [folder if isinstance(folder, PairFolder) else PairFolder(folder, scale, rounding) for folder in data]
     if not folders:
         raise UsageError("expected at least one folder of pictures to measure on")
     labels = [folder.label for folder in folders]
     for folder in folders:
+        if folder.scale != scale:
+            raise UsageError(f"{folder.folder}: paired for scale {folder.scale}, expected {scale}")
         if labels.count(folder.label) > 1:
             raise UsageError(f"two data folders are both called {folder.label}; rename one")
         names = [path.stem for path in folder.high_res]
