@@ -28,19 +28,18 @@ from torch.utils.flop_counter import flop_registry
 from superscale.data.loader import Batch
 from superscale.losses.perceptual import FeatureNetwork
 from superscale.machine.allocator import keep_freed_memory
-from superscale.networks.catalog import build_discriminator, build_generator
+from superscale.networks.catalog import build_discriminator, generator_of
 from superscale.training.loop import health
 from superscale.training.loop.compiled import compiled
-from superscale.training.loop.parts import build_criteria
+from superscale.training.loop.criteria import build_criteria
 from superscale.training.loop.stage_state import new_state
-from superscale.training.loop.steps import Forward, Precision, adversarial_step
+from superscale.training.loop.steps import AUTOCAST_TYPES, AutocastType, Forward, adversarial_step
 from superscale.training.recipe.schema import Recipe, load_recipe
 
 SCALE, LAYER = 4, "conv5_4"
 WARM_UP = 3
 # The first is what a person waits for; the second does not count what other processes of the machine take meanwhile.
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-PRECISIONS: dict[str, Precision] = {"bf16": torch.bfloat16, "fp32": None}
 # Sides of the square matrices whose product is taken for what the device can do at best.
 PEAK_SIDES = {"cpu": 2048, "cuda": 8192}
 
@@ -54,15 +53,13 @@ def recipe_of(batch: int, patch_px: int, blocks: int) -> Recipe:
 def networks(recipe: Recipe) -> tuple[nn.Module, nn.Module]:
     """A generator and a discriminator, the same ones at each call."""
     torch.manual_seed(0)
-    options = dict(recipe.generator)
-    generator = build_generator(options.pop("name"), options).train()
-    return generator, build_discriminator("vgg", {"patch_px": recipe.data.patch_px})
+    return generator_of(recipe.generator).train(), build_discriminator("vgg", {"patch_px": recipe.data.patch_px})
 
 
 class Ours:
     """The loop's step: its own functions in its own order (`training.loop`)."""
 
-    def __init__(self, recipe: Recipe, precision: Precision, device: torch.device, compile: bool = False) -> None:
+    def __init__(self, recipe: Recipe, precision: AutocastType, device: torch.device, compile: bool = False) -> None:
         self.precision, self.stage, self.device = precision, recipe.stage["gan"], device
         generator, discriminator = (network.to(device, memory_format=torch.channels_last) for network in networks(recipe))  # type: ignore[call-overload]
         self.criteria = build_criteria(self.stage, device)
@@ -71,24 +68,25 @@ class Ours:
         if compile:
             self.forward = compiled(generator, recipe.data.batch, recipe.data.patch_px, precision, say)
 
-        self.watch = health.Watch()
-        self.buffers = health.Buffers([generator, discriminator])
+        self.check = health.FiniteCheck()
+        self.statistics = health.RunningStatistics([generator, discriminator])
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         state = self.state
-        self.buffers.keep()
-        numbers, _ = adversarial_step(self.forward, state.discriminator, batch, self.criteria, self.precision)
-        numbers["discriminator_gradient_norm"] = health.norm_of_gradients(state.discriminator)
+        discriminator = state.opponent.network
+        self.statistics.keep()
+        numbers, _ = adversarial_step(self.forward, discriminator, batch, self.criteria, self.precision)
+        numbers["discriminator_gradient_norm"] = health.norm_of_gradients(discriminator)
         numbers["gradient_norm"] = torch.nn.utils.clip_grad_norm_(state.generator.parameters(), float("inf")).detach()
-        good = self.watch.add(state.steps, batch.numbers, numbers)
-        for optimizer in (state.generator_optimizer, state.discriminator_optimizer):
+        good = self.check.add(state.steps, batch.numbers, numbers)
+        for optimizer in (state.generator_optimizer, state.opponent.optimizer):
             optimizer.found_inf = (~good).float()
             optimizer.step()
             optimizer.zero_grad()
-        self.buffers.restore_unless(good)
+        self.statistics.restore_unless(good)
         state.average.update(state.generator, state.steps, good)
         if self.device.type == "cpu" or state.steps % health.READ_EVERY_STEPS == 0:
-            self.watch.read(0)
+            self.check.read(0)
         state.steps += 1
         return numbers
 
@@ -232,7 +230,7 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=23)
     parser.add_argument("--device", choices=PEAK_SIDES, default="cpu")
     parser.add_argument("--compile", action="store_true", help="ours with `compile = true`, as recipes may ask")
-    parser.add_argument("--precision", choices=PRECISIONS, default="bf16", help="ours; the usual loop is fp32")
+    parser.add_argument("--precision", choices=AUTOCAST_TYPES, default="bf16", help="ours; the usual loop is fp32")
     parser.add_argument("--profile", type=Path, help="write a table of our step's operators here and stop")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -242,7 +240,7 @@ def main() -> None:
     high_res = torch.rand(options.batch, 3, options.patch, options.patch, generator=random)
     device = torch.device(options.device)
     batch = Batch(tuple(range(options.batch)), F.avg_pool2d(high_res, SCALE).to(device), high_res.to(device))
-    ours = Ours(recipe, PRECISIONS[options.precision], device, options.compile)
+    ours = Ours(recipe, AUTOCAST_TYPES[options.precision], device, options.compile)
     if options.profile:
         ours.step(batch)
         with torch.profiler.profile() as profile:

@@ -32,7 +32,7 @@ from superscale.data.patches import PatchPlan
 from superscale.data.prepare import prepare
 from superscale.image.resize import imresize
 from superscale.machine.allocator import keep_freed_memory
-from superscale.training.loop.parts import batch_loader
+from superscale.training.loop.data_source import batch_loader
 
 SUB_IMAGE_PX, PATCH_PX, BATCH, SCALE = 480, 128, 16, 4
 # Timed at once: a tenth of a second evens out what a batch of ours, a few milliseconds, shows of other work on the machine.
@@ -161,7 +161,7 @@ def main() -> None:
     options = parser.parse_args()
     device = torch.device(options.device)
     torch.set_num_threads(options.threads)
-    keep_freed_memory()  # for both sides alike; it is one process, and `train` does so too
+    keep_freed_memory()  # for both sides alike; it is one process, and `superscale train` does so too
     # On one thread the process's own time: all work here is computing, and other processes of the machine do not count.
     # A GPU's time is the wall's.
     clock = time.process_time if options.threads == 1 and device.type == "cpu" else time.perf_counter

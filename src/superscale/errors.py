@@ -26,7 +26,14 @@ from difflib import get_close_matches
 
 
 class SuperscaleError(Exception):
-    """Base of every error this package raises on purpose. Its text says what was expected, what was got and the way out."""
+    """Base of every error this package raises on purpose. Its text says what was expected, what was got and the way out.
+
+    ``ways_out``: the arguments (``"fresh"``) and settings (``"data.batch=4"``) that would help, for a caller to name in its own words.
+    """
+
+    def __init__(self, *args: object, ways_out: tuple[str, ...] = ()) -> None:
+        super().__init__(*args)
+        self.ways_out = ways_out
 
 
 class UsageError(SuperscaleError):
@@ -36,8 +43,8 @@ class UsageError(SuperscaleError):
 class RecipeError(UsageError):
     """A recipe with unknown keys, wrong types or contradictions: every one of them, a line each."""
 
-    def __init__(self, *problems: str) -> None:
-        super().__init__("\n".join(problems))
+    def __init__(self, *problems: str, ways_out: tuple[str, ...] = ()) -> None:
+        super().__init__("\n".join(problems), ways_out=ways_out)
         self.problems = problems
 
 

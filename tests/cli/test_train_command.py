@@ -43,10 +43,10 @@ def test_a_dry_run_saves_every_stage_and_goes_on_from_what_it_saved(
 ) -> None:
     saved: list[tuple[int, int]] = []
     loaded: list[tuple[int, int]] = []
-    commit, restore = loop.commit, loop.restore
+    save, restore = loop.save_newest_state, loop.restore
 
-    def watched_commit(folder: Path, tensors: Any, facts: Any, keep: int) -> None:
-        commit(folder, tensors, facts, keep)
+    def watched_save(folder: Path, tensors: Any, facts: Any, keep: int) -> None:
+        save(folder, tensors, facts, keep)
         saved.append((facts["stage_number"], facts["steps"]))
 
     def watched_restore(state: Any, tensors: Any, facts: Any, name: str) -> None:
@@ -54,7 +54,7 @@ def test_a_dry_run_saves_every_stage_and_goes_on_from_what_it_saved(
         loaded.append((facts["stage_number"], state.steps))
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(loop, "commit", watched_commit)
+    monkeypatch.setattr(loop, "save_newest_state", watched_save)
     monkeypatch.setattr(loop, "restore", watched_restore)
     assert command("train", "smoke", "--dry-run") == 0
     assert saved == loaded == [(0, 2), (1, 2)]
@@ -124,6 +124,20 @@ def test_fresh_does_not_delete_what_the_run_starts_from(
     assert command("train", "finetune_x4", "--fresh", "-o", model_file.parent, "--set", f"start={str(model_file)!r}") == 2
     assert "which the run needs" in capsys.readouterr().err
     assert model_file.is_file()
+
+
+def test_an_error_names_the_options_that_would_help(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = ("train", "smoke", *SHORT, "-q", "-o", tmp_path / "run")
+    assert command(*run) == 0
+    assert command(*run, "--set", "seed=1") == 2
+    assert capsys.readouterr().err.splitlines()[-1] == "superscale: options for that: -o DIR, --fresh"
+    for dry_run in ((), ("--dry-run",)):
+        assert command("train", "finetune_x4", *dry_run, "-o", tmp_path / "other") != 0
+        assert "options for that: --data DIR" in capsys.readouterr().err
+    assert command("train", "finetune_x4", "--data", tmp_path, "--set", "scale=2") == 2
+    assert "options for that: --set scale=4" in capsys.readouterr().err
 
 
 def test_plot_says_where_the_curves_are_and_refuses_other_formats(

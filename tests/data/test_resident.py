@@ -18,7 +18,7 @@ from superscale.data.resident import ResidentPack
 from superscale.data.synthetic import synthetic_picture
 from superscale.errors import DataError
 from superscale.image.io import Image, write_image
-from superscale.training.loop import parts as setup
+from superscale.training.loop import data_source
 
 CPU = torch.device("cpu")
 
@@ -90,7 +90,7 @@ def test_a_gpu_holds_the_pack_when_it_takes_a_quarter_of_its_free_memory_at_most
 
     plan = PatchPlan(pack, scale=4, patch_px=32, seed=3)
     size = sum((pack.folder / name).stat().st_size for name in ("high_res.u8", "low_res.u8"))
-    monkeypatch.setattr(setup, "ResidentPack", Held)
+    monkeypatch.setattr(data_source, "ResidentPack", Held)
     for device, free, held in (("cuda", 4 * size, True), ("cuda", 4 * size - 4, False), ("cpu", 100 * size, False)):
-        monkeypatch.setattr(setup, "free_bytes", lambda device, free=free: free)
-        assert (setup.batch_loader(plan, True, torch.device(device)) == "held") is held
+        monkeypatch.setattr(data_source, "free_bytes", lambda device, free=free: free)
+        assert (data_source.batch_loader(plan, True, torch.device(device)) == "held") is held

@@ -13,9 +13,9 @@ import torch
 from superscale.data.pack import Pack
 from superscale.data.prepare import prepare_synthetic
 from superscale.errors import RecipeError, UsageError
-from superscale.machine import processes as distributed
+from superscale.machine import processes
 from superscale.training.recipe.schema import load_recipe
-from superscale.training.run.states import Saved, check_same_run, settings, step_notice
+from superscale.training.run.states import SavedState, check_same_run, flat_settings, step_notice
 
 Settings = Callable[[int, int], dict[str, Any]]
 
@@ -34,13 +34,13 @@ def settings_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
 
     def of(processes: int, batch: int) -> dict[str, Any]:
         tell(monkeypatch, 0, processes)
-        return settings(replace(recipe, data=replace(recipe.data, batch=batch)), Pack(tmp_path / "pack"), tmp_path)
+        return flat_settings(replace(recipe, data=replace(recipe.data, batch=batch)), Pack(tmp_path / "pack"), tmp_path)
 
     return of
 
 
-def saved(before: dict[str, Any]) -> Saved:
-    return Saved({}, {"stage_number": 0, "images": 8, "settings": before})
+def saved(before: dict[str, Any]) -> SavedState:
+    return SavedState({}, {"stage_number": 0, "images": 8, "settings": before})
 
 
 @pytest.mark.parametrize("now", [(1, 8), (4, 2), (2, 4)])
@@ -64,7 +64,7 @@ def test_another_batch_that_makes_another_step_is_refused(settings_of: Settings)
 
 def test_processes_cannot_share_a_named_device(monkeypatch: pytest.MonkeyPatch) -> None:
     tell(monkeypatch, 1, 2)
-    with pytest.raises(UsageError, match="cannot share the device 'cuda:1'"), distributed.together("cuda:1"):
+    with pytest.raises(UsageError, match="cannot share the device 'cuda:1'"), processes.together("cuda:1"):
         pass
 
 
@@ -72,15 +72,15 @@ def test_a_process_without_a_gpu_of_its_own_is_told_how_many_there_are(monkeypat
     tell(monkeypatch, 1, 2)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(UsageError, match=r"--nproc-per-node=1, or --device cpu"), distributed.together():
+    with pytest.raises(UsageError, match=r"--nproc-per-node=1, or the device cpu"), processes.together():
         pass
 
 
 def test_without_torchrun_everything_is_one_process() -> None:
-    assert (distributed.rank(), distributed.world_size(), distributed.restarted()) == (0, 1, False)
-    assert distributed.gather({"a": 1}) == [{"a": 1}]
-    assert distributed.in_order([1, 2, 3]) == [1, 2, 3]
-    assert list(distributed.share(3)) == [0, 1, 2]
-    with distributed.together("cpu") as device:
+    assert (processes.rank(), processes.world_size(), processes.restarted()) == (0, 1, False)
+    assert processes.gather({"a": 1}) == [{"a": 1}]
+    assert processes.in_order([1, 2, 3]) == [1, 2, 3]
+    assert list(processes.share(3)) == [0, 1, 2]
+    with processes.together("cpu") as device:
         assert device == torch.device("cpu")
-    assert type(distributed.synchronized(torch.nn.Sequential(torch.nn.BatchNorm2d(1)))[0]) is torch.nn.BatchNorm2d
+    assert type(processes.synchronized(torch.nn.Sequential(torch.nn.BatchNorm2d(1)))[0]) is torch.nn.BatchNorm2d

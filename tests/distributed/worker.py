@@ -15,7 +15,7 @@ from torch import Tensor
 
 from superscale.data.pairs import Pair, PairFolder
 from superscale.errors import TrainingError
-from superscale.machine import processes as distributed
+from superscale.machine import processes
 from superscale.training.loop import train as loop
 from superscale.training.loop.train import train
 from superscale.training.recipe.schema import Recipe, load_recipe
@@ -27,26 +27,26 @@ BATCH_NORM_INPUT = (4, 3, 5, 7)
 
 
 def keep(folder: Path, name: str, tensors: dict[str, Tensor]) -> None:
-    save_file(tensors, folder / f"{name}-{distributed.rank()}.safetensors")
+    save_file(tensors, folder / f"{name}-{processes.rank()}.safetensors")
 
 
 def facts(folder: Path) -> None:
-    rank = distributed.rank()
+    rank = processes.rank()
     numbers = {"loss": torch.tensor(1.0 + rank), "bad": torch.tensor(float("nan" if rank else 1))}
     found: dict[str, Any] = {
-        "gathered": distributed.gather({"rank": rank, "text": "é" * rank, "third": 1 / 3, "infinite": float("inf")}),
-        "in_order": distributed.in_order([number / 7 for number in distributed.share(5)]),
-        "one_flag": distributed.anywhere(rank == 1),
-        "no_flag": distributed.anywhere(False),
-        "means": {key: float(mean) for key, mean in distributed.mean_numbers(numbers).items()},
+        "gathered": processes.gather({"rank": rank, "text": "é" * rank, "third": 1 / 3, "infinite": float("inf")}),
+        "in_order": processes.in_order([number / 7 for number in processes.share(5)]),
+        "one_flag": processes.anywhere(rank == 1),
+        "no_flag": processes.anywhere(False),
+        "means": {key: float(mean) for key, mean in processes.mean_numbers(numbers).items()},
     }
     network = torch.nn.Linear(2, 2)
-    distributed.synchronized(network)
-    distributed.require_equal_weights(network)
+    processes.synchronized(network)
+    processes.require_equal_weights(network)
     with torch.no_grad():
         network.bias[0] += rank * 1e-7
     try:
-        distributed.require_equal_weights(network)
+        processes.require_equal_weights(network)
     except TrainingError as error:
         found["drifted"] = str(error)
     (folder / f"facts-{rank}.json").write_text(json.dumps(found))
@@ -54,11 +54,11 @@ def facts(folder: Path) -> None:
 
 def norms(folder: Path) -> None:
     torch.manual_seed(2)
-    features = torch.rand(BATCH_NORM_INPUT, dtype=torch.float64)[distributed.rank() :: 2].requires_grad_()
-    norm = distributed.synchronized(torch.nn.Sequential(torch.nn.BatchNorm2d(3).double()))
+    features = torch.rand(BATCH_NORM_INPUT, dtype=torch.float64)[processes.rank() :: 2].requires_grad_()
+    norm = processes.synchronized(torch.nn.Sequential(torch.nn.BatchNorm2d(3).double()))
     out = norm(features)
     (out**3).mean().backward()
-    distributed.average_gradients(norm)
+    processes.average_gradients(norm)
     gradients = {name: parameter.grad for name, parameter in norm.named_parameters() if parameter.grad is not None}
     assert features.grad is not None
     keep(folder, "norms", {"out": out.detach(), "features": features.grad, **gradients, **dict(norm.named_buffers())})
@@ -68,11 +68,11 @@ def games(folder: Path) -> None:
     for name in game.DISCRIMINATORS:
         players = game.networks(name)
         for player in players:
-            distributed.synchronized(player)
-        low_res, high_res = (picture[distributed.rank() :: 2] for picture in game.pictures())
-        game.play(*players, low_res, high_res, distributed.mean)
+            processes.synchronized(player)
+        low_res, high_res = (picture[processes.rank() :: 2] for picture in game.pictures())
+        game.play(*players, low_res, high_res, processes.mean)
         for player in players:
-            distributed.average_gradients(player)
+            processes.average_gradients(player)
         keep(folder, name, game.outcome(players))
 
 
@@ -92,15 +92,15 @@ def whole(folder: Path) -> None:
     PairFolder.__getitem__ = noted  # type: ignore[method-assign]
     train(tiny(folder), folder / "whole", quiet=True)
     PairFolder.__getitem__ = one_pair  # type: ignore[method-assign]
-    (folder / f"read-{distributed.rank()}.json").write_text(json.dumps(sorted(read)))
+    (folder / f"read-{processes.rank()}.json").write_text(json.dumps(sorted(read)))
 
 
 def stopped(folder: Path) -> None:
     """Process 1 alone is asked to stop, at the first question after image 36 was saved: in the midst of its validation."""
     state = folder / "stopped" / "checkpoints" / "step-000000000036"
-    result = train(tiny(folder), folder / "stopped", stop=lambda: distributed.rank() == 1 and state.exists(), quiet=True)
+    result = train(tiny(folder), folder / "stopped", stop=lambda: processes.rank() == 1 and state.exists(), quiet=True)
     assert not result.finished
-    (folder / f"stopped-{distributed.rank()}.json").write_text(json.dumps(result.images))
+    (folder / f"stopped-{processes.rank()}.json").write_text(json.dumps(result.images))
 
 
 def poisoned(folder: Path) -> None:
@@ -109,7 +109,7 @@ def poisoned(folder: Path) -> None:
 
     def step(generator: torch.nn.Module, *arguments: Any) -> dict[str, Tensor]:
         numbers = whole_step(generator, *arguments)
-        if next(steps) == 1 and distributed.rank() == 1:
+        if next(steps) == 1 and processes.rank() == 1:
             numbers["loss"] = numbers["loss"] * float("nan")
         return numbers
 
@@ -128,7 +128,7 @@ def muon(folder: Path) -> None:
 
 def failing(folder: Path) -> None:
     def stop() -> bool:
-        if distributed.rank() == 1 and (folder / "failing" / "checkpoints").exists():
+        if processes.rank() == 1 and (folder / "failing" / "checkpoints").exists():
             raise TrainingError("this process fails on purpose")
         return False
 
@@ -148,7 +148,7 @@ CASES = {
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    with distributed.together("cpu"):
+    with processes.together("cpu"):
         for case in sys.argv[1].split(","):
             CASES[case](Path(sys.argv[2]))
     sys.stdout.flush()

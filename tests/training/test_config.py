@@ -1,14 +1,21 @@
 from __future__ import annotations
 
+import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from superscale.data.draws import DegradationConfig, SecondRoundConfig
 from superscale.errors import RecipeError, UnknownNameError
-from superscale.networks.catalog import build_discriminator, build_generator
+from superscale.networks.catalog import discriminator_of, generator_of
+from superscale.networks.compact import CompactConfig
+from superscale.networks.discriminators import UNetConfig
+from superscale.networks.rrdbnet import RRDBNetConfig
 from superscale.training.loop.first_generator import with_generator
 from superscale.training.loop.schedule import learning_rate
+from superscale.training.recipe.parsing import assignment, dotted_key
 from superscale.training.recipe.schema import bundled_recipes, load_recipe, parse_recipe, survey_recipe, to_toml
 
 MINIMAL = {"name": "r", "generator": {"name": "srresnet"}, "stage": {"psnr": {"images": 10, "pixel": {}}}}
@@ -19,13 +26,66 @@ def test_every_bundled_recipe_loads_builds_and_survives_being_written(name: str,
     recipe = load_recipe(name)
     (tmp_path / f"{name}.toml").write_text(to_toml(recipe))
     assert load_recipe(str(tmp_path / f"{name}.toml")) == recipe
-    options = dict(with_generator(recipe).generator)
-    assert build_generator(options.pop("name"), options).contract.scale == recipe.scale
+    generator = with_generator(recipe).generator
+    assert generator is not None
+    assert generator_of(generator).contract.scale == recipe.scale
     for stage in recipe.stage.values():
         if stage.adversarial:
-            options = dict(stage.adversarial.discriminator)
-            small = {"features": 4, "hidden": 8} if options["name"] == "vgg" else {"features": 4}
-            build_discriminator(options.pop("name"), {"patch_px": recipe.data.patch_px, **small, **options})
+            discriminator_of(replace(recipe.discriminator(stage.adversarial), features=4))
+
+
+AWKWARD = ["two\nlines", "tab\tand \x7f", 'a "quoted" \\ word']
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_a_name_with_control_characters_and_quotes_survives_being_written(name: str, tmp_path: Path) -> None:
+    recipe = parse_recipe({**MINIMAL, "name": name, "data": {"path": name}})
+    (tmp_path / "written.toml").write_text(to_toml(recipe))
+    assert load_recipe(str(tmp_path / "written.toml")) == recipe
+
+
+@pytest.mark.parametrize("stage", ["v1.5", "my stage", 'say "x = y"'])
+def test_a_stage_whose_name_needs_quotes_survives_being_written_and_can_be_set(stage: str, tmp_path: Path) -> None:
+    recipe = parse_recipe({**MINIMAL, "stage": {stage: {"images": 10, "pixel": {}}}})
+    (tmp_path / "written.toml").write_text(to_toml(recipe))
+    assert load_recipe(str(tmp_path / "written.toml")) == recipe
+    quoted = f"stage.{json.dumps(stage)}.learning_rate=3e-4"
+    assert load_recipe(str(tmp_path / "written.toml"), [quoted]).stage[stage].learning_rate == 3e-4
+    with pytest.raises(RecipeError, match=re.escape(f"stage.{dotted_key(stage)}.learning_rate: expected float, got 'x'")):
+        load_recipe(str(tmp_path / "written.toml"), [quoted.replace("3e-4", "x")])
+
+
+@pytest.mark.parametrize("path", [r"C:\new\photos", "it's", "both ' and \"", *AWKWARD])
+def test_an_option_of_the_command_line_sets_exactly_the_text_that_was_typed(path: str) -> None:
+    assert load_recipe("smoke", [assignment("data.path", path)]).data.path == path
+
+
+@pytest.mark.parametrize(
+    ("override", "match"),
+    [
+        ("generator.name=srresnt", r"generator\.name: expected one of srresnet, rrdbnet, compact.*did you mean 'srresnet'"),
+        ("generator.scale=3", r"^generator: SRResNet enlarges by 2, 4 or 8, got scale 3$"),
+        ("generator={}", r"^generator is missing"),
+        ("generator={ features = 8 }", r"^generator\.name is missing: a network needs one of srresnet, rrdbnet, compact$"),
+        ("generator.batch_norm=1", r"generator\.batch_norm: expected bool, got 1"),
+        ("stage.gan.adversarial.discriminator.hiden=8", r"discriminator\.hiden \(did you mean 'hidden'\?\)"),
+        ("stage.gan.adversarial.discriminator={ name = 'unt' }", r"discriminator\.name: expected one of vgg, unet.*'unet'"),
+        ("stage.gan.adversarial.discriminator.batch_norm=true", r"discriminator: batch_norm and spectral_norm exclude"),
+        ("stage.gan.adversarial.discriminator.patch_px=96", r"discriminator\.patch_px is 96, but data\.patch_px is 48"),
+    ],
+)
+def test_a_network_that_cannot_be_is_named_alone(override: str, match: str) -> None:
+    with pytest.raises(RecipeError, match=match) as error:
+        load_recipe("smoke", [override])
+    assert len(error.value.problems) == 1
+
+
+def test_a_discriminator_is_built_for_the_runs_patches_and_must_be_able_to_halve_them() -> None:
+    recipe = load_recipe("smoke", ["data.patch_px=80"])
+    assert recipe.stage["gan"].adversarial is not None
+    assert recipe.discriminator(recipe.stage["gan"].adversarial).patch_px == 80
+    with pytest.raises(RecipeError, match="must be a multiple of 8, got 100"):
+        load_recipe("smoke", ["data.patch_px=100", "stage.gan.adversarial.discriminator={ name = 'unet' }"])
 
 
 def test_the_srgan_recipe_is_the_papers() -> None:
@@ -156,10 +216,10 @@ def test_recipes_that_are_not_there_are_refused(tmp_path: Path) -> None:
 
 def test_the_real_world_recipes_are_the_papers() -> None:
     """Wang et al. 2021, §4.1: 48 patches of 256; L1 at 2e-4 for 1000K, then 1 : 1 : 0.1 at 1e-4 for 400K; VGG19 before activation."""
-    for name, generator in (("real_x4", "compact"), ("real_rrdb_x4", "rrdbnet")):
+    for name, generator in (("real_x4", CompactConfig), ("real_rrdb_x4", RRDBNetConfig)):
         recipe = load_recipe(name)
         psnr, gan = recipe.stage["psnr"], recipe.stage["gan"]
-        assert recipe.generator["name"] == generator
+        assert type(recipe.generator) is generator
         assert (recipe.data.patch_px, recipe.data.batch, recipe.data.low_res) == (256, 48, "degraded")
         assert (psnr.images, psnr.learning_rate) == (48 * 10**6, 2e-4)
         assert (gan.images, gan.learning_rate) == (48 * 4 * 10**5, 1e-4)
@@ -171,7 +231,7 @@ def test_the_real_world_recipes_are_the_papers() -> None:
         assert (gan.pixel.weight, gan.perceptual.weight, gan.adversarial.weight) == (1.0, 1.0, 0.1)
         assert list(gan.perceptual.layers.values()) == [0.1, 0.1, 1.0, 1.0, 1.0]
         assert not gan.perceptual.after_activation
-        assert (gan.adversarial.loss, gan.adversarial.discriminator) == ("standard", {"name": "unet"})
+        assert (gan.adversarial.loss, gan.adversarial.discriminator) == ("standard", UNetConfig())
         assert recipe.data.degradation == DegradationConfig()
 
 

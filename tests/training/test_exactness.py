@@ -23,9 +23,11 @@ from torch import Tensor
 from superscale.data.prepare import prepare_synthetic
 from superscale.errors import CheckpointError, DataError, ImageError, RecipeError, TrainingError, UsageError
 from superscale.losses.pixel import l1
-from superscale.training.loop import parts as setup
+from superscale.networks.compact import CompactConfig
+from superscale.networks.srresnet import SRResNetConfig
+from superscale.training.loop import criteria
 from superscale.training.loop.train import train
-from superscale.training.recipe.schema import CheckpointConfig, Recipe, to_toml
+from superscale.training.recipe.schema import CheckpointConfig, PerceptualConfig, Recipe, load_recipe, to_toml
 from superscale.training.run import log
 from superscale.training.run.directory import sole_user
 from superscale.weights.checkpoint import load_model, load_state, save_state, saved_states
@@ -178,7 +180,7 @@ def test_whatever_draws_from_torchs_generator_in_a_step_draws_the_same_after_res
         drawn.append(weight.item())
         return weight * l1(super_res, high_res)
 
-    monkeypatch.setitem(setup.PIXEL_LOSSES, "l1", random_loss)
+    monkeypatch.setitem(criteria.PIXEL_LOSSES, "l1", random_loss)
     train(tiny(), tmp_path / "whole", quiet=True)
     assert len(set(drawn)) == 16, "every step draws its own"
     train(tiny(), tmp_path / "parts", stop=after(5), quiet=True)
@@ -257,7 +259,7 @@ def test_other_photos_are_not_trained_on_under_the_name_of_the_first(tiny: Tiny,
     assert not list((tmp_path / "run").glob("checkpoints/*"))
     shutil.copytree(photos, tmp_path / "others")
     others = replace(first, data=replace(first.data, path=str(tmp_path / "others")))
-    with pytest.raises(DataError, match=rf"prepared from {re.escape(str(photos))} at scale 4.*--fresh"):
+    with pytest.raises(DataError, match=rf"prepared from {re.escape(str(photos))} at scale 4.*begin anew"):
         train(others, tmp_path / "run", quiet=True)
     assert train(first, tmp_path / "run", quiet=True).finished
 
@@ -274,7 +276,7 @@ def test_when_every_state_is_damaged_nothing_is_begun_anew_behind_ones_back(tiny
     train(tiny(), tmp_path / "run", stop=after(5), quiet=True)
     for folder in saved_states(tmp_path / "run" / "checkpoints"):
         (folder / "manifest.json").unlink()
-    with pytest.raises(CheckpointError, match=r"none of step-\d+, step-\d+ is whole.*--fresh"):
+    with pytest.raises(CheckpointError, match=r"none of step-\d+, step-\d+ is whole.*begin anew"):
         train(tiny(), tmp_path / "run", quiet=True)
     assert train(tiny(), tmp_path / "run", quiet=True, fresh=True).finished
 
@@ -284,12 +286,15 @@ def changed(recipe: Recipe, stage: str, **fields: Any) -> Recipe:
 
 
 REFUSED: dict[str, Callable[[Recipe], Recipe]] = {
-    r"generator\.blocks was 1, is 2": lambda r: replace(r, generator={**r.generator, "blocks": 2}),
+    r"generator\.blocks was 1, is 2": lambda r: replace(r, generator=SRResNetConfig(features=4, blocks=2)),
     r"data\.batch was 2, is 4": lambda r: replace(r, data=replace(r.data, batch=4)),
     r"seed was 0, is 1": lambda r: replace(r, seed=1),
     r"stage\.psnr\.learning_rate was 0\.001, is 0\.002": lambda r: changed(r, "psnr", learning_rate=2e-3),
     r"stage\.psnr\.images was 16, is 2": lambda r: changed(r, "psnr", images=2),
-    r"generator\.channels was \(nothing\), is 3": lambda r: replace(r, generator={**r.generator, "channels": 3}),
+    r"generator\.name was srresnet, is compact": lambda r: replace(r, generator=CompactConfig(features=4)),
+    r"perceptual\.network was \(nothing\), is vgg19-random": lambda r: changed(
+        r, "psnr", perceptual=PerceptualConfig(network="vgg19-random", layers={"conv1_1": 1.0})
+    ),
     r"stages were psnr, are gan": lambda r: replace(r, stage=dict(reversed(r.stage.items()))),
 }
 ALLOWED: dict[str, Callable[[Recipe], Recipe]] = {
@@ -305,7 +310,7 @@ def test_a_setting_that_the_state_depends_on_cannot_change(tiny: Tiny, tmp_path:
     train(tiny(), tmp_path / "run", stop=after(3), quiet=True)
     written = (tmp_path / "run" / "recipe.toml").read_bytes()
     for match, change in REFUSED.items():
-        with pytest.raises(RecipeError, match=rf"another recipe: .*{match}.*--fresh"):
+        with pytest.raises(RecipeError, match=rf"another recipe: .*{match}.*begin anew"):
             train(change(tiny()), tmp_path / "run", quiet=True)
     assert (tmp_path / "run" / "recipe.toml").read_bytes() == written
 
@@ -320,6 +325,44 @@ def test_a_state_from_before_a_setting_was_there_is_resumed_with_what_was_done_t
     with pytest.raises(RecipeError, match=r"stage\.psnr\.optimizer was adam, is muon"):
         train(changed(tiny(), "psnr", optimizer="muon"), tmp_path / "run", quiet=True)
     assert train(tiny(), tmp_path / "run", quiet=True).finished
+
+
+def as_older_versions_wrote(settings: dict[str, Any]) -> dict[str, Any]:
+    """Of a network only the options that its recipe gave, and a stage's name without quotes."""
+    given = ("name", "features", "blocks", "hidden", "spectral_norm")
+    networks = ("generator.", ".discriminator.")
+    kept = {
+        key: value
+        for key, value in settings.items()
+        if not any(of in key for of in networks) or key.rpartition(".")[2] in given
+    }
+    return {key.replace('"', ""): value for key, value in kept.items()}
+
+
+@pytest.mark.parametrize("stage", ["gan", "my gan"])
+def test_a_state_that_names_only_the_options_given_is_resumed_by_networks_with_the_default_rest(
+    stage: str, tiny: Tiny, tmp_path: Path
+) -> None:
+    recipe = replace(tiny(), stage={stage: tiny().stage["gan"]})
+    assert not train(recipe, tmp_path / "run", stop=after(3), quiet=True).finished
+    for folder in saved_states(tmp_path / "run" / "checkpoints"):
+        tensors, facts = load_state(folder)
+        older = as_older_versions_wrote(facts["settings"])
+        assert "generator.channels" not in older
+        assert len(older) < len(facts["settings"]) - 4
+        save_state(folder, tensors, facts | {"settings": older})
+    with pytest.raises(RecipeError, match=r"generator\.batch_norm was True, is False"):
+        train(replace(recipe, generator=SRResNetConfig(features=4, blocks=1, batch_norm=False)), tmp_path / "run", quiet=True)
+    assert train(recipe, tmp_path / "run", quiet=True).finished
+
+
+def test_a_stage_whose_name_holds_a_dot_goes_on_where_it_stopped(tiny: Tiny, tmp_path: Path) -> None:
+    recipe = replace(tiny(), stage={"v1.5": tiny().stage["psnr"]})
+    train(recipe, tmp_path / "run", stop=after(3), quiet=True)
+    resumed = load_recipe(str(tmp_path / "run" / "recipe.toml"), ['stage."v1.5".images=20'])
+    assert train(resumed, tmp_path / "run", quiet=True).images == 20
+    with pytest.raises(RecipeError, match=r'stage\."v1\.5"\.learning_rate was 0\.001, is 0\.1'):
+        train(changed(recipe, "v1.5", learning_rate=0.1), tmp_path / "run", quiet=True)
 
 
 @pytest.mark.parametrize("what", ALLOWED)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from superscale.networks.srresnet import SRResNetConfig
 from superscale.training.recipe.schema import Recipe, to_toml
 from superscale.weights.checkpoint import load_model, load_state, saved_states
 
@@ -44,7 +45,7 @@ def may_mount() -> bool:
 def test_a_disk_that_fills_up_ends_the_run_with_the_last_good_state_and_room_lets_it_go_on(tiny: Tiny, tmp_path: Path) -> None:
     if not may_mount():
         pytest.skip("needs Linux, and leave to mount a file system in a user namespace")
-    recipe = replace(tiny(), generator={"name": "srresnet", "features": 16, "blocks": 1, "batch_norm": True})
+    recipe = replace(tiny(), generator=SRResNetConfig(features=16, blocks=1))
     recipe = replace(recipe, stage={"psnr": recipe.stage["psnr"]})
     (tmp_path / "tiny.toml").write_text(to_toml(recipe))
     (tmp_path / "disk").mkdir()

@@ -17,12 +17,14 @@ from superscale.data.degrade import bicubic_patch, context_px
 from superscale.data.loader import Batch
 from superscale.data.synthetic import synthetic_picture
 from superscale.errors import TrainingError
+from superscale.networks.discriminators import VGGStyleConfig
+from superscale.networks.srresnet import SRResNetConfig
 from superscale.training.loop import health
 from superscale.training.loop import steps as training_steps
 from superscale.training.loop import train as loop
 from superscale.training.loop.stage_state import StageState
 from superscale.training.recipe.schema import CheckpointConfig, HealthConfig, Recipe
-from superscale.training.run.interval_means import Interval
+from superscale.training.run.interval_means import IntervalMeans
 from superscale.weights.checkpoint import load_model, load_state, saved_states
 
 Tiny = Callable[..., Recipe]
@@ -205,13 +207,12 @@ def test_a_rollback_brings_back_both_networks_both_optimizers_and_the_average_bi
     def ruin() -> bool:
         if next(asked) == fault_at:
             (state,) = made
-            assert state.discriminator is not None
-            assert state.discriminator_optimizer is not None
+            assert state.opponent is not None
             with torch.no_grad():
-                for network in (state.generator, state.discriminator, state.average.network):
+                for network in (*state.networks, state.average.network):
                     for tensor in (*network.parameters(), *network.buffers()):
                         tensor.copy_(torch.full_like(tensor, NAN if tensor.is_floating_point() else 99))
-                for optimizer in (state.generator_optimizer, state.discriminator_optimizer):
+                for optimizer in (state.generator_optimizer, state.opponent.optimizer):
                     for moments in optimizer.state.values():
                         for moment in moments.values():
                             moment.fill_(7)
@@ -247,7 +248,7 @@ def test_a_run_that_never_stays_finite_stops_after_its_attempts_and_keeps_the_la
 
 
 def test_means_are_of_the_good_steps_and_of_those_that_report_the_number() -> None:
-    interval = Interval()
+    interval = IntervalMeans()
     steps = [({"d": 4.0}, True), ({"d": 1.0, "g": 2.0}, True), ({"d": NAN, "g": 1.0}, False), ({"d": 4.0, "g": 5.0}, True)]
     for numbers, good in steps:
         interval.add({name: torch.tensor(value) for name, value in numbers.items()}, torch.tensor(good))
@@ -333,10 +334,10 @@ def gan_run(recipe: Recipe, generator_rate: float, discriminator_rate: float) ->
     """A GAN stage of 24 steps that is reported on every second, from a generator that interpolates; no norm in the judge."""
     gan = recipe.stage["gan"]
     assert gan.adversarial is not None
-    judge = {"name": "vgg", "features": 8, "hidden": 16, "spectral_norm": False}
+    judge = VGGStyleConfig(features=8, hidden=16, spectral_norm=False)
     adversarial = replace(gan.adversarial, loss="standard", learning_rate=discriminator_rate, discriminator=judge)
     gan = replace(gan, images=96, learning_rate=generator_rate, adversarial=adversarial)
-    generator = {"name": "srresnet", "features": 8, "blocks": 1, "batch_norm": False}
+    generator = SRResNetConfig(features=8, blocks=1, batch_norm=False)
     data = replace(recipe.data, batch=4)
     return replace(recipe, report_every_images=8, generator=generator, data=data, stage={"gan": gan})
 

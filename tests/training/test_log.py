@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from superscale.training.run.live_table import Standing, table
+from superscale.training.run.live_table import Progress, table
 from superscale.training.run.log import RunLog
 
 
@@ -95,16 +95,16 @@ def test_a_resumed_stage_still_knows_its_best_validation(tmp_path: Path) -> None
     log = RunLog(tmp_path)
     log.begin("psnr", images=32, total=80, step_images=16, best_psnr=31.5)
     log.write({"stage": "psnr", "images": 48, "validation_psnr": 30.25})
-    assert (log.standing.psnr, log.standing.best_psnr) == (30.25, 31.5)
+    assert (log.progress.psnr, log.progress.best_psnr) == (30.25, 31.5)
     log.begin("gan", images=0, total=80, step_images=16)
-    assert (log.standing.psnr, log.standing.best_psnr) == (None, None), "another stage is another measure"
+    assert (log.progress.psnr, log.progress.best_psnr) == (None, None), "another stage is another measure"
     log.close()
 
 
 def test_the_table_shows_each_number_with_its_name() -> None:
     console = Console(file=io.StringIO(), width=100)
-    standing = Standing("gan", 1600, 3200, {"loss": 0.12345, "gradient_norm": 2.0}, 1e-4, 12.34, 0.015, 3661.0, 30.0, 31.5)
-    console.print(table(standing))
+    progress = Progress("gan", 1600, 3200, {"loss": 0.12345, "gradient_norm": 2.0}, 1e-4, 12.34, 0.015, 3661.0, 30.0, 31.5)
+    console.print(table(progress))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     shown = {" ".join(line.split()) for line in text.splitlines()}
     assert {"loss 0.1235", "gradient norm 2", "PSNR 30.00 dB, best 31.50 dB", "learning rate 0.0001"} <= shown

@@ -13,10 +13,14 @@ import torch
 from PIL import Image as PillowImage
 
 from superscale.data.pairs import PairFolder
+from superscale.data.prepare import prepare_synthetic
 from superscale.errors import Cancelled, DataError, RecipeError
-from superscale.networks.catalog import build_generator
+from superscale.machine import processes
+from superscale.networks.catalog import build_generator, generator_of
+from superscale.networks.rrdbnet import RRDBNetConfig
 from superscale.training.loop import train as loop
 from superscale.training.loop.ema import ExponentialMovingAverage
+from superscale.training.loop.preflight import preflight
 from superscale.training.loop.steps import pixel_step
 from superscale.training.loop.train import _Run, train
 from superscale.training.loop.validation import validate
@@ -156,8 +160,8 @@ def test_each_stage_computes_in_its_own_precision(recipe: Recipe, tmp_path: Path
 
 def test_training_starts_from_a_given_model(recipe: Recipe, tmp_path: Path) -> None:
     torch.manual_seed(9)
-    options = dict(recipe.generator)
-    generator = build_generator(options.pop("name"), options)
+    assert recipe.generator is not None
+    generator = generator_of(recipe.generator)
     save_model(tmp_path / "start.safetensors", generator, {})
     overrides = [
         f"stage.start={str(tmp_path / 'start.safetensors')!r}",
@@ -184,9 +188,9 @@ def test_a_step_reads_no_number_back_from_its_device(recipe: Recipe, tmp_path: P
             return whole(tensor, *arguments)
 
         monkeypatch.setattr(torch.Tensor, name, noted)
-    monkeypatch.setattr(_Run, "_look", lambda *_: None)
-    monkeypatch.setattr(loop, "anywhere", bool)
-    generator = {"name": "rrdbnet", "features": 4, "growth_channels": 2, "blocks": 1}
+    monkeypatch.setattr(_Run, "_read_faults", lambda *_: None)
+    monkeypatch.setattr(processes, "anywhere", bool)
+    generator = RRDBNetConfig(features=4, growth_channels=2, blocks=1)
     recipe = replace(recipe, generator=generator, report_every_images=10**6, checkpoint=CheckpointConfig(every_images=10**6))
     counts = {}
     for steps in (3, 9):
@@ -218,7 +222,7 @@ def test_max_time_stops_and_saves(recipe: Recipe, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "error", "match"),
     [
-        (["data.path=''"], RecipeError, "--data"),
+        (["data.path=''"], RecipeError, "no training data"),
         (["data.path='/nowhere'"], DataError, "nowhere"),
         (["data.patch_px=50"], DataError, "multiple of the scale"),
         (["data.low_res=stored"], DataError, "low_res"),
@@ -232,6 +236,17 @@ def test_what_does_not_fit_is_an_error_before_the_first_step(
     with pytest.raises(error, match=match):
         train(load_recipe("smoke", overrides), tmp_path / "run", quiet=True)
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_all_that_keeps_a_pack_from_being_trained_on_is_said_at_once_as_the_look_ahead_says_it(tmp_path: Path) -> None:
+    prepare_synthetic(tmp_path / "pack", count=4, side_px=40)
+    recipe = load_recipe("smoke", [f"data.path={str(tmp_path / 'pack')!r}", "data.patch_px=50", "data.low_res=stored"])
+    with pytest.raises(DataError) as error:
+        train(recipe, tmp_path / "run", quiet=True)
+    problems = str(error.value).splitlines()
+    for text in ("multiple of the scale", "4 of 4 sub-images are smaller", "stores low_res"):
+        assert any(text in problem for problem in problems), text
+    assert preflight(recipe, tmp_path / "other", "cpu").problems == problems
 
 
 def test_the_average_is_the_formula_and_copies_buffers() -> None:

@@ -18,7 +18,7 @@ from superscale.image.io import Image, write_image
 from superscale.training.loop import preflight as module
 from superscale.training.loop.preflight import preflight
 from superscale.training.loop.train import train
-from superscale.training.recipe.schema import CheckpointConfig, Recipe, load_recipe
+from superscale.training.recipe.schema import CheckpointConfig, Recipe, load_recipe, survey_recipe
 from superscale.weights.checkpoint import saved_states
 
 Usage = namedtuple("Usage", "total used free")
@@ -53,16 +53,18 @@ def test_all_problems_are_found_at_once_in_the_order_of_the_recipe(tmp_path: Pat
         "stage.gan.perceptual.weights=/nowhere/vgg19.pth",
         "stage.gan.adversarial.discriminator.hiden=8",
     ]
-    found = problems(overrides, tmp_path / "file" / "run")
+    recipe, wrong = survey_recipe("smoke", overrides)
+    assert recipe is not None
+    found = wrong + preflight(recipe, tmp_path / "file" / "run", "cpu").problems
     expected = [
+        "generator.features: expected int, got 'wide'",
+        "unknown key generator.blcks (did you mean 'blocks'?)",
+        "unknown key stage.gan.adversarial.discriminator.hiden (did you mean 'hidden'?)",
         "file: expected a folder for the run",
         "data.patch_px: 50 is not a multiple of the scale 4; the nearest are 48 and 52",
         "/nowhere: no such folder of photographs",
         "/elsewhere: expected a folder of high-resolution pictures",
-        "did you mean 'blocks'",
-        "'features' must be int, got 'wide'",
         "the perceptual loss ('vgg19') needs published weights",
-        "did you mean 'hidden'",
     ]
     assert len(found) == len(expected)
     for problem, text in zip(found, expected, strict=True):
@@ -128,7 +130,7 @@ def test_a_batch_that_does_not_fit_into_memory_is_foretold_with_one_that_does(
     monkeypatch.setattr(module, "free_bytes", lambda device: 30_000_000)
     found = preflight(replace(recipe, data=replace(recipe.data, batch=64)), tmp_path / "run", "cpu").problems
     assert len(found) == 1
-    fits = re.search(r"--set data\.batch=(\d+) would fit", found[0])
+    fits = re.search(r"data\.batch=(\d+) would fit", found[0])
     assert fits is not None
     assert preflight(replace(recipe, data=replace(recipe.data, batch=int(fits[1]))), tmp_path / "run", "cpu").problems == []
     assert preflight(replace(recipe, data=replace(recipe.data, batch=int(fits[1]) + 1)), tmp_path / "run", "cpu").problems
@@ -172,7 +174,7 @@ def test_a_directory_in_which_another_run_is_at_work_is_refused(recipe: Recipe, 
 
 def test_states_of_another_recipe_and_damaged_ones_are_found(recipe: Recipe, tmp_path: Path) -> None:
     train(recipe, tmp_path / "run", device="cpu", quiet=True)
-    other = replace(recipe, generator={**recipe.generator, "blocks": 3})
+    other = replace(recipe, generator=replace(recipe.generator, blocks=3))
     assert "generator.blocks was" in preflight(other, tmp_path / "run", "cpu").problems[0]
     (next(saved_states(tmp_path / "run" / "checkpoints")) / "state.safetensors").write_bytes(b"damaged")
     found = preflight(other, tmp_path / "run", "cpu")

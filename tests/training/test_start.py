@@ -14,6 +14,7 @@ from superscale.data.synthetic import synthetic_picture
 from superscale.errors import RecipeError, UnknownNameError
 from superscale.image.io import Image, write_image
 from superscale.image.resize import imresize
+from superscale.networks.rrdbnet import RRDBNetConfig
 from superscale.training.loop.train import train
 from superscale.training.recipe.schema import load_recipe
 from superscale.weights.checkpoint import Model, save_model
@@ -50,7 +51,7 @@ def test_a_published_rrdbnet_file_is_trained_on_as_the_network_it_is(tmp_path: P
     recipe = load_recipe("finetune_x4", [*STILL, f"start={str(tmp_path / 'theirs.pth')!r}"])
     result = train(recipe, tmp_path / "run", device="cpu", quiet=True)
     written = load_recipe(str(tmp_path / "run" / "recipe.toml"))
-    assert (written.generator["name"], written.generator["features"], written.generator["blocks"]) == ("rrdbnet", 8, 1)
+    assert written.generator == RRDBNetConfig(features=8, blocks=1, growth_channels=4)
     low_res = torch.rand(1, 3, 9, 7, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         ours = find_model(str(result.model)).generator(low_res)

@@ -175,16 +175,17 @@ def test_a_step_mixes_no_devices(generator_name: str, discriminator_name: str, m
         adversarial_weight=1.0,
     )
     average, optimizer = ExponentialMovingAverage(generator, 0.9), Muon(generator, 1e-3, (0.9, 0.99))
-    buffers, watch = health.Buffers([generator, discriminator]), health.Watch()
+    statistics = health.RunningStatistics([generator, discriminator])
+    check = health.FiniteCheck()
 
     batch = Batch((0, 1), torch.rand(2, 3, 18, 18, device=META), torch.rand(2, 3, 72, 72, device=META))
-    buffers.keep()
+    statistics.keep()
     numbers, super_res = adversarial_step(generator, discriminator, batch, criteria, None)
     numbers["norm"] = health.norm_of_gradients(discriminator)
-    good = watch.add(0, batch.numbers, numbers)
+    good = check.add(0, batch.numbers, numbers)
     optimizer.found_inf = (~good).float()
     optimizer.step()
-    buffers.restore_unless(good)
+    statistics.restore_unless(good)
     average.update(generator, 0, good)
 
     made = [super_res, good, *numbers.values(), *average.network.state_dict().values()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from superscale.cli.flags import flags_line
 from superscale.cli.progress import say
 
 
@@ -26,6 +27,8 @@ def rehearsal(name: str, overrides: list[str], output: Path | None, device: str)
     if problems or recipe is None:
         for problem in problems:
             say(f"problem: {problem}")
+        if line := flags_line(found.ways_out):
+            say(line)
         say(f"{len(problems)} problem{'s' if len(problems) > 1 else ''}; nothing was started")
         return 1
     stages = rehearse(with_generator(recipe), run_dir, device)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from superscale.cli.flags import flags_named
 from superscale.cli.progress import say
 from superscale.cli.rehearsal import rehearsal
 from superscale.errors import UsageError
@@ -25,6 +26,7 @@ SHOW_CURSOR = b"\x1b[?25h\n"
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
+@flags_named()
 def train(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A bundled recipe's name, or a TOML file.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Run directory; default: runs/{recipe}.")] = None,
@@ -43,16 +45,17 @@ def train(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors and the result.")] = False,
 ) -> None:
     """Train a network; the same command again goes on where it stopped."""
-    from superscale.machine.processes import launched, rank
+    from superscale.machine import processes
+    from superscale.machine.allocator import keep_freed_memory
     from superscale.training.loop.train import train as run
+    from superscale.training.recipe.parsing import assignment
     from superscale.training.recipe.schema import load_recipe
 
-    overrides = list(settings or [])
-    for key, value in (("data.path", data), ("validation.path", validation), ("precision", precision)):
-        if value is not None:
-            overrides.append(f"{key}={value!r}")
+    keep_freed_memory()
+    options = (("data.path", data), ("validation.path", validation), ("precision", precision))
+    overrides = [*(settings or []), *(assignment(key, value) for key, value in options if value is not None)]
     if dry_run:
-        if launched():
+        if processes.launched():
             raise UsageError("--dry-run tries a step of one process: run it without torchrun")
         raise SystemExit(rehearsal(recipe, overrides, output, device))
     loaded = load_recipe(recipe, overrides)
@@ -60,23 +63,20 @@ def train(
     if fresh:
         _refuse_to_delete_what_is_needed(loaded, run_dir)
     seconds = _seconds(max_time)
-    with StopOnSignal(under_torchrun=launched(), speaks=rank() == 0) as stop:
+    speaks = processes.rank() == 0
+    with StopOnSignal(under_torchrun=processes.launched(), speaks=speaks) as stop:
         result = run(loaded, run_dir, device=device, stop=stop, max_seconds=seconds, fresh=fresh, quiet=quiet)
     if not result.finished or result.model is None:
-        if rank() == 0:
-            at = (
-                f"at image {result.images}, saved; the same command goes on from there"
-                if result.images
-                else "before the first step"
-            )
-            say(f"stopped {at}")
+        if speaks:
+            saved = f"at image {result.images}, saved; the same command goes on from there"
+            say(f"stopped {saved if result.images else 'before the first step'}")
         raise SystemExit(stop.exit_code)
-    if rank() == 0:
+    if speaks:
         print(result.model)
         if not quiet:
             for lead, command in zip(("next: ", "      "), next_commands(loaded, result.model), strict=True):
                 say(lead + shlex.join(command))
-    if launched():
+    if processes.launched():
         # All is written. At the interpreter's own end a thread of gloo's aborts the process now and then (torch 2.13), which
         # torchrun would report as a failure of a training that has none.
         sys.stdout.flush()
@@ -123,7 +123,9 @@ class StopOnSignal:
     """
 
     def __init__(self, *, under_torchrun: bool = False, speaks: bool = True) -> None:
-        self.exit_code, self.under_torchrun, self.speaks = 0, under_torchrun, speaks
+        self.exit_code = 0
+        self.under_torchrun = under_torchrun
+        self.speaks = speaks
 
     def __enter__(self) -> StopOnSignal:
         self._listening, self._speaking = os.pipe()
@@ -157,6 +159,7 @@ class StopOnSignal:
                 os.write(2, b"stopping: saving the training state (again to stop at once)\n")
 
     def __call__(self) -> bool:
+        """Whether a signal has come."""
         return self.exit_code != 0
 
 

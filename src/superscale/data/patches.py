@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
 
@@ -16,6 +17,8 @@ from superscale.errors import DataError
 from superscale.image.region import Region, mirrored_patch
 
 Array = NDArray[np.uint8]
+# A problem that many pictures share names so many of them.
+NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,33 @@ class Place:
     top: int
     left: int
     symmetry: int
+
+
+def patch_problems(pack: Pack, *, scale: int, patch_px: int) -> list[str]:
+    """What keeps patches of this size from being cut from a pack, a line each."""
+    problems = side_problems(patch_px, scale)
+    tiles = pack.manifest.tiles
+    if pack.manifest.scale % scale:
+        problems.append(f"{pack.folder}: prepared for scale {pack.manifest.scale}, the recipe trains scale {scale}")
+    small = [f"{tile.source} ({tile.width}x{tile.height})" for tile in tiles if min(tile.height, tile.width) < patch_px]
+    return problems + small_problems(f"{pack.folder}: {len(small)} of {len(tiles)} sub-images are", small, patch_px)
+
+
+def side_problems(patch_px: int, scale: int) -> list[str]:
+    """A line when a patch of ``patch_px`` high-res pixels has no whole number of low-res ones."""
+    below = max(patch_px // scale, 1) * scale
+    wrong = f"data.patch_px: {patch_px} is not a multiple of the scale {scale}; the nearest are {below} and {below + scale}"
+    return [wrong] if patch_px % scale else []
+
+
+def small_problems(which: str, small: Sequence[str], patch_px: int) -> list[str]:
+    """A line that names some of the pictures too ``small`` for a patch, if there are any; ``which`` says how many of what."""
+    more = f" and {len(small) - NAMED} more" if len(small) > NAMED else ""
+    named = f"{', '.join(small[:NAMED])}{more}"
+    wrong = (
+        f"{which} smaller than the patch of {patch_px} pixels: {named}; remove those photos or choose a smaller data.patch_px"
+    )
+    return [wrong] if small else []
 
 
 @dataclass(eq=False)
@@ -44,20 +74,8 @@ class PatchPlan:
     degradation: DegradationConfig | None = None
 
     def __post_init__(self) -> None:
-        scale = self.scale
-        prepared = self.pack.manifest.scale
-        if self.patch_px % scale:
-            raise DataError(f"patch_px must be a multiple of the scale {scale}, got {self.patch_px}")
-        if prepared % scale:
-            raise DataError(f"{self.pack.folder}: prepared for scale {prepared}, the recipe trains scale {scale}")
-        tiles = self.pack.manifest.tiles
-        small = [tile for tile in tiles if min(tile.height, tile.width) < self.patch_px]
-        if small:
-            tile = small[0]
-            raise DataError(
-                f"{self.pack.folder}: {len(small)} of {len(tiles)} sub-images are smaller than the patch of {self.patch_px} pixels, "
-                f"first {tile.source} ({tile.width}x{tile.height}); remove those photos or choose a smaller patch_px"
-            )
+        if problems := patch_problems(self.pack, scale=self.scale, patch_px=self.patch_px):
+            raise DataError("\n".join(problems))
 
     def place(self, number: int) -> Place:
         """Where patch ``number`` of the run lies; every epoch sees each sub-image once."""

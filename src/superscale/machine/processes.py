@@ -29,14 +29,14 @@ from superscale.machine.device import pick_device
 Network = TypeVar("Network", bound=nn.Module)
 ROLL_CALL_SECONDS = 0.02
 # What torchrun tells every process it starts.
-TOLD = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+TORCHRUN_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 # For each time that this process has joined the others: how often any have come together, this time included.
 _starts: list[int] = []
 
 
 def launched() -> bool:
     """Whether torchrun, or someone who sets the same variables, started this process."""
-    return all(name in os.environ for name in TOLD)
+    return all(name in os.environ for name in TORCHRUN_VARIABLES)
 
 
 def rank() -> int:
@@ -70,7 +70,7 @@ def together(device: str = "auto") -> Iterator[torch.device]:
     if dist.is_initialized():
         yield own
         return
-    with _exchange():
+    with _errors_in_a_line():
         store, _, _ = next(iter(rendezvous("env://")))
         name, starts = _roll_call(store)
         _starts.append(starts)
@@ -90,7 +90,8 @@ def _roll_call(store: Any) -> tuple[str, int]:
     torchrun keeps its store when it starts its processes anew (torch 2.13), and the addresses in it of the dead are what gloo
     would call. Process 0 reads out who is there until each has heard its own name in the call, and so knows it for a new one.
     """
-    own, others = uuid4().hex, range(1, world_size())
+    own = uuid4().hex
+    others = range(1, world_size())
     if rank() > 0:
         store.set(f"here/{rank()}", own)
         while own not in (call := json.loads(store.get("call"))):
@@ -109,18 +110,19 @@ def _own_device(name: str) -> torch.device:
         raise UsageError(f"several processes cannot share the device {name!r}; expected auto, cpu or cuda")
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
-    number, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+    number = int(os.environ["LOCAL_RANK"])
+    there = torch.cuda.device_count()
     if number >= there:
         raise UsageError(
             f"process {number + 1} of this machine has no GPU of its own: there are {there}; "
-            f"use torchrun --nproc-per-node={max(there, 1)}, or --device cpu"
+            f"use torchrun --nproc-per-node={max(there, 1)}, or the device cpu"
         )
     torch.cuda.set_device(number)
     return torch.device("cuda", number)
 
 
 @contextmanager
-def _exchange() -> Iterator[None]:
+def _errors_in_a_line() -> Iterator[None]:
     """What torch says when a process is gone, in a line."""
     try:
         yield
@@ -136,7 +138,7 @@ def gather(facts: Any) -> list[Any]:
         return [json.loads(text)]
     own = torch.frombuffer(bytearray(text), dtype=torch.uint8)
     lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(world_size())]
-    with _exchange():
+    with _errors_in_a_line():
         dist.all_gather(lengths, torch.tensor([len(text)]))
         longest = max(int(length) for length in lengths)
         texts = [torch.zeros(longest, dtype=torch.uint8) for _ in lengths]
@@ -178,7 +180,7 @@ def first_alone() -> Iterator[None]:
 def _reduced(total: Tensor) -> Tensor:
     """The sum over all processes, in place."""
     if launched():
-        with _exchange():
+        with _errors_in_a_line():
             dist.all_reduce(total)
     return total
 
@@ -197,7 +199,7 @@ class _Everywhere(torch.autograd.Function):
     @staticmethod
     def forward(_context: Any, own: Tensor) -> Tensor:
         copies = [torch.empty_like(own, memory_format=torch.contiguous_format) for _ in range(world_size())]
-        with _exchange():
+        with _errors_in_a_line():
             dist.all_gather(copies, own.contiguous())
         return torch.stack(copies)
 
@@ -274,18 +276,18 @@ def _in_one_message(tensors: Iterable[Tensor], send: Callable[[Tensor], Any]) ->
         by_type.setdefault(tensor.dtype, []).append(tensor)
     for alike in by_type.values():
         message = torch.cat([tensor.reshape(-1) for tensor in alike])
-        with _exchange():
+        with _errors_in_a_line():
             send(message)
         for tensor, part in zip(alike, torch.split(message, [tensor.numel() for tensor in alike]), strict=True):
             tensor.copy_(part.view(tensor.shape))
 
 
-def require_equal_weights(*networks: nn.Module | None) -> None:
+def require_equal_weights(networks: Iterable[nn.Module]) -> None:
     """Raise TrainingError unless all processes hold bitwise the same parameters."""
     if launched():
         digest = hashlib.sha256()
         for network in networks:
-            for parameter in network.parameters() if network is not None else ():
+            for parameter in network.parameters():
                 digest.update(parameter.detach().cpu().contiguous().numpy().tobytes())
         require_agreement(digest.hexdigest(), "the weights of the processes have drifted apart, and were not saved")
 

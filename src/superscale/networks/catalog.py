@@ -24,6 +24,19 @@ DISCRIMINATORS: dict[str, tuple[type[Any], type[nn.Module]]] = {
     "vgg": (VGGStyleConfig, VGGStyleDiscriminator),
     "unet": (UNetConfig, UNetDiscriminator),
 }
+GeneratorConfig = SRResNetConfig | RRDBNetConfig | CompactConfig
+DiscriminatorConfig = VGGStyleConfig | UNetConfig
+NAMES: dict[type[Any], str] = {config: name for table in (GENERATORS, DISCRIMINATORS) for name, (config, _) in table.items()}
+
+
+def generator_of(config: GeneratorConfig) -> Generator:
+    """The generator of this config, with fresh weights."""
+    return GENERATORS[NAMES[type(config)]][1](config)
+
+
+def discriminator_of(config: DiscriminatorConfig) -> nn.Module:
+    """The discriminator of this config, with fresh weights."""
+    return DISCRIMINATORS[NAMES[type(config)]][1](config)
 
 
 def build_generator(name: str, options: Mapping[str, Any]) -> Generator:
@@ -36,12 +49,17 @@ def build_discriminator(name: str, options: Mapping[str, Any]) -> nn.Module:
     return _build(DISCRIMINATORS, name, options)
 
 
+def config_of(generator: Generator) -> GeneratorConfig:
+    """What `generator_of` needs to build this network again."""
+    if type(generator) not in [network for _, network in GENERATORS.values()]:
+        raise UsageError(f"{type(generator).__name__} is not in the catalog")
+    return cast(GeneratorConfig, cast(Any, generator).config)
+
+
 def describe(generator: Generator) -> dict[str, Any]:
     """Return ``{"name": ..., **options}``, with which `build_generator` builds this network again."""
-    for name, (_, network) in GENERATORS.items():
-        if type(generator) is network:
-            return {"name": name, **asdict(cast(Any, generator).config)}
-    raise UsageError(f"{type(generator).__name__} is not in the catalog")
+    config = config_of(generator)
+    return {"name": NAMES[type(config)], **asdict(config)}
 
 
 def faults(table: Mapping[str, tuple[Any, Any]], name: str, options: Mapping[str, Any]) -> list[UsageError]:

@@ -12,20 +12,21 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from superscale.machine.processes import anywhere
+from superscale.machine import processes
 from superscale.networks.generator import Generator
-from superscale.training.loop.steps import Forward, Precision, autocast
+from superscale.training.loop.steps import AutocastType, Forward, autocast
 
 BACKEND = "inductor"
 # How far from fp32 a compiled pass may lie: twice as far as eager's, and what another order of sums makes of fp32 itself.
-LEEWAY, FP32_ROUNDING = 2.0, 1e-4
+LEEWAY = 2.0
+FP32_ROUNDING = 1e-4
 
 
 def compiled(
     generator: Generator,
     batch: int,
     patch_px: int,
-    precision: Precision,
+    precision: AutocastType,
     say: Callable[[str], None],
     backend: str | None = None,
 ) -> Forward:
@@ -37,16 +38,17 @@ def compiled(
         reason = _difference(generator, fast, batch, patch_px, precision)
     except Exception as error:  # whatever a compiler may fail with, eager is there
         reason = " ".join(str(error).splitlines()[:2]) or type(error).__name__
-    if anywhere(reason is not None):
+    if processes.anywhere(reason is not None):
         say(f"the generator is not compiled: {reason or 'it could not be at another process'}")
         return generator
     say("the generator is compiled; its output and gradients were compared with eager's")
     return fast
 
 
-def _difference(generator: Generator, fast: Forward, batch: int, patch_px: int, precision: Precision) -> str | None:
+def _difference(generator: Generator, fast: Forward, batch: int, patch_px: int, precision: AutocastType) -> str | None:
     """Where the compiled generator is farther from fp32 than it may be; None if nowhere."""
-    contract, parameters = generator.contract, list(generator.parameters())
+    contract = generator.contract
+    parameters = list(generator.parameters())
     side = patch_px // contract.scale
     low_res = (_wave((batch, contract.channels, side, side), parameters[0].device) + 1) / 2
     low_res = low_res.contiguous(memory_format=torch.channels_last)
@@ -57,13 +59,14 @@ def _difference(generator: Generator, fast: Forward, batch: int, patch_px: int, 
             for forward, how in ((generator, None), (generator, precision), (fast, precision))
         )
     for name, reference, usual, found in zip(("output", "gradient"), exact, eager, got, strict=True):
-        allowed, distance = LEEWAY * _distance(usual, reference) + FP32_ROUNDING, _distance(found, reference)
+        allowed = LEEWAY * _distance(usual, reference) + FP32_ROUNDING
+        distance = _distance(found, reference)
         if not distance <= allowed:  # NaN is no less
             return f"its {name} differs from fp32 by {distance:.1e} of its norm, where {allowed:.1e} is allowed"
     return None
 
 
-def _passes(forward: Forward, parameters: Sequence[Tensor], low_res: Tensor, precision: Precision) -> tuple[Tensor, Tensor]:
+def _passes(forward: Forward, parameters: Sequence[Tensor], low_res: Tensor, precision: AutocastType) -> tuple[Tensor, Tensor]:
     """The output, and all gradients of its product with a wave, each as one vector."""
     with autocast(low_res.device, precision):
         output = forward(low_res)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from superscale.errors import ModelError, RecipeError
-from superscale.networks.catalog import build_generator, describe
+from superscale.networks.catalog import config_of, describe, generator_of
 from superscale.networks.generator import Generator
 from superscale.training.recipe.schema import Recipe
 from superscale.weights.checkpoint import load_strictly
@@ -19,17 +19,18 @@ def with_generator(recipe: Recipe) -> Recipe:
 
     Raises RecipeError when that model has another scale; ModelError or UnknownNameError when there is no such model.
     """
-    if recipe.generator:
+    if recipe.generator is not None:
         return recipe
     generator = find_model(recipe.start).generator
     contract = generator.contract
     if contract.scale != recipe.scale:
         raise RecipeError(
-            f"scale is {recipe.scale}, but {recipe.start} enlarges {contract.scale} times: --set scale={contract.scale}"
+            f"scale is {recipe.scale}, but {recipe.start} enlarges {contract.scale} times",
+            ways_out=(f"scale={contract.scale}",),
         )
     if contract.channels != 3:
         raise RecipeError(f"start: {recipe.start} takes pictures of {contract.channels} channels; training reads RGB")
-    return replace(recipe, generator=describe(generator))
+    return replace(recipe, generator=config_of(generator))
 
 
 def first_generator(recipe: Recipe) -> Generator:
@@ -37,10 +38,10 @@ def first_generator(recipe: Recipe) -> Generator:
 
     Raises RecipeError when the model to start from is another network than the recipe's.
     """
-    recipe = with_generator(recipe)
+    config = with_generator(recipe).generator
+    assert config is not None
     torch.manual_seed(recipe.seed)
-    options = dict(recipe.generator)
-    generator = build_generator(options.pop("name"), options)
+    generator = generator_of(config)
     if recipe.start:
         start = find_model(recipe.start).generator
         try:

@@ -35,7 +35,7 @@ class Fault:
     not_finite: tuple[str, ...]
 
 
-class Watch:
+class FiniteCheck:
     """Tells for each step, on the device, whether all its numbers are finite; read on the host when asked."""
 
     def __init__(self) -> None:
@@ -59,19 +59,20 @@ class Watch:
         return faults, in_a_row
 
 
-class Buffers:
-    """Running statistics of networks (batch norm, spectral norm): a forward pass moves them before anyone knows whether it was good."""
+class RunningStatistics:
+    """The buffers of networks (batch norm, spectral norm): a forward pass moves them before anyone knows whether it was good."""
 
     def __init__(self, networks: Iterable[nn.Module]) -> None:
         self.live = [buffer for network in networks for buffer in network.buffers()]
         self.kept = [buffer.clone() for buffer in self.live]
 
     def keep(self) -> None:
+        """Remember what they are now."""
         for kept, live in zip(self.kept, self.live, strict=True):
             kept.copy_(live)
 
     def restore_unless(self, good: Tensor) -> None:
-        """``good``: a scalar bool on the device."""
+        """Go back to what was kept, unless ``good``: a scalar bool on the device."""
         for kept, live in zip(self.kept, self.live, strict=True):
             live.copy_(torch.where(good, live, kept))
 
@@ -106,8 +107,9 @@ def sharpness(image: Tensor) -> Tensor:
     return F.conv2d(image.flatten(0, 1)[:, None], kernel[None, None]).abs().mean()
 
 
-# Reports in a row that a verdict rests on, and how much the generator's loss grows over them before it counts as losing the game.
-HISTORY, RISE = 4, 1.1
+# Reports in a row that a verdict rests on; how much the generator's loss grows over them before it counts as losing the game.
+HISTORY = 4
+RISE = 1.1
 
 
 def verdicts(history: Sequence[Mapping[str, float]]) -> dict[str, str]:

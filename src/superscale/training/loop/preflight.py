@@ -11,39 +11,43 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from torch import nn
 
 from superscale.data.pack import Pack
+from superscale.data.patches import NAMED, side_problems, small_problems
 from superscale.data.prepare import DEFAULT_TILE_PX, tile_regions
 from superscale.errors import ImageError, SuperscaleError
 from superscale.image.io import image_size, list_images
 from superscale.machine.device import free_bytes, pick_device
-from superscale.networks.catalog import DISCRIMINATORS, GENERATORS, build_discriminator, faults
-from superscale.networks.generator import Generator
+from superscale.networks.catalog import discriminator_of
+from superscale.training.loop.criteria import build_criteria
+from superscale.training.loop.data_source import pack_problems, prepared_pack
 from superscale.training.loop.first_generator import first_generator, with_generator
-from superscale.training.loop.parts import build_criteria, prepared_pack
 from superscale.training.loop.stage_state import StageState, new_state, to_tensors
 from superscale.training.loop.step_memory import step_memory
-from superscale.training.loop.steps import Criteria
-from superscale.training.loop.train import PRECISIONS
+from superscale.training.loop.steps import AUTOCAST_TYPES, Criteria
 from superscale.training.loop.validation import validation_pairs
-from superscale.training.recipe.schema import Recipe, StageConfig
+from superscale.training.recipe.schema import Recipe
 from superscale.training.run.directory import is_taken
-from superscale.training.run.states import check_same_run, newest, settings
+from superscale.training.run.states import check_same_run, flat_settings, newest_state
 
 Result = TypeVar("Result")
 # Beside those kept, one is being written while the oldest is still there.
 STATES_IN_WRITING = 1
-NAMED = 3
 GIGABYTE = 1e9
 
 
 @dataclass
 class Findings:
-    """``problems`` keep the run from its end; ``notes`` do not, but should be known."""
+    """``problems`` keep the run from its end; ``notes`` do not, but should be known. ``ways_out``: as of a SuperscaleError."""
 
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    ways_out: list[str] = field(default_factory=list)
+
+    def add(self, problem: str, *ways_out: str) -> None:
+        """One more problem."""
+        self.problems.append(problem)
+        self.ways_out += ways_out
 
     def attempt(self, work: Callable[[], Result]) -> Result | None:
         """What ``work`` returns; None, and a problem, when it raises an error that a person can mend."""
@@ -51,6 +55,7 @@ class Findings:
             return work()
         except SuperscaleError as error:
             self.problems += str(error).splitlines()
+            self.ways_out += error.ways_out
         except OSError as error:
             self.problems.append(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         return None
@@ -66,12 +71,12 @@ def preflight(recipe: Recipe, run_dir: Path, device_name: str = "auto") -> Findi
     whole = found.attempt(lambda: with_generator(recipe))
     if whole is not None:
         check_state(whole, run_dir, found)
-    generator = _generator(whole, found) if whole is not None else None
+    generator = found.attempt(lambda: first_generator(whole)) if whole is not None else None
     states = []
     for name, stage in recipe.stage.items():
         criteria = found.attempt(partial(build_criteria, stage, torch.device("cpu")))
-        discriminator = _discriminator(recipe, name, stage, found) if stage.adversarial is not None else None
-        if generator is not None and (discriminator is not None or stage.adversarial is None):
+        if generator is not None:
+            discriminator = discriminator_of(recipe.discriminator(stage.adversarial)) if stage.adversarial else None
             state = new_state(stage, generator, discriminator)
             states.append(state_bytes(state))
             if criteria is not None and device is not None and recipe.data.patch_px % recipe.scale == 0:
@@ -85,14 +90,14 @@ def check_output(run_dir: Path, found: Findings) -> None:
     """Whether the run directory can be made or written, and no other run is in it."""
     there = _nearest(run_dir.absolute())
     if not there.is_dir():
-        found.problems.append(f"{there}: expected a folder for the run, and this is a file; choose another with -o")
+        found.add(f"{there}: expected a folder for the run, and this is a file; choose another", "run_dir")
         return
     try:
         tempfile.TemporaryFile(dir=there).close()
     except OSError as error:
-        found.problems.append(f"{there}: cannot be written ({error.strerror}); choose another run directory with -o")
+        found.add(f"{there}: cannot be written ({error.strerror}); choose another run directory", "run_dir")
     if is_taken(run_dir):
-        found.problems.append(f"{run_dir}: another process is training here; wait for it, or choose another directory with -o")
+        found.add(f"{run_dir}: another process is training here; wait for it, or choose another run directory", "run_dir")
 
 
 def _nearest(path: Path) -> Path:
@@ -102,32 +107,24 @@ def _nearest(path: Path) -> Path:
 
 def check_state(recipe: Recipe, run_dir: Path, found: Findings) -> None:
     """Whether the run could go on from the state in its directory, if there is one; damaged ones are noted."""
-    saved = found.attempt(lambda: newest(run_dir / "checkpoints", found.notes.append))
+    saved = found.attempt(lambda: newest_state(run_dir / "checkpoints", found.notes.append))
     folder = Findings().attempt(lambda: prepared_pack(recipe, run_dir))  # what is wrong with it, `check_data` says
     if saved is not None and folder is not None:
-        found.attempt(lambda: check_same_run(recipe, settings(recipe, Pack(folder), run_dir), saved, str(run_dir)))
+        found.attempt(lambda: check_same_run(recipe, flat_settings(recipe, Pack(folder), run_dir), saved, str(run_dir)))
 
 
 def check_data(recipe: Recipe, run_dir: Path, found: Findings) -> int:
     """Whether there is data, of sizes that patches can be cut from; the bytes that preparing it will write."""
-    data, scale = recipe.data, recipe.scale
-    if data.patch_px % scale:
-        below = max(data.patch_px // scale, 1) * scale
-        found.problems.append(
-            f"data.patch_px: {data.patch_px} is not a multiple of the scale {scale}; the nearest are {below} and {below + scale}"
-        )
-    if not data.path:
-        found.problems.append("no training data: name a folder of photos or a prepared pack with --data DIR")
-        return 0
+    path = recipe.data.path
     before = len(found.problems)
     folder = found.attempt(lambda: prepared_pack(recipe, run_dir))
-    if len(found.problems) > before:
+    pack = found.attempt(lambda: Pack(folder)) if folder is not None else None
+    if pack is not None:
+        found.problems += pack_problems(recipe, pack)
         return 0
-    if folder is not None:
-        if (pack := found.attempt(lambda: Pack(folder))) is not None:
-            _check_pack(recipe, pack, found)
-        return 0
-    return 0 if data.path == "synthetic" else _check_photos(recipe, Path(data.path), found)
+    has_own_problem = len(found.problems) > before
+    found.problems += side_problems(recipe.data.patch_px, recipe.scale)
+    return 0 if has_own_problem or path == "synthetic" else _check_photos(recipe, Path(path), found)
 
 
 def check_validation(recipe: Recipe, found: Findings) -> None:
@@ -143,22 +140,14 @@ def check_validation(recipe: Recipe, found: Findings) -> None:
         found.problems.append(f"{recipe.validation.path}: {len(damaged.problems) - NAMED} more pictures cannot be read")
 
 
-def _check_pack(recipe: Recipe, pack: Pack, found: Findings) -> None:
-    manifest, data = pack.manifest, recipe.data
-    if manifest.scale % recipe.scale:
-        found.problems.append(f"{pack.folder}: prepared for scale {manifest.scale}, the recipe trains scale {recipe.scale}")
-    if data.low_res == "stored" and manifest.low_res != data.rounding:
-        found.problems.append(f"{pack.folder}: stores low_res {manifest.low_res!r}, the recipe wants {data.rounding!r}")
-    small = [tile.source for tile in manifest.tiles if min(tile.height, tile.width) < data.patch_px]
-    _check_small(small, len(manifest.tiles), recipe, pack.folder, found)
-
-
 def _check_photos(recipe: Recipe, folder: Path, found: Findings) -> int:
     if not folder.is_dir():
-        found.problems.append(f"{folder}: no such folder of photographs (data.path, --data)")
+        found.add(f"{folder}: no such folder of photographs (data.path)", "data.path")
         return 0
     paths = list_images(folder)
-    damaged, small, pixels = [], [], 0
+    damaged: list[str] = []
+    small: list[str] = []
+    pixels = 0
     for path in paths:
         try:
             width, height = image_size(path)
@@ -173,39 +162,14 @@ def _check_photos(recipe: Recipe, folder: Path, found: Findings) -> int:
         found.problems.append(f"{folder}: not one readable photograph (.png, .jpg, .webp, .tiff)")
     else:
         found.notes += [f"would be skipped: {reason}" for reason in damaged]
-    _check_small(small, len(paths), recipe, folder, found)
+    which = f"{folder}: {len(small)} of {len(paths)} photographs give sub-images"
+    found.problems += small_problems(which, small, recipe.data.patch_px)
     return pixels * 3
-
-
-def _check_small(small: list[str], of: int, recipe: Recipe, folder: Path, found: Findings) -> None:
-    if small:
-        more = f" and {len(small) - NAMED} more" if len(small) > NAMED else ""
-        found.problems.append(
-            f"{folder}: {len(small)} of {of} give sub-images smaller than the patch of {recipe.data.patch_px} pixels: "
-            f"{', '.join(small[:NAMED])}{more}; remove them or choose a smaller data.patch_px"
-        )
-
-
-def _generator(recipe: Recipe, found: Findings) -> Generator | None:
-    options = dict(recipe.generator)
-    wrong = faults(GENERATORS, options.pop("name"), options)
-    found.problems += [f"generator: {fault}" for fault in wrong]
-    return None if wrong else found.attempt(lambda: first_generator(recipe))
-
-
-def _discriminator(recipe: Recipe, name: str, stage: StageConfig, found: Findings) -> nn.Module | None:
-    assert stage.adversarial is not None
-    options = {"patch_px": recipe.data.patch_px, **stage.adversarial.discriminator}
-    network = options.pop("name")
-    wrong = faults(DISCRIMINATORS, network, options)
-    found.problems += [f"stage.{name}.adversarial.discriminator: {fault}" for fault in wrong]
-    return None if wrong else found.attempt(lambda: build_discriminator(network, options))
 
 
 def state_bytes(state: StageState) -> int:
     """The size of this stage's training state: networks, average, and two moments a weight."""
-    networks = [state.generator] + ([state.discriminator] if state.discriminator is not None else [])
-    moments = 2 * sum(parameter.nbytes for network in networks for parameter in network.parameters())
+    moments = 2 * sum(parameter.nbytes for network in state.networks for parameter in network.parameters())
     return sum(tensor.nbytes for tensor in to_tensors(state).values()) + moments
 
 
@@ -216,10 +180,11 @@ def check_disk(recipe: Recipe, run_dir: Path, one_state: int, pack_bytes: int, f
     needed = one_state * kept + pack_bytes - _size_of(run_dir / "checkpoints")
     free = shutil.disk_usage(there).free
     if needed > free:
-        found.problems.append(
+        found.add(
             f"disk: {kept} training states of {one_state / GIGABYTE:.2f} GB and {pack_bytes / GIGABYTE:.2f} GB of prepared data "
             f"need {needed / GIGABYTE:.2f} GB more, {free / GIGABYTE:.2f} GB are free at {there}; make room, or choose another "
-            "directory with -o"
+            "run directory",
+            "run_dir",
         )
 
 
@@ -231,12 +196,15 @@ def check_memory(
     recipe: Recipe, name: str, state: StageState, criteria: Criteria, device: torch.device, found: Findings
 ) -> None:
     """Whether a step of the recipe's batch fits into the memory of the device, from what a small one takes."""
-    step = step_memory(state, criteria, PRECISIONS[recipe.precision_of(recipe.stage[name])], recipe.data.patch_px, recipe.scale)
-    free, needed = free_bytes(device), step.of(recipe.data.batch)
+    autocast_type = AUTOCAST_TYPES[recipe.precision_of(recipe.stage[name])]
+    step = step_memory(state, criteria, autocast_type, recipe.data.patch_px, recipe.scale)
+    free = free_bytes(device)
+    needed = step.of(recipe.data.batch)
     if free is not None and needed > free:
         fits = step.largest_batch(free)
-        way_out = f"--set data.batch={fits} would fit" if fits else "not even one image fits; choose a smaller data.patch_px"
-        found.problems.append(
+        way_out = f"data.batch={fits} would fit" if fits else "not even one image fits; choose a smaller data.patch_px"
+        found.add(
             f"memory: a step of stage {name} with {recipe.data.batch} images takes about {needed / GIGABYTE:.2f} GB, "
-            f"{free / GIGABYTE:.2f} GB are free on {device}; {way_out}"
+            f"{free / GIGABYTE:.2f} GB are free on {device}; {way_out}",
+            *([f"data.batch={fits}"] if fits else []),
         )

@@ -13,7 +13,7 @@ import torch
 
 from superscale.errors import ImageError, OutOfMemoryError
 from superscale.image.io import image_size, list_images
-from superscale.training.loop.parts import prepared_pack
+from superscale.training.loop.data_source import prepared_pack
 from superscale.training.loop.train import train
 from superscale.training.recipe.schema import CheckpointConfig, Recipe, StageConfig, ValidationConfig
 from superscale.weights.checkpoint import saved_states
@@ -25,7 +25,7 @@ PHOTOS = 4
 
 
 @dataclass(frozen=True)
-class StageTrial:
+class StageEstimate:
     """What a stage took. ``seconds``: what all its images would take at that pace, validation and saving aside."""
 
     name: str
@@ -36,26 +36,26 @@ class StageTrial:
     state_bytes: int
 
 
-def rehearse(recipe: Recipe, run_dir: Path, device: str = "auto") -> list[StageTrial]:
+def rehearse(recipe: Recipe, run_dir: Path, device: str = "auto") -> list[StageEstimate]:
     """Train every stage for two steps in a temporary folder, each going on from the saved state of the one before.
 
     Leaves nothing, whatever happens. Raises what training raises, and OutOfMemoryError, naming the stage, on a full GPU.
     """
-    results: list[StageTrial] = []
+    results: list[StageEstimate] = []
     with tempfile.TemporaryDirectory(prefix="superscale-dry-run-") as folder:
-        trial_dir = Path(folder) / "run"
+        short_dir = Path(folder) / "run"
         short = _shortened(recipe, run_dir, Path(folder))
         stages: dict[str, StageConfig] = {}
         for name, stage in short.stage.items():
             stages[name] = stage
-            _run(replace(short, stage=dict(stages)), trial_dir, device, name)
+            _run(replace(short, stage=dict(stages)), short_dir, device, name)
             images = recipe.stage[name].images
-            speed = _last_row(trial_dir, name)["images_per_second"]
-            state = next(saved_states(trial_dir / "checkpoints"))
+            speed = _last_row(short_dir, name)["images_per_second"]
+            state = next(saved_states(short_dir / "checkpoints"))
             size = sum(path.stat().st_size for path in state.iterdir())
-            results.append(StageTrial(name, images, recipe.data.batch / speed, speed, images / speed, size))
+            results.append(StageEstimate(name, images, recipe.data.batch / speed, speed, images / speed, size))
         # Once more: loads the last stage's state, finds it done and writes the model; which is read back.
-        find_model(_run(short, trial_dir, device, name))
+        find_model(_run(short, short_dir, device, name))
     return results
 
 
@@ -64,7 +64,8 @@ def _run(recipe: Recipe, run_dir: Path, device: str, stage: str) -> Path:
         result = train(recipe, run_dir, device=device, quiet=True)
     except torch.OutOfMemoryError as error:
         raise OutOfMemoryError(
-            f"stage {stage}: {recipe.data.batch} images do not fit on {device}; try --set data.batch={recipe.data.batch // 2}"
+            f"stage {stage}: {recipe.data.batch} images do not fit on {device}; try half of them",
+            ways_out=(f"data.batch={recipe.data.batch // 2}",),
         ) from error
     assert result.model is not None
     return result.model

@@ -10,49 +10,86 @@ import torch
 from torch import Tensor, nn
 
 from superscale.errors import CheckpointError, ModelError
+from superscale.machine import processes
+from superscale.networks.catalog import discriminator_of
 from superscale.networks.generator import Generator
 from superscale.training.loop.ema import ExponentialMovingAverage
 from superscale.training.loop.muon import Muon
-from superscale.training.recipe.schema import StageConfig
-from superscale.training.run.interval_means import Interval
+from superscale.training.loop.schedule import seed_at
+from superscale.training.recipe.schema import AdversarialConfig, Recipe, StageConfig
+from superscale.training.run.interval_means import IntervalMeans
 from superscale.weights.checkpoint import load_strictly
 
 Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Opponent:
+    """The generator's opponent in a GAN stage: a discriminator, what moves it, and how the game is played."""
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    config: AdversarialConfig
 
 
 @dataclass
 class StageState:
     """``images``: seen in this stage. ``steps``: made in this stage. ``validated_images``: at the last validation.
 
-    ``best_psnr``: of this stage's validations. ``bad_in_a_row``: steps that moved nothing, up to now. ``interval``: the numbers
-    since the last report.
+    ``opponent``: None in a stage without a discriminator. ``best_psnr``: of this stage's validations. ``bad_in_a_row``: steps that
+    moved nothing, up to now. ``interval``: the numbers since the last report.
     """
 
     generator: Generator
     average: ExponentialMovingAverage[Generator]
     generator_optimizer: torch.optim.Optimizer
-    discriminator: nn.Module | None = None
-    discriminator_optimizer: torch.optim.Optimizer | None = None
+    opponent: Opponent | None = None
     images: int = 0
     steps: int = 0
     validated_images: int = 0
     best_psnr: float | None = None
     bad_in_a_row: int = 0
-    interval: Interval = field(default_factory=Interval)
+    interval: IntervalMeans = field(default_factory=IntervalMeans)
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        """The networks that learn: the generator, and the discriminator if there is one."""
+        return [self.generator, *([self.opponent.network] if self.opponent else [])]
+
+    @property
+    def generator_moves(self) -> bool:
+        """False while the discriminator learns alone."""
+        return self.opponent is None or self.images >= self.opponent.config.alone_images
 
 
 COUNTERS = ("images", "steps", "validated_images", "best_psnr", "bad_in_a_row")
 
 
+def begin_stage(recipe: Recipe, stage: StageConfig, before: int, generator: Generator, device: torch.device) -> StageState:
+    """A stage's moving parts before its first step, around the generator of the stage before.
+
+    ``before``: the images of all earlier stages; the discriminator's weights are drawn from (seed, before).
+    """
+    torch.manual_seed(seed_at(recipe.seed, before))
+    discriminator = None
+    if stage.adversarial is not None:
+        discriminator = _placed(discriminator_of(recipe.discriminator(stage.adversarial)), device)
+    return new_state(stage, _placed(generator, device).train(), discriminator)
+
+
+def _placed(network: processes.Network, device: torch.device) -> processes.Network:
+    """The network on its device, channels last, with the first process's weights."""
+    return processes.synchronized(network.to(device, memory_format=torch.channels_last))  # type: ignore[call-overload,no-any-return]
+
+
 def new_state(stage: StageConfig, generator: Generator, discriminator: nn.Module | None) -> StageState:
     """Fresh optimizers and averages around networks that already have their starting weights and device."""
-    return StageState(
-        generator,
-        ExponentialMovingAverage(generator, stage.ema_decay),
-        OPTIMIZERS[stage.optimizer](generator, stage.learning_rate, stage.betas),
-        discriminator,
-        adam(discriminator, stage.adversarial.learning_rate, stage.betas) if discriminator and stage.adversarial else None,
-    )
+    opponent = None
+    if discriminator is not None and stage.adversarial is not None:
+        optimizer = adam(discriminator, stage.adversarial.learning_rate, stage.betas)
+        opponent = Opponent(discriminator, optimizer, stage.adversarial)
+    average = ExponentialMovingAverage(generator, stage.ema_decay)
+    return StageState(generator, average, OPTIMIZERS[stage.optimizer](generator, stage.learning_rate, stage.betas), opponent)
 
 
 def adam(network: nn.Module, learning_rate: float, betas: tuple[float, float]) -> torch.optim.Optimizer:
@@ -70,9 +107,9 @@ def to_tensors(state: StageState) -> Tensors:
     tensors |= _prefixed("average", state.average.network.state_dict())
     tensors |= _prefixed("generator_optimizer", _moments(state.generator_optimizer))
     tensors |= _prefixed("interval", state.interval.sums)
-    if state.discriminator is not None and state.discriminator_optimizer is not None:
-        tensors |= _prefixed("discriminator", state.discriminator.state_dict())
-        tensors |= _prefixed("discriminator_optimizer", _moments(state.discriminator_optimizer))
+    if state.opponent is not None:
+        tensors |= _prefixed("discriminator", state.opponent.network.state_dict())
+        tensors |= _prefixed("discriminator_optimizer", _moments(state.opponent.optimizer))
     return tensors
 
 
@@ -86,14 +123,14 @@ def restore(state: StageState, tensors: Tensors, facts: Mapping[str, Any], name:
     for counter in COUNTERS:
         setattr(state, counter, facts.get(counter, getattr(state, counter)))
     device = next(state.generator.parameters()).device
-    state.interval = Interval({key: tensor.to(device) for key, tensor in _under("interval", tensors).items()})
+    state.interval = IntervalMeans({key: tensor.to(device) for key, tensor in _under("interval", tensors).items()})
     try:
         load_strictly(state.generator, _under("generator", tensors), name)
         load_strictly(state.average.network, _under("average", tensors), name)
         _restore_moments(state.generator_optimizer, _under("generator_optimizer", tensors))
-        if state.discriminator is not None and state.discriminator_optimizer is not None:
-            load_strictly(state.discriminator, _under("discriminator", tensors), name)
-            _restore_moments(state.discriminator_optimizer, _under("discriminator_optimizer", tensors))
+        if state.opponent is not None:
+            load_strictly(state.opponent.network, _under("discriminator", tensors), name)
+            _restore_moments(state.opponent.optimizer, _under("discriminator_optimizer", tensors))
     except (ModelError, KeyError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{name}: does not fit this recipe's networks ({error})") from error
 

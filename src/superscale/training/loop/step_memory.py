@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from superscale.data.loader import Batch
 from superscale.training.loop.stage_state import StageState
-from superscale.training.loop.steps import Criteria, Precision, adversarial_step, pixel_step
+from superscale.training.loop.steps import AutocastType, Criteria, adversarial_step, pixel_step
 
 # While a gradient goes back through the largest layer, it, the layer's input's and what the kernel rearranges are alive.
 WORKING_COPIES = 3
@@ -24,6 +24,7 @@ class StepMemory:
     an_image: int
 
     def of(self, batch: int) -> int:
+        """Bytes that a step of so many images takes."""
         return self.fixed + self.an_image * batch
 
     def largest_batch(self, free: int) -> int:
@@ -31,7 +32,7 @@ class StepMemory:
         return max(0, (free - self.fixed) // max(self.an_image, 1))
 
 
-def step_memory(state: StageState, criteria: Criteria, precision: Precision, patch_px: int, scale: int) -> StepMemory:
+def step_memory(state: StageState, criteria: Criteria, precision: AutocastType, patch_px: int, scale: int) -> StepMemory:
     """What a step of this stage adds to the memory in use: gradients, moments, and all that forward keeps for backward.
 
     Measured on the CPU on a step of one image and a step of two, whose difference is an image's; nothing moves.
@@ -44,23 +45,21 @@ def step_memory(state: StageState, criteria: Criteria, precision: Precision, pat
             _kept_bytes(state, lambda data: _step(state, data, criteria, precision), Batch((0,) * batch, low_res, images))
         )
     an_image = taken[1] - taken[0]
-    networks = [state.generator] + ([state.discriminator] if state.discriminator is not None else [])
     # One gradient and two moments a weight, in fp32 as the weight.
-    optimizers = 3 * sum(parameter.nbytes for network in networks for parameter in network.parameters())
+    optimizers = 3 * sum(parameter.nbytes for network in state.networks for parameter in network.parameters())
     return StepMemory(fixed=optimizers + max(0, taken[0] - an_image), an_image=an_image)
 
 
-def _step(state: StageState, batch: Batch, criteria: Criteria, precision: Precision) -> None:
-    if state.discriminator is None:
+def _step(state: StageState, batch: Batch, criteria: Criteria, precision: AutocastType) -> None:
+    if state.opponent is None:
         pixel_step(state.generator, batch, criteria, precision)
     else:
-        adversarial_step(state.generator, state.discriminator, batch, criteria, precision)
+        adversarial_step(state.generator, state.opponent.network, batch, criteria, precision)
 
 
 def _kept_bytes(state: StageState, work: Callable[[Batch], None], batch: Batch) -> int:
     """Bytes of all tensors that ``work`` keeps for its backward pass, weights aside, and of the largest a few times more."""
-    networks: list[nn.Module] = [state.generator] + ([state.discriminator] if state.discriminator is not None else [])
-    weights = {parameter.untyped_storage().data_ptr() for network in networks for parameter in network.parameters()}
+    weights = {parameter.untyped_storage().data_ptr() for network in state.networks for parameter in network.parameters()}
     seen: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
@@ -71,6 +70,6 @@ def _kept_bytes(state: StageState, work: Callable[[Batch], None], batch: Batch) 
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         work(batch)
-    for network in networks:
+    for network in state.networks:
         network.zero_grad()
     return sum(seen.values()) + WORKING_COPIES * max(seen.values(), default=0)

@@ -19,10 +19,12 @@ from superscale.data.loader import Batch
 from superscale.losses.adversarial import Adversarial
 from superscale.losses.grid import grid_loss, lines_loss
 from superscale.losses.perceptual import PerceptualLoss
-from superscale.machine.processes import rank
+from superscale.machine import processes
 
 Numbers = dict[str, Tensor]
-Precision = torch.dtype | None
+# What convolutions are computed in under autocast, None for fp32 as it is; by the names that recipes use.
+AutocastType = torch.dtype | None
+AUTOCAST_TYPES: dict[str, AutocastType] = {"fp32": None, "bf16": torch.bfloat16}
 # A generator, or what was compiled from it: (B, C, h, w) -> (B, C, h*scale, w*scale).
 Forward = Callable[[Tensor], Tensor]
 
@@ -57,13 +59,13 @@ class Judgement:
 
 
 @contextmanager
-def autocast(device: torch.device, precision: Precision) -> Iterator[None]:
+def autocast(device: torch.device, precision: AutocastType) -> Iterator[None]:
     """Run convolutions in ``precision`` (None: as they are)."""
     with torch.autocast(device.type, dtype=precision, enabled=precision is not None):
         yield
 
 
-def content_loss(criteria: Criteria, super_res: Tensor, batch: Batch, precision: Precision) -> tuple[Tensor, Numbers]:
+def content_loss(criteria: Criteria, super_res: Tensor, batch: Batch, precision: AutocastType) -> tuple[Tensor, Numbers]:
     """The pixel, grid, lines and perceptual terms, weighted and summed, and each as a number."""
     numbers: Numbers = {}
     loss = super_res.new_zeros(())
@@ -81,7 +83,7 @@ def content_loss(criteria: Criteria, super_res: Tensor, batch: Batch, precision:
         loss = loss + criteria.lines_weight * term
     if criteria.perceptual is not None:
         # The step's first image, at whichever process it is: all processes crop alike, as one large batch would.
-        top, left = shift(batch.numbers[0] - rank(), criteria.shift_px)
+        top, left = shift(batch.numbers[0] - processes.rank(), criteria.shift_px)
         with autocast(super_res.device, precision):
             term = criteria.perceptual(super_res[..., top:, left:], batch.high_res[..., top:, left:])
         numbers["perceptual"] = term.detach()
@@ -95,7 +97,7 @@ def shift(number: int, shift_px: int) -> tuple[int, int]:
     return hashed % (shift_px + 1), hashed // (shift_px + 1) % (shift_px + 1)
 
 
-def pixel_step(generator: Forward, batch: Batch, criteria: Criteria, precision: Precision) -> Numbers:
+def pixel_step(generator: Forward, batch: Batch, criteria: Criteria, precision: AutocastType) -> Numbers:
     """A step without a discriminator: the PSNR stage of both papers."""
     super_res = enlarge(generator, batch, precision)
     loss, numbers = content_loss(criteria, super_res, batch, precision)
@@ -108,7 +110,7 @@ def adversarial_step(
     discriminator: nn.Module,
     batch: Batch,
     criteria: Criteria,
-    precision: Precision,
+    precision: AutocastType,
     *,
     generator_moves: bool = True,
 ) -> tuple[Numbers, Tensor]:
@@ -124,7 +126,7 @@ def adversarial_step(
         return numbers | discriminator_step(discriminator, judgement, criteria), super_res.detach()
 
 
-def enlarge(generator: Forward, batch: Batch, precision: Precision) -> Tensor:
+def enlarge(generator: Forward, batch: Batch, precision: AutocastType) -> Tensor:
     """The generator's output in fp32, channels last, so that convolutions after it need not reorder."""
     with autocast(batch.low_res.device, precision):
         super_res: Tensor = generator(batch.low_res.contiguous(memory_format=torch.channels_last))
@@ -141,7 +143,7 @@ def frozen_norms(discriminator: nn.Module) -> Iterator[None]:
         yield
 
 
-def judge(discriminator: nn.Module, super_res: Tensor, high_res: Tensor, precision: Precision) -> Judgement:
+def judge(discriminator: nn.Module, super_res: Tensor, high_res: Tensor, precision: AutocastType) -> Judgement:
     """Two passes for both players. Call inside `frozen_norms`, before any optimizer moves."""
     leaf = super_res.detach().requires_grad_()
     with autocast(leaf.device, precision):
@@ -150,7 +152,9 @@ def judge(discriminator: nn.Module, super_res: Tensor, high_res: Tensor, precisi
     return Judgement(real.float(), fake.float(), leaf)
 
 
-def generator_step(super_res: Tensor, batch: Batch, judgement: Judgement, criteria: Criteria, precision: Precision) -> Numbers:
+def generator_step(
+    super_res: Tensor, batch: Batch, judgement: Judgement, criteria: Criteria, precision: AutocastType
+) -> Numbers:
     """The generator's turn: content loss plus the weighted adversarial loss, back through ``super_res`` into the generator."""
     assert criteria.adversarial is not None
     adversarial = criteria.adversarial.generator(judgement.real, judgement.fake)

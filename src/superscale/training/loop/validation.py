@@ -15,7 +15,7 @@ from superscale.data.pairs import PairFolder
 from superscale.errors import Cancelled, DataError
 from superscale.image.io import image_size
 from superscale.image.pixels import to_float, to_pixels
-from superscale.machine.processes import in_order, rank, world_size
+from superscale.machine import processes
 from superscale.metrics.catalog import measure
 from superscale.metrics.ssim import WINDOW as SSIM_WINDOW_PX
 from superscale.training.recipe.schema import Recipe
@@ -61,16 +61,17 @@ def validate(
             _ask(stop)
             yield index
 
-    everyones_turns = asking(range(0, len(pairs), world_size()))
-    own = (pairs[turn + rank()] for turn in everyones_turns if turn + rank() < len(pairs))
-    own_values = [measure(upscale(pair.low_res), pair.high_res, METRICS, border=recipe.scale, color="y") for pair in own]
-    values = in_order(own_values)
+    everyones_turns = asking(range(0, len(pairs), processes.world_size()))
+    own = processes.rank()
+    own_pairs = (pairs[turn + own] for turn in everyones_turns if turn + own < len(pairs))
+    own_values = [measure(upscale(pair.low_res), pair.high_res, METRICS, border=recipe.scale, color="y") for pair in own_pairs]
+    values = processes.in_order(own_values)
     shown = []
     for index in asking(range(min(recipe.validation.samples, len(pairs)))):
-        if rank() == 0:
+        if own == 0:
             pair = pairs[index]
             shown.append((pair.low_res, upscale(pair.low_res), pair.high_res))
-    if rank() == 0:
+    if own == 0:
         write_sample_sheet(sheet, shown)
     return {f"validation_{name}": sum(picture[name] for picture in values) / len(values) for name in METRICS}
 
@@ -83,7 +84,7 @@ def _ask(stop: Callable[[], bool]) -> None:
 @contextmanager
 def _heeding(network: nn.Module, stop: Callable[[], bool]) -> Iterator[None]:
     """Ask before each of the network's modules, unless other processes would have to ask as often."""
-    modules = network.modules() if world_size() == 1 else ()
+    modules = network.modules() if processes.world_size() == 1 else ()
     hooks = [module.register_forward_pre_hook(lambda *_: _ask(stop)) for module in modules]
     try:
         yield

@@ -1,4 +1,7 @@
-"""Nested tables (TOML) <-> frozen dataclasses, strictly: an unknown key is a problem that lists the known ones; all are found at once."""
+"""Nested tables (TOML) <-> frozen dataclasses, strictly: an unknown key is a problem that lists the known ones; all are found at once.
+
+A network is a table whose ``name`` picks one of the catalog's configs; its other keys are the config's fields.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal
 
-from superscale.errors import RecipeError, did_you_mean
+import tomli_w
+
+from superscale.errors import RecipeError, UsageError, did_you_mean
+from superscale.networks.catalog import NAMES
 
 
 class LeftOut(Exception):
@@ -22,23 +28,58 @@ def _left_out(problems: list[str], problem: str) -> LeftOut:
     return LeftOut()
 
 
+def keys_of(dotted: str) -> list[str]:
+    """The keys of a dotted key as TOML writes it; what is not TOML, such as ``my stage.images``, is split at its dots."""
+    return _toml_keys(dotted) or dotted.strip().split(".")
+
+
+def _toml_keys(dotted: str) -> list[str]:
+    """Empty when this is no key of TOML."""
+    try:
+        table: Any = tomllib.loads(f"{dotted} = 0")
+    except tomllib.TOMLDecodeError:
+        return []
+    keys = []
+    while isinstance(table, dict):
+        key, table = next(iter(table.items()))
+        keys.append(key)
+    return keys
+
+
+def dotted_key(*keys: str) -> str:
+    """Keys as one dotted key of TOML; a key is quoted where it has to be, as in ``stage."v1.5".images``."""
+    return ".".join(tomli_w.dumps({key: 0}).removesuffix(" = 0\n") for key in keys)
+
+
+def assignment(key: str, text: str) -> str:
+    """``key=value`` that `apply` reads back as this text, whatever is in it."""
+    return tomli_w.dumps({"": text}).strip().replace('""', key, 1)
+
+
 def apply(override: str, tables: dict[str, Any]) -> None:
     """Put ``key.sub=value`` into nested tables; the value is read as TOML, never evaluated. Raises RecipeError."""
-    path, separator, text = override.partition("=")
-    keys = path.strip().split(".")
-    if not separator or not all(keys):
-        raise RecipeError(f"--set expects key=value, such as stage.gan.learning_rate=1e-4, got {override!r}")
+    path, text = _split(override)
+    keys = keys_of(path)
+    if text is None or not all(keys):
+        raise RecipeError(f"a setting is key=value, such as stage.gan.learning_rate=1e-4, got {override!r}")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text  # a bare word is a string; its type is checked with the field's
     table = tables
-    for depth, key in enumerate(keys[:-1]):
+    for depth, key in enumerate(keys[:-1], start=1):
         below = table.setdefault(key, {})
         if not isinstance(below, dict):
-            raise RecipeError(f"--set {path}: {'.'.join(keys[: depth + 1])} is a value, not a table")
+            raise RecipeError(f"{path.strip()}: {dotted_key(*keys[:depth])} is a value, not a table")
         table = below
     table[keys[-1]] = value
+
+
+def _split(override: str) -> tuple[str, str | None]:
+    """The key and the value's text, None without an equals sign. A quoted key may hold one itself."""
+    places = [place for place, character in enumerate(override) if character == "="]
+    place = next((place for place in places if _toml_keys(override[:place])), min(places, default=len(override)))
+    return override[:place], override[place + 1 :] if places else None
 
 
 def parse(kind: Any, value: Any, where: str, problems: list[str]) -> Any:
@@ -51,7 +92,8 @@ def parse(kind: Any, value: Any, where: str, problems: list[str]) -> Any:
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         return _parse_table(kind, value, where, problems)
     if origin is types.UnionType:
-        return parse(next(part for part in typing.get_args(kind) if part is not type(None)), value, where, problems)
+        kinds = [part for part in typing.get_args(kind) if part is not type(None)]
+        return parse(kinds[0], value, where, problems) if len(kinds) == 1 else _parse_network(kinds, value, where, problems)
     if origin is Literal:
         if value not in typing.get_args(kind):
             options = [str(option) for option in typing.get_args(kind)]
@@ -61,7 +103,7 @@ def parse(kind: Any, value: Any, where: str, problems: list[str]) -> Any:
     if origin is dict:
         if not isinstance(value, Mapping):
             raise _left_out(problems, f"{where}: expected a table, got {value!r}")
-        parsed = _parse_each(dict.fromkeys(value, typing.get_args(kind)[1]), value, f"{where}.", problems)
+        parsed = _parse_each(dict.fromkeys(value, typing.get_args(kind)[1]), value, where, problems)
         if value and not parsed:
             raise LeftOut
         return parsed
@@ -76,16 +118,35 @@ def parse(kind: Any, value: Any, where: str, problems: list[str]) -> Any:
     return value
 
 
-def _parse_each(kinds: Mapping[str, Any], table: Mapping[str, Any], prefix: str, problems: list[str]) -> dict[str, Any]:
+def _parse_each(kinds: Mapping[str, Any], table: Mapping[str, Any], where: str, problems: list[str]) -> dict[str, Any]:
     """The values of a table by the types of its keys; what cannot be built is left out."""
     parsed: dict[str, Any] = {}
     for key, item in table.items():
+        place = _below(where, key)
         if key not in kinds:
-            problems.append(f"unknown key {prefix}{key}{did_you_mean(key, kinds)}; there is: {', '.join(kinds)}")
+            problems.append(f"unknown key {place}{did_you_mean(key, kinds)}; there is: {', '.join(kinds)}")
             continue
         with suppress(LeftOut):
-            parsed[key] = parse(kinds[key], item, f"{prefix}{key}", problems)
+            parsed[key] = parse(kinds[key], item, place, problems)
     return parsed
+
+
+def _below(where: str, key: str) -> str:
+    return f"{where}.{dotted_key(key)}" if where else dotted_key(key)
+
+
+def _parse_network(kinds: Sequence[type[Any]], value: Any, where: str, problems: list[str]) -> Any:
+    by_name = {NAMES[kind]: kind for kind in kinds}
+    if not isinstance(value, Mapping):
+        raise _left_out(problems, f"{where}: expected a table, got {value!r}")
+    known = ", ".join(by_name)
+    if "name" not in value:
+        raise _left_out(problems, f"{where}.name is missing: a network needs one of {known}")
+    if (name := value["name"]) not in by_name:
+        meant = did_you_mean(str(name), by_name)
+        raise _left_out(problems, f"{where}.name: expected one of {known}, got {name!r}{meant}")
+    options = {key: option for key, option in value.items() if key != "name"}
+    return _parse_table(by_name[name], options, where, problems)
 
 
 def _parse_tuple(items: tuple[Any, ...], value: Any, where: str, problems: list[str]) -> tuple[Any, ...]:
@@ -99,16 +160,19 @@ def _parse_tuple(items: tuple[Any, ...], value: Any, where: str, problems: list[
 def _parse_table(kind: type[Any], value: Any, where: str, problems: list[str]) -> Any:
     if not isinstance(value, Mapping):
         raise _left_out(problems, f"{where or 'the recipe'}: expected a table, got {value!r}")
-    prefix = f"{where}." if where else ""
-    parsed = _parse_each(typing.get_type_hints(kind), value, prefix, problems)
+    kinds = typing.get_type_hints(kind)
+    parsed = _parse_each(kinds, value, where, problems)
     required = [entry.name for entry in dataclasses.fields(kind) if _is_required(entry) and entry.name not in parsed]
-    problems += [f"{prefix}{name} is missing" for name in required if name not in value]
+    problems += [f"{_below(where, name)} is missing" for name in required if name not in value]
     if required:
         raise LeftOut
+    left_out = tuple(f"{key} " for key in value if key in kinds and key not in parsed)
     try:
         return kind(**parsed)
-    except RecipeError as error:
-        problems += [f"{where}: {problem}" if where else problem for problem in error.problems]
+    except UsageError as error:
+        found = error.problems if isinstance(error, RecipeError) else [str(error)]
+        # What is wrong with a key that was left out has been said.
+        problems += [f"{where}: {problem}" if where else problem for problem in found if not problem.startswith(left_out)]
         raise LeftOut from error
 
 
@@ -116,38 +180,28 @@ def _is_required(entry: dataclasses.Field[Any]) -> bool:
     return entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING
 
 
-def write(value: Any) -> str:
-    """A dataclass of tables and values as TOML."""
-    lines: list[str] = []
-    _write_table(_plain(value), "", lines)
-    return "\n".join(lines) + "\n"
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {entry.name: _plain(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
+def plain(value: Any) -> Any:
+    """A dataclass as nested tables of plain values; a network has its name among its options."""
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return value
+        return {key: plain(item) for key, item in value.items()}
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return value
+    table = {entry.name: plain(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
+    return _network_table(value, table) if type(value) in NAMES else table
 
 
-def _write_table(table: Mapping[str, Any], where: str, lines: list[str]) -> None:
-    lines += [
-        f"{key} = {_toml_value(value)}" for key, value in table.items() if value is not None and not isinstance(value, Mapping)
-    ]
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            name = f"{where}.{key}" if where else key
-            lines += ["", f"[{name}]"]
-            _write_table(value, name, lines)
+def _network_table(config: Any, table: dict[str, Any]) -> dict[str, Any]:
+    # A discriminator is built for the run's patches; only where a recipe says so itself, its patch_px stands there.
+    own = {key: option for key, option in table.items() if key != "patch_px" or option != type(config).patch_px}
+    return {"name": NAMES[type(config)], **own}
 
 
-def _toml_value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{escaped}"'
-    if isinstance(value, Sequence):
-        return f"[{', '.join(_toml_value(item) for item in value)}]"
-    return repr(value)
+def write(value: Any) -> str:
+    """A dataclass of tables and values as TOML; None is left out."""
+    return tomli_w.dumps(_without_none(plain(value)))
+
+
+def _without_none(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_none(value) if isinstance(value, Mapping) else value for key, value in table.items() if value is not None
+    }

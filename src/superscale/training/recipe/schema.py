@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from math import inf, isfinite
 from pathlib import Path
 from typing import Any, Literal
 
 from superscale.data.draws import DegradationConfig
-from superscale.errors import RecipeError, UnknownNameError
+from superscale.errors import RecipeError, UnknownNameError, UsageError
 from superscale.image.resize import Rounding
 from superscale.metrics.spectrum import SEGMENT_PX
-from superscale.training.recipe.parsing import LeftOut, apply, parse, write
+from superscale.networks.catalog import DiscriminatorConfig, GeneratorConfig
+from superscale.networks.discriminators import VGGStyleConfig
+from superscale.training.recipe.parsing import LeftOut, apply, dotted_key, parse, write
 
 Schedule = Literal["constant", "cosine", "step"]
 
@@ -93,6 +95,8 @@ def _at_least_one(**values: int) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class PixelConfig:
+    """The loss between pixels and its weight in the sum."""
+
     loss: Literal["l1", "mse", "charbonnier"] = "l1"
     weight: float = 1.0
 
@@ -112,13 +116,14 @@ class PerceptualConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AdversarialConfig:
-    """``discriminator``: {"name": ..., options}; ``precision``: its own, "inherit" is the stage's. For ``alone_images`` it learns while
-    the generator waits.
+    """``discriminator``: built for the run's patches, see `Recipe.discriminator`. ``precision``: its own, "inherit" is the stage's.
+
+    For ``alone_images`` it learns while the generator waits.
     """
 
     loss: Literal["standard", "relativistic"] = "relativistic"
     weight: float = 5e-3
-    discriminator: dict[str, Any] = field(default_factory=lambda: {"name": "vgg"})
+    discriminator: DiscriminatorConfig = field(default_factory=VGGStyleConfig)
     precision: Literal["inherit", "fp32"] = "inherit"
     learning_rate: float = 1e-4
     alone_images: int = 0
@@ -194,7 +199,7 @@ class Recipe:
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False
     start: str = ""
-    generator: dict[str, Any] = field(default_factory=dict)
+    generator: GeneratorConfig | None = None
     report_every_images: int = 1600
     data: DataConfig = DataConfig()
     validation: ValidationConfig = ValidationConfig()
@@ -204,23 +209,17 @@ class Recipe:
 
     def __post_init__(self) -> None:
         problems = [] if self.stage else ["a recipe needs at least one [stage.NAME]"]
-        if not self.generator and not self.start:
+        if self.generator is None and not self.start:
             problems.append("generator is missing: give [generator] a name, or start a model whose network is trained")
-        networks = {"generator": self.generator} if self.generator else {}
-        networks |= {
-            f"stage.{name}.adversarial.discriminator": stage.adversarial.discriminator
-            for name, stage in self.stage.items()
-            if stage.adversarial
-        }
-        problems += [f"{of}: the network needs a name" for of, options in networks.items() if "name" not in options]
+        for name, stage in self.stage.items():
+            problems += self._discriminator_problems(dotted_key("stage", name), stage.adversarial)
         problems += [
-            f"stage.{name}.lines_weight needs data.patch_px of at least {SEGMENT_PX + 1}, got {self.data.patch_px}"
+            f"{dotted_key('stage', name)}.lines_weight needs data.patch_px of at least {SEGMENT_PX + 1}, got {self.data.patch_px}"
             for name, stage in self.stage.items()
             if stage.lines_weight and self.data.patch_px <= SEGMENT_PX
         ]
-        own_scale = self.generator.get("scale", 4) if self.generator else self.scale
-        if own_scale != self.scale:
-            problems.append(f"scale is {self.scale}, but generator.scale is {own_scale}")
+        if self.generator and self.generator.scale != self.scale:
+            problems.append(f"scale is {self.scale}, but generator.scale is {self.generator.scale}")
         if not 0 <= self.seed < 2**63:
             problems.append(f"seed must be in [0, 2^63), got {self.seed}")
         if self.report_every_images < 1:
@@ -228,9 +227,25 @@ class Recipe:
         if problems:
             raise RecipeError(*problems)
 
-    def precision_of(self, stage: StageConfig) -> str:
-        """Of one of its stages."""
+    def _discriminator_problems(self, stage: str, adversarial: AdversarialConfig | None) -> list[str]:
+        if adversarial is None:
+            return []
+        where, named, side = f"{stage}.adversarial.discriminator", adversarial.discriminator, self.data.patch_px
+        if named.patch_px not in (type(named).patch_px, side):
+            return [f"{where}.patch_px is {named.patch_px}, but data.patch_px is {side}; leave it out"]
+        try:
+            self.discriminator(adversarial)
+        except UsageError as error:
+            return [f"{where}: {error}"]
+        return []
+
+    def precision_of(self, stage: StageConfig) -> Literal["fp32", "bf16"]:
+        """What one of its stages is computed in."""
         return self.precision if stage.precision == "inherit" else stage.precision
+
+    def discriminator(self, adversarial: AdversarialConfig) -> DiscriminatorConfig:
+        """The discriminator of one of its stages, for patches of the run's size. Raises UsageError when there is none for them."""
+        return replace(adversarial.discriminator, patch_px=self.data.patch_px)
 
 
 def bundled_recipes() -> list[str]:
@@ -269,11 +284,11 @@ def survey_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> tuple[Rec
 def _read(name_or_path: str) -> dict[str, Any]:
     path = Path(name_or_path)
     if name_or_path in bundled_recipes():
-        text = (files("superscale") / "recipes" / f"{name_or_path}.toml").read_text()
+        text = (files("superscale") / "recipes" / f"{name_or_path}.toml").read_text(encoding="utf-8")
     elif path.suffix == ".toml":
         if not path.is_file():
             raise RecipeError(f"{path}: no such recipe")
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     else:
         raise UnknownNameError("recipe", name_or_path, bundled_recipes())
     try:
@@ -296,6 +311,8 @@ def _survey(tables: Mapping[str, Any]) -> tuple[Recipe | None, list[str]]:
     if isinstance(stages, Mapping) and isinstance(stages.get("start"), str):
         tables["start"] = stages["start"]
         tables["stage"] = {name: stage for name, stage in stages.items() if name != "start"}
+    if not tables.get("generator", True):
+        del tables["generator"]  # an empty table, as older versions wrote where there is none
     problems: list[str] = []
     try:
         return parse(Recipe, tables, "", problems), problems

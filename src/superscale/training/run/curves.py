@@ -55,7 +55,7 @@ def read_curves(run_dir: Path) -> Curves:
     """
     path = run_dir / METRICS
     if not path.is_file():
-        raise UsageError(f"{run_dir}: no {METRICS}; expected the directory of a run (superscale train -o)")
+        raise UsageError(f"{run_dir}: no {METRICS}; expected the directory of a run")
     stages: dict[str, list[dict[str, Any]]] = defaultdict(list)
     lines = path.read_text(encoding="utf-8").splitlines()
     for number, line in enumerate(lines, start=1):
@@ -68,7 +68,8 @@ def read_curves(run_dir: Path) -> Curves:
     if not stages:
         raise UsageError(f"{path}: no rows yet; the first is written at the first report")
     values: dict[str, dict[int, float]] = defaultdict(dict)
-    borders, before = [], 0
+    borders: list[int] = []
+    before = 0
     for rows in stages.values():
         borders.append(before)
         for row in rows:

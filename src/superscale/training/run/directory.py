@@ -18,21 +18,16 @@ if sys.platform != "win32":
     import fcntl
 
 LOCK_FILE = ".lock"
+# The pack that a run makes of photos, and beside it what it was made of.
+OWN_PACK = "pack"
+OWN_PACK_SOURCE = "pack-source.json"
 # Stage -> how often it was taken back: written at once, since the state it was taken back to knows nothing of it.
 ROLLBACKS_FILE = "rollbacks.json"
 
 # All that a run directory may hold, by what a training writes (and `plot`).
 WRITTEN = (
-    *(LOCK_FILE, "recipe.toml", "environment.json", "metrics.jsonl", "health.jsonl", "checkpoints", "samples"),
-    *(
-        ROLLBACKS_FILE,
-        "pack",
-        "pack-source.json",
-        "model.safetensors",
-        "model-best-*.safetensors",
-        "events.out.tfevents.*",
-        "curves.png",
-    ),
+    *(LOCK_FILE, ROLLBACKS_FILE, OWN_PACK, OWN_PACK_SOURCE, "recipe.toml", "environment.json", "metrics.jsonl", "health.jsonl"),
+    *("checkpoints", "samples", "model.safetensors", "model-best-*.safetensors", "events.out.tfevents.*", "curves.png"),
 )
 
 
@@ -51,7 +46,8 @@ def sole_user(run_dir: Path) -> Iterator[bool]:
             file.seek(0)
             holder = file.read().strip() or "of unknown id"
             raise TrainingError(
-                f"{run_dir}: process {holder} is training here; wait for it or stop it, or choose another directory with -o"
+                f"{run_dir}: process {holder} is training here; wait for it or stop it, or choose another run directory",
+                ways_out=("run_dir",),
             ) from None
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
@@ -86,15 +82,16 @@ def _lock(descriptor: int) -> bool:
     return True
 
 
-def check_emptiable(run_dir: Path) -> None:
-    """Raise UsageError for a folder that `empty` must not touch: one that is no run directory, or holds what no run has written."""
+def check_is_run_directory(run_dir: Path) -> None:
+    """Raise UsageError for a folder that `delete_contents` must not touch: one that holds what no run has written."""
     if not run_dir.exists():
         return
     strange = [path.name for path in sorted(run_dir.iterdir()) if not _is_ours(path)]
     if strange:
         raise UsageError(
-            f"--fresh deletes a run directory, and {run_dir} holds {strange[0]}, which no training has written; "
-            "move it away, or choose another directory with -o"
+            f"beginning anew deletes a run directory, and {run_dir} holds {strange[0]}, which no training has written; "
+            "move it away, or choose another run directory",
+            ways_out=("run_dir",),
         )
 
 
@@ -102,7 +99,7 @@ def _is_ours(path: Path) -> bool:
     return bool(TEMPORARY.fullmatch(path.name)) or any(path.match(pattern) for pattern in WRITTEN)
 
 
-def empty(run_dir: Path) -> None:
+def delete_contents(run_dir: Path) -> None:
     """Delete what the directory holds, but for the lock."""
     for path in run_dir.iterdir():
         if path.is_dir() and not path.is_symlink():
@@ -111,18 +108,18 @@ def empty(run_dir: Path) -> None:
             path.unlink()
 
 
-def sweep(run_dir: Path) -> None:
+def delete_unfinished(run_dir: Path) -> None:
     """Delete what a killed process did not finish. Only under the lock: nobody is writing it any more."""
     files.sweep((run_dir, run_dir / "checkpoints", run_dir / "samples"), sole_user=True)
 
 
-def remember_rollbacks(run_dir: Path, rollbacks: Mapping[str, int]) -> None:
-    """For a process that takes over from a killed one before the next state is saved."""
+def write_rollbacks(run_dir: Path, rollbacks: Mapping[str, int]) -> None:
+    """Keep the counts for a process that takes over from a killed one before the next state is saved."""
     write_text(run_dir / ROLLBACKS_FILE, json.dumps(dict(rollbacks)))
 
 
-def remembered_rollbacks(run_dir: Path) -> dict[str, int]:
-    """What `remember_rollbacks` wrote; empty when it never did. Raises TrainingError when the file is damaged."""
+def read_rollbacks(run_dir: Path) -> dict[str, int]:
+    """What `write_rollbacks` wrote; empty when it never did. Raises TrainingError when the file is damaged."""
     path = run_dir / ROLLBACKS_FILE
     if not path.is_file():
         return {}

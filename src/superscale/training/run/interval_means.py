@@ -10,7 +10,7 @@ from torch import Tensor
 from superscale.training.loop.steps import Numbers
 
 
-class Interval:
+class IntervalMeans:
     """Means over the good steps. Steps that report different numbers (a generator that waits has none) are summed apart."""
 
     def __init__(self, sums: dict[str, Tensor] | None = None) -> None:

@@ -17,7 +17,7 @@ BAR_COLUMNS = 40
 
 
 @dataclass
-class Standing:
+class Progress:
     """Where a run stands. ``psnr``, ``best_psnr``: of validation, in dB; ``data_wait``: share of the time; ``numbers``: the losses."""
 
     stage: str = ""
@@ -32,37 +32,39 @@ class Standing:
     best_psnr: float | None = None
 
 
-def table(standing: Standing) -> Group:
+def table(progress: Progress) -> Group:
     """A bar, then name and value in two columns."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(justify="right", style="dim")
     grid.add_column()
-    for name, value in standing.numbers.items():
+    for name, value in progress.numbers.items():
         grid.add_row(name.replace("_", " "), f"{value:.4g}")
-    if standing.psnr is not None:
-        grid.add_row("PSNR", f"{standing.psnr:.2f} dB, best {standing.best_psnr:.2f} dB")
-    grid.add_row("learning rate", f"{standing.learning_rate:.3g}")
-    grid.add_row("images/s", f"{standing.images_per_second:.3g}")
-    grid.add_row("data wait", f"{standing.data_wait:.1%}")
-    grid.add_row("left in stage", hours(standing.seconds_left) if standing.seconds_left is not None else "?")
+    if progress.psnr is not None:
+        grid.add_row("PSNR", f"{progress.psnr:.2f} dB, best {progress.best_psnr:.2f} dB")
+    grid.add_row("learning rate", f"{progress.learning_rate:.3g}")
+    grid.add_row("images/s", f"{progress.images_per_second:.3g}")
+    grid.add_row("data wait", f"{progress.data_wait:.1%}")
+    grid.add_row("left in stage", hours(progress.seconds_left) if progress.seconds_left is not None else "?")
     line = Table.grid(padding=(0, 2))
-    bar = ProgressBar(total=max(standing.total, 1), completed=standing.images, width=BAR_COLUMNS)
-    line.add_row(f"[bold]{standing.stage}[/]", bar, f"{standing.images:,} of {standing.total:,} images")
+    bar = ProgressBar(total=max(progress.total, 1), completed=progress.images, width=BAR_COLUMNS)
+    line.add_row(f"[bold]{progress.stage}[/]", bar, f"{progress.images:,} of {progress.total:,} images")
     return Group(line, grid)
 
 
 class LiveTable:
-    """Shows a `Standing` below what the console prints; redrawn when asked to, at most every half second."""
+    """Shows a `Progress` below what the console prints; redrawn when asked to, at most every half second."""
 
     def __init__(self, console: Console) -> None:
         self.live = Live(console=console, auto_refresh=False)
         self.drawn = 0.0
         self.live.start()
 
-    def show(self, standing: Standing, now: bool = False) -> None:
+    def show(self, progress: Progress, now: bool = False) -> None:
+        """Redraw the table if it is time to, or ``now``."""
         if now or time.monotonic() - self.drawn > REFRESH_SECONDS:
-            self.live.update(table(standing), refresh=True)
+            self.live.update(table(progress), refresh=True)
             self.drawn = time.monotonic()
 
     def close(self) -> None:
+        """Leave the last table on the screen and give the terminal back."""
         self.live.stop()

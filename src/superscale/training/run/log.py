@@ -18,8 +18,8 @@ from rich.console import Console
 from superscale import __version__
 from superscale.image.io import Image, write_image
 from superscale.image.resize import resize_to
-from superscale.machine.processes import rank, world_size
-from superscale.training.run.live_table import LiveTable, Standing
+from superscale.machine import processes
+from superscale.training.run.live_table import LiveTable, Progress
 from superscale.training.run.pace import Pace, hours
 
 Array = NDArray[np.uint8]
@@ -36,13 +36,14 @@ class RunLog:
     """
 
     def __init__(self, run_dir: Path, quiet: bool = False) -> None:
-        self.run_dir, self.first = run_dir, rank() == 0
+        self.run_dir = run_dir
+        self.first = processes.rank() == 0
         quiet = quiet or not self.first
         self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
         self.jsonl = open(run_dir / "metrics.jsonl" if self.first else os.devnull, "a", encoding="utf-8")  # noqa: SIM115
         self.events = self._tensorboard() if self.first else None
         self.pace = Pace()
-        self.standing = Standing()
+        self.progress = Progress()
         self.table = LiveTable(self.console) if sys.stderr.isatty() and not quiet else None
         if self.first:
             (run_dir / "environment.json").write_text(json.dumps(environment(), indent=1))
@@ -56,6 +57,7 @@ class RunLog:
         return SummaryWriter(str(self.run_dir))
 
     def say(self, text: str) -> None:
+        """Print a line on stderr, unless the run is quiet."""
         self.console.print(text, markup=False)
 
     def event(self, text: str, **facts: Any) -> None:
@@ -83,20 +85,20 @@ class RunLog:
     def begin(self, stage: str, *, images: int, total: int, step_images: int, best_psnr: float | None = None) -> None:
         """A stage begins, or goes on, at this image. ``best_psnr``: of its validations so far."""
         self.pace.begin(images, step_images)
-        self.standing = Standing(stage, images, total, best_psnr=best_psnr)
+        self.progress = Progress(stage, images, total, best_psnr=best_psnr)
 
     def step(self) -> None:
         """A step has ended."""
         self.pace.step()
-        self.standing.images = self.pace.images
-        self.standing.seconds_left = self.pace.seconds_left(self.standing.total)
+        self.progress.images = self.pace.images
+        self.progress.seconds_left = self.pace.seconds_left(self.progress.total)
         if self.table is not None:
-            self.table.show(self.standing)
+            self.table.show(self.progress)
 
     def report(self, images: int, learning_rate: float, values: Mapping[str, float]) -> None:
         """Write the means of an interval, which were just read from the device, and the rates."""
         self.pace.catch_up()
-        now = self.standing
+        now = self.progress
         now.images, now.numbers, now.learning_rate = images, dict(values), learning_rate
         now.images_per_second, now.data_wait = self.pace.rates()
         now.seconds_left = self.pace.seconds_left(now.total)
@@ -110,8 +112,9 @@ class RunLog:
     def write(self, row: Mapping[str, Any]) -> None:
         """One line of metrics.jsonl, and its numbers as TensorBoard scalars; a validation's PSNR is remembered."""
         if (psnr := row.get("validation_psnr")) is not None:
-            self.standing.psnr, best = psnr, self.standing.best_psnr
-            self.standing.best_psnr = psnr if best is None else max(psnr, best)
+            best = self.progress.best_psnr
+            self.progress.psnr = psnr
+            self.progress.best_psnr = psnr if best is None else max(psnr, best)
         self.jsonl.write(json.dumps(row) + "\n")
         self.jsonl.flush()
         if self.events is not None:
@@ -120,6 +123,7 @@ class RunLog:
                     self.events.add_scalar(f"{row['stage']}/{key}", value, row["images"])
 
     def close(self) -> None:
+        """End the table and close the files."""
         if self.table is not None:
             self.table.close()
         try:
@@ -129,14 +133,14 @@ class RunLog:
                 self.events.close()
 
 
-def report_line(standing: Standing, seconds_a_step: float) -> str:
+def report_line(progress: Progress, seconds_a_step: float) -> str:
     """A report where nobody watches: one plain line."""
-    losses = "  ".join(f"{name} {value:.4g}" for name, value in standing.numbers.items())
+    losses = "  ".join(f"{name} {value:.4g}" for name, value in progress.numbers.items())
     rates = (
-        f"{1000 * seconds_a_step:.0f} ms/step  {standing.images_per_second:.3g} images/s  {standing.data_wait:.1%} data wait"
+        f"{1000 * seconds_a_step:.0f} ms/step  {progress.images_per_second:.3g} images/s  {progress.data_wait:.1%} data wait"
     )
-    left = f"  {hours(standing.seconds_left)} left in this stage" if standing.seconds_left else ""
-    return f"{standing.stage} {standing.images}/{standing.total}  {losses}  {rates}{left}"
+    left = f"  {hours(progress.seconds_left)} left in this stage" if progress.seconds_left else ""
+    return f"{progress.stage} {progress.images}/{progress.total}  {losses}  {rates}{left}"
 
 
 def write_sample_sheet(path: Path, rows: list[tuple[Array, Array, Array]]) -> None:
@@ -170,6 +174,6 @@ def environment() -> dict[str, Any]:
         **versions(),
         "platform": platform.platform(),
         "device": device,
-        "processes": world_size(),
+        "processes": processes.world_size(),
         "command": " ".join(sys.argv),
     }

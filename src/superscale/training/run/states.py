@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,22 @@ from torch import Tensor
 from superscale.data.pack import MANIFEST, Pack
 from superscale.errors import CheckpointError, RecipeError
 from superscale.files import remove_folder
-from superscale.machine.processes import world_size
-from superscale.training.loop.parts import OWN_PACK
+from superscale.machine import processes
+from superscale.networks.catalog import DISCRIMINATORS, GENERATORS
+from superscale.training.recipe.parsing import dotted_key, keys_of, plain
 from superscale.training.recipe.schema import Recipe
+from superscale.training.run.directory import OWN_PACK
 from superscale.weights.checkpoint import load_state, save_state, saved_states
 
 # Settings that decide nothing about the weights, or only when something has gone wrong.
-FREE = ("name", "report_every_images", "validation.", "checkpoint.", "health.")
+MAY_CHANGE = ("name", "report_every_images", "validation.", "checkpoint.", "health.")
 CHANGED_SHOWN = 3
 # Settings of a stage that older states lack, and what was done then.
 ADDED = {"optimizer": "adam", "precision": "inherit", "lines_weight": 0.0}
 
 
 @dataclass(frozen=True)
-class Saved:
+class SavedState:
     """A training state as read from disk."""
 
     tensors: dict[str, Tensor]
@@ -35,10 +37,11 @@ class Saved:
 
     @property
     def stage_number(self) -> int:
+        """The number of the stage that it was saved in, from 0."""
         return int(self.facts["stage_number"])
 
 
-def newest(folder: Path, say: Callable[[str], None]) -> Saved | None:
+def newest_state(folder: Path, say: Callable[[str], None]) -> SavedState | None:
     """The newest whole state in a folder of them; damaged ones are named and passed over.
 
     None when there is no state. Raises CheckpointError when there are some and none is whole.
@@ -46,16 +49,17 @@ def newest(folder: Path, say: Callable[[str], None]) -> Saved | None:
     damaged = []
     for path in saved_states(folder):
         try:
-            return Saved(*load_state(path))
+            return SavedState(*load_state(path))
         except CheckpointError as error:
             say(f"passed over: {error}")
             damaged.append(path.name)
     if damaged:
-        raise CheckpointError(f"{folder}: none of {', '.join(damaged)} is whole; bring one back, or begin anew with --fresh")
+        names = ", ".join(damaged)
+        raise CheckpointError(f"{folder}: none of {names} is whole; bring one back, or begin anew", ways_out=("fresh",))
     return None
 
 
-def commit(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], keep: int) -> None:
+def save_newest_state(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], keep: int) -> None:
     """Save a state; only then delete those beyond the newest ``keep``, and newer ones, which this run has passed over."""
     save_state(folder, tensors, facts)
     states = list(saved_states(folder.parent))
@@ -64,43 +68,38 @@ def commit(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]
         remove_folder(old)
 
 
-def settings(recipe: Recipe, pack: Pack, run_dir: Path) -> dict[str, Any]:
+def flat_settings(recipe: Recipe, pack: Pack, run_dir: Path) -> dict[str, Any]:
     """Every setting by its dotted key, as JSON knows it. A prepared pack is named by its content, so it may move."""
-    flat = _flat(json.loads(json.dumps(asdict(recipe))), "")
+    flat = _flat(json.loads(json.dumps(plain(recipe))))
     if pack.folder != run_dir / OWN_PACK:
         flat["data.path"] = f"pack {hashlib.sha256((pack.folder / MANIFEST).read_bytes()).hexdigest()}"
-    return flat | {"processes": world_size()}
+    return flat | {"processes": processes.world_size()}
 
 
-def _flat(table: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _flat(table: Mapping[str, Any], *above: str) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in table.items():
-        flat |= _flat(value, f"{where}{key}.") if isinstance(value, dict) else {f"{where}{key}": value}
+        flat |= _flat(value, *above, key) if isinstance(value, dict) else {dotted_key(*above, key): value}
     return flat
 
 
-def check_same_run(recipe: Recipe, now: Mapping[str, Any], saved: Saved, name: str) -> None:
+def check_same_run(recipe: Recipe, now: Mapping[str, Any], saved: SavedState, name: str) -> None:
     """Raise RecipeError, naming the keys, when the recipe could not have led to this state.
 
     A resumed run equals an uninterrupted one of the recipe it is resumed with. So what changes no weights may change, and so
     may stages not begun and the length of the running one, unless its schedule depends on it.
     """
-    before = saved.facts.get("settings")
-    if before is None:
+    if saved.facts.get("settings") is None:
         return
+    before = _completed(saved.facts["settings"])
     stages = list(recipe.stage)
-    running = stages[saved.stage_number] if saved.stage_number < len(stages) else None
-    free = [*FREE, "processes", *(f"stage.{later}." for later in stages[saved.stage_number + 1 :])]
-    if running and recipe.stage[running].schedule != "cosine" and recipe.stage[running].images >= saved.facts["images"]:
-        free.append(f"stage.{running}.images")
-    if _step_images(before) == _step_images(now):
-        free.append("data.batch")
+    free = (*MAY_CHANGE, *_may_change_now(recipe, before, now, saved))
     absent = "(nothing)"
     changed = [
         f"{key} was {was}, is {now.get(key, absent)}"
         for key in dict.fromkeys((*before, *now))
-        if now.get(key, absent) != (was := before.get(key, _added(key, absent)))
-        and not key.startswith(tuple(free))
+        if now.get(key, absent) != (was := before.get(key, absent))
+        and not key.startswith(free)
         and not key.endswith(".perceptual.weights")
     ]
     changed += _reordered(stages, before, saved.stage_number)
@@ -108,19 +107,46 @@ def check_same_run(recipe: Recipe, now: Mapping[str, Any], saved: Saved, name: s
         more = f" and {len(changed) - CHANGED_SHOWN} more" if len(changed) > CHANGED_SHOWN else ""
         raise RecipeError(
             f"{name} holds a run of another recipe: {'; '.join(changed[:CHANGED_SHOWN])}{more}. A resumed run equals one that was "
-            "never stopped: set it back, choose another directory with -o, or begin anew with --fresh"
+            "never stopped: set it back, choose another run directory, or begin anew",
+            ways_out=("run_dir", "fresh"),
         )
 
 
-def _added(key: str, absent: str) -> object:
-    """The value of a setting that a state does not name."""
-    *place, name = key.split(".")
-    return ADDED.get(name, absent) if place[:1] == ["stage"] else absent
+def _completed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A state's settings as this version writes them: keys quoted where they must be, defaults that older versions left out."""
+    complete = {dotted_key(*keys_of(key)): value for key, value in settings.items()}
+    for stage in _stages(complete):
+        for name, value in ADDED.items():
+            complete.setdefault(dotted_key("stage", stage, name), value)
+    for key, name in list(complete.items()):
+        if key.endswith(("generator.name", ".discriminator.name")) and name in {**GENERATORS, **DISCRIMINATORS}:
+            config, _ = {**GENERATORS, **DISCRIMINATORS}[name]
+            for option, value in plain(config()).items():
+                complete.setdefault(f"{key.removesuffix('name')}{option}", value)
+    return complete
+
+
+def _stages(settings: Mapping[str, Any]) -> list[str]:
+    """The names of the stages in their order."""
+    return list(dict.fromkeys(keys_of(key)[1] for key in settings if key.startswith("stage.")))
+
+
+def _may_change_now(recipe: Recipe, before: Mapping[str, Any], now: Mapping[str, Any], saved: SavedState) -> list[str]:
+    """The settings that may change because of where the run stands: what is still to come."""
+    stages = list(recipe.stage)
+    free = ["processes", *(f"{dotted_key('stage', later)}." for later in stages[saved.stage_number + 1 :])]
+    for running in stages[saved.stage_number : saved.stage_number + 1]:
+        stage = recipe.stage[running]
+        if stage.schedule != "cosine" and stage.images >= saved.facts["images"]:
+            free.append(dotted_key("stage", running, "images"))
+    if _step_images(before) == _step_images(now):
+        free.append("data.batch")
+    return free
 
 
 def _reordered(stages: list[str], before: Mapping[str, Any], number: int) -> list[str]:
     """The stages as far as the running one, if they are not those they were."""
-    were = list(dict.fromkeys(key.split(".")[1] for key in before if key.startswith("stage.")))[: number + 1]
+    were = _stages(before)[: number + 1]
     now = stages[: number + 1]
     return [] if were == now else [f"stages were {', '.join(were)}, are {', '.join(now)}"]
 
@@ -129,13 +155,14 @@ def _step_images(settings: Mapping[str, Any]) -> int:
     return int(settings["data.batch"]) * int(settings.get("processes", 1))
 
 
-def step_notice(saved: Saved, now: Mapping[str, Any]) -> str | None:
+def step_notice(saved: SavedState, now: Mapping[str, Any]) -> str | None:
     """A line when there are more or fewer processes than before: the data go on, in steps of another size."""
-    before, after = _step_images(saved.facts.get("settings", now)), _step_images(now)
+    before = _step_images(saved.facts.get("settings", now))
+    after = _step_images(now)
     return f"a step was {before} images and is now {after}, by {now['processes']} processes" if before != after else None
 
 
-def version_notice(saved: Saved, versions: Mapping[str, Any]) -> str | None:
+def version_notice(saved: SavedState, versions: Mapping[str, Any]) -> str | None:
     """A line when the state was saved by other versions: the run goes on, but bitwise equality is not promised."""
     before = saved.facts.get("versions", {})
     changed = [f"{name} {was}, now {versions.get(name)}" for name, was in before.items() if versions.get(name) != was]

@@ -1,0 +1,108 @@
+"""Where a run's batches come from: its pack, prepared from photos if need be, the order of its patches, and how they are read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from superscale.data.loader import Load, load_batch
+from superscale.data.pack import MANIFEST, Pack
+from superscale.data.patches import PatchPlan, patch_problems
+from superscale.data.prepare import prepare, prepare_synthetic
+from superscale.data.resident import ResidentPack
+from superscale.errors import Cancelled, DataError, RecipeError
+from superscale.files import write_text
+from superscale.machine import processes
+from superscale.machine.device import free_bytes
+from superscale.training.recipe.schema import Recipe
+from superscale.training.run.directory import OWN_PACK, OWN_PACK_SOURCE
+
+# Of a GPU's free memory; the rest is for the networks and what they keep.
+RESIDENT_SHARE = 0.25
+
+
+def open_pack(recipe: Recipe, run_dir: Path, stop: Callable[[], bool] = lambda: False) -> Pack:
+    """The recipe's data as a pack; a folder of photos, or "synthetic", is prepared in the run directory first.
+
+    Raises Cancelled when ``stop``, asked after every photo, says so (of several processes none is asked: the others wait);
+    RecipeError and DataError as `prepared_pack`.
+    """
+    if (ready := prepared_pack(recipe, run_dir)) is not None:
+        return Pack(ready)
+    own = run_dir / OWN_PACK
+    write_text(run_dir / OWN_PACK_SOURCE, json.dumps(_source(recipe)))
+    if recipe.data.path == "synthetic":
+        prepare_synthetic(own, side_px=max(128, recipe.data.patch_px), scale=recipe.scale)
+    else:
+        stored = recipe.data.rounding if recipe.data.low_res == "stored" else "none"
+        prepare(Path(recipe.data.path), own, scale=recipe.scale, low_res=stored, progress=partial(_unless_stopped, stop))
+    return Pack(own)
+
+
+def _unless_stopped(stop: Callable[[], bool], _done: int, _total: int) -> None:
+    if processes.world_size() == 1 and stop():
+        raise Cancelled("asked to stop while preparing the photos")
+
+
+def _source(recipe: Recipe) -> dict[str, object]:
+    """What a run's own pack is made of."""
+    return {"path": recipe.data.path, "scale": recipe.scale}
+
+
+def prepared_pack(recipe: Recipe, run_dir: Path) -> Path | None:
+    """The pack that the recipe names, or the one that this run has made before; None when there is neither.
+
+    Raises RecipeError when the recipe names no data, DataError when this run's own was made of other data than it names.
+    """
+    if not recipe.data.path:
+        raise RecipeError("no training data: name a folder of photos or a prepared pack", ways_out=("data.path",))
+    if (Path(recipe.data.path) / MANIFEST).is_file():
+        return Path(recipe.data.path)
+    own = run_dir / OWN_PACK
+    made_of = run_dir / OWN_PACK_SOURCE
+    if not (own / MANIFEST).is_file():
+        return None
+    if made_of.is_file() and (was := json.loads(made_of.read_bytes())) != (wanted := _source(recipe)):
+        raise DataError(
+            f"{own}: prepared from {was['path']} at scale {was['scale']}, the recipe names {wanted['path']} at scale "
+            f"{wanted['scale']}; set it back, choose another run directory, or begin anew",
+            ways_out=("run_dir", "fresh"),
+        )
+    return own
+
+
+def pack_problems(recipe: Recipe, pack: Pack) -> list[str]:
+    """What keeps the recipe from being trained on this pack, a line each."""
+    data = recipe.data
+    problems = patch_problems(pack, scale=recipe.scale, patch_px=data.patch_px)
+    if data.low_res == "stored" and pack.manifest.low_res != data.rounding:
+        problems.append(f"{pack.folder}: stores low_res {pack.manifest.low_res!r}, the recipe wants {data.rounding!r}")
+    return problems
+
+
+def patch_plan(recipe: Recipe, pack: Pack) -> PatchPlan:
+    """The order of the run's patches. Raises DataError with all `pack_problems`."""
+    if problems := pack_problems(recipe, pack):
+        raise DataError("\n".join(problems))
+    data = recipe.data
+    return PatchPlan(
+        pack,
+        scale=recipe.scale,
+        patch_px=data.patch_px,
+        seed=recipe.seed,
+        augment=data.augment,
+        degradation=data.degradation,
+    )
+
+
+def batch_loader(plan: PatchPlan, stored_low_res: bool, device: torch.device) -> Load:
+    """How batches are read: from the pack on a GPU's own memory where it takes a quarter of what is free at most, else on disk."""
+    pack = plan.pack
+    needed = pack.high_res_samples.samples.size + (pack.low_res_samples.samples.size if stored_low_res else 0)
+    if device.type == "cuda" and needed <= RESIDENT_SHARE * (free_bytes(device) or 0):
+        return ResidentPack(plan, device, stored_low_res).load
+    return partial(load_batch, plan, stored_low_res=stored_low_res)
