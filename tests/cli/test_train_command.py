@@ -43,7 +43,7 @@ def test_a_dry_run_saves_every_stage_and_goes_on_from_what_it_saved(
 ) -> None:
     saved: list[tuple[int, int]] = []
     loaded: list[tuple[int, int]] = []
-    save, restore = loop.save_newest_state, loop.restore
+    save, restore = loop.states.save, loop.restore
 
     def watched_save(folder: Path, tensors: Any, facts: Any, keep: int) -> None:
         save(folder, tensors, facts, keep)
@@ -54,7 +54,7 @@ def test_a_dry_run_saves_every_stage_and_goes_on_from_what_it_saved(
         loaded.append((facts["stage_number"], state.steps))
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(loop, "save_newest_state", watched_save)
+    monkeypatch.setattr(loop.states, "save", watched_save)
     monkeypatch.setattr(loop, "restore", watched_restore)
     assert command("train", "smoke", "--dry-run") == 0
     assert saved == loaded == [(0, 2), (1, 2)]
@@ -74,7 +74,8 @@ def test_a_dry_run_says_all_problems_and_exits_1(
     wrong = ("--data", "nowhere", "--validation", "elsewhere", "--set", "sed=1", "--set", "data.bach=3")
     assert command("train", "smoke", "--dry-run", *wrong) == 1
     said = capsys.readouterr().err.splitlines()
-    assert [line.startswith("problem: ") for line in said] == [True] * 4 + [False]
+    assert [line.startswith("problem: ") for line in said] == [True] * 4 + [False] * 2
+    assert said[-2] == "options for that: --data DIR"
     for text in ("did you mean 'seed'", "did you mean 'batch'", "nowhere", "elsewhere"):
         assert any(text in line for line in said), text
     assert command("train", "smok", "--dry-run") == 2

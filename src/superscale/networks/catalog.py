@@ -62,22 +62,15 @@ def describe(generator: Generator) -> dict[str, Any]:
     return {"name": NAMES[type(config)], **asdict(config)}
 
 
-def faults(table: Mapping[str, tuple[Any, Any]], name: str, options: Mapping[str, Any]) -> list[UsageError]:
-    """List every reason why ``table``, `GENERATORS` or `DISCRIMINATORS`, cannot build the network with these options."""
-    if name not in table:
-        return [UnknownNameError("discriminator" if table is DISCRIMINATORS else "network", name, table)]
-    types = {field.name: type(field.default) for field in fields(table[name][0])}
-    found: list[UsageError] = [UnknownNameError(f"{name} option", key, types) for key in options if key not in types]
-    for key, value in options.items():
-        fits = key not in types or isinstance(value, types[key]) or (types[key] is float and isinstance(value, int))
-        if not fits:
-            found.append(UsageError(f"{name} option {key!r} must be {types[key].__name__}, got {value!r}"))
-    return found
-
-
 def _build(table: Mapping[str, tuple[Any, Any]], name: str, options: Mapping[str, Any]) -> nn.Module:
-    if found := faults(table, name, options):
-        raise found[0]
+    if name not in table:
+        raise UnknownNameError("discriminator" if table is DISCRIMINATORS else "network", name, table)
     config, network = table[name]
+    types = {field.name: type(field.default) for field in fields(config)}
+    for key, value in options.items():
+        if key not in types:
+            raise UnknownNameError(f"{name} option", key, types)
+        if not isinstance(value, types[key]) and not (types[key] is float and isinstance(value, int)):
+            raise UsageError(f"{name} option {key!r} must be {types[key].__name__}, got {value!r}")
     module: nn.Module = network(config(**options))
     return module

@@ -27,8 +27,8 @@ from superscale.training.loop.step_memory import step_memory
 from superscale.training.loop.steps import AUTOCAST_TYPES, Criteria
 from superscale.training.loop.validation import validation_pairs
 from superscale.training.recipe.schema import Recipe
+from superscale.training.run import states
 from superscale.training.run.directory import is_taken
-from superscale.training.run.states import check_same_run, flat_settings, newest_state
 
 Result = TypeVar("Result")
 # Beside those kept, one is being written while the oldest is still there.
@@ -72,17 +72,17 @@ def preflight(recipe: Recipe, run_dir: Path, device_name: str = "auto") -> Findi
     if whole is not None:
         check_state(whole, run_dir, found)
     generator = found.attempt(lambda: first_generator(whole)) if whole is not None else None
-    states = []
+    sizes = []
     for name, stage in recipe.stage.items():
         criteria = found.attempt(partial(build_criteria, stage, torch.device("cpu")))
         if generator is not None:
             discriminator = discriminator_of(recipe.discriminator(stage.adversarial)) if stage.adversarial else None
             state = new_state(stage, generator, discriminator)
-            states.append(state_bytes(state))
+            sizes.append(state_bytes(state))
             if criteria is not None and device is not None and recipe.data.patch_px % recipe.scale == 0:
                 check_memory(recipe, name, state, criteria, device, found)
-    if states:
-        check_disk(recipe, run_dir, max(states), pack_bytes, found)
+    if sizes:
+        check_disk(recipe, run_dir, max(sizes), pack_bytes, found)
     return found
 
 
@@ -107,10 +107,12 @@ def _nearest(path: Path) -> Path:
 
 def check_state(recipe: Recipe, run_dir: Path, found: Findings) -> None:
     """Whether the run could go on from the state in its directory, if there is one; damaged ones are noted."""
-    saved = found.attempt(lambda: newest_state(run_dir / "checkpoints", found.notes.append))
+    saved = found.attempt(lambda: states.newest(run_dir / "checkpoints", found.notes.append))
     folder = Findings().attempt(lambda: prepared_pack(recipe, run_dir))  # what is wrong with it, `check_data` says
     if saved is not None and folder is not None:
-        found.attempt(lambda: check_same_run(recipe, flat_settings(recipe, Pack(folder), run_dir), saved, str(run_dir)))
+        found.attempt(
+            lambda: states.check_same_run(recipe, states.flat_settings(recipe, Pack(folder), run_dir), saved, str(run_dir))
+        )
 
 
 def check_data(recipe: Recipe, run_dir: Path, found: Findings) -> int:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,6 @@ from superscale.training.loop.stage_state import StageState, begin_stage, restor
 from superscale.training.loop.steps import (
     AUTOCAST_TYPES,
     AutocastType,
-    Criteria,
     Forward,
     Numbers,
     adversarial_step,
@@ -37,19 +35,12 @@ from superscale.training.loop.steps import (
 )
 from superscale.training.loop.validation import validate, validation_pairs
 from superscale.training.recipe.schema import Recipe, StageConfig, to_toml
-from superscale.training.run import directory
+from superscale.training.run import directory, states
 from superscale.training.run.log import RunLog, versions
-from superscale.training.run.states import (
-    check_same_run,
-    flat_settings,
-    newest_state,
-    save_newest_state,
-    step_notice,
-    version_notice,
-)
 from superscale.weights.checkpoint import save_model
 
 MODEL_FILE = "model.safetensors"
+Values = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -81,10 +72,9 @@ def train(
     """
     deadline = time.monotonic() + max_seconds if max_seconds is not None else None
     recipe = with_generator(recipe)
-    with processes.together(device) as own_device, _directory(run_dir, fresh), _full_disk_told(run_dir):
-        processes.require_agreement(
-            [versions()["superscale"], to_toml(recipe)], "the processes run different recipes or versions"
-        )
+    with processes.together(device) as own_device, directory.opened(run_dir, fresh), directory.full_disk_told(run_dir):
+        what_runs = [versions()["superscale"], to_toml(recipe)]
+        processes.require_agreement(what_runs, "the processes run different recipes or versions")
         with closing(RunLog(run_dir, quiet)) as log:
             try:
                 with processes.first_alone():
@@ -97,38 +87,6 @@ def train(
             while result is None:
                 result = run.all_stages()
             return result
-
-
-@contextmanager
-def _full_disk_told(run_dir: Path) -> Iterator[None]:
-    """A disk that is full as a TrainingError, wherever it was met."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise TrainingError(
-            f"{run_dir}: {error.strerror}; the newest training state is kept, the same command goes on"
-        ) from error
-
-
-@contextmanager
-def _directory(run_dir: Path, fresh: bool) -> Iterator[None]:
-    """The first process locks and clears the directory; the others follow when that is done."""
-    if processes.rank() > 0:
-        processes.wait()
-        yield
-        return
-    # Restarted by torchrun, the same command line must not delete what it is to go on with.
-    fresh = fresh and not processes.restarted()
-    if fresh:
-        directory.check_is_run_directory(run_dir)
-    with directory.sole_user(run_dir):
-        if fresh:
-            directory.delete_contents(run_dir)
-        directory.delete_unfinished(run_dir)
-        processes.wait()
-        yield
 
 
 def _passed(deadline: float | None) -> bool:
@@ -166,21 +124,21 @@ class _Run:
         self.load = batch_loader(self.plan, recipe.data.low_res == "stored", device)
         self.pairs = validation_pairs(recipe)
         self.criteria = {name: build_criteria(stage, device) for name, stage in recipe.stage.items()}
-        self.settings = flat_settings(recipe, pack, run_dir)
+        self.settings = states.flat_settings(recipe, pack, run_dir)
         # Stage -> how often it was taken back to an earlier state.
         self.rollbacks = directory.read_rollbacks(run_dir)
 
     def all_stages(self) -> Result | None:
         """From the newest training state to the end, or until asked to stop; None when a stage has to go back to such a state."""
         generator = first_generator(self.recipe)
-        saved = newest_state(self.run_dir / "checkpoints", self.log.say)
+        saved = states.newest(self.run_dir / "checkpoints", self.log.say)
         found = saved and saved.facts
         complaint = f"{self.run_dir} is not the same folder at all processes; put it on storage that all share"
         processes.require_agreement(found, complaint)
         if saved is not None:
-            check_same_run(self.recipe, self.settings, saved, str(self.run_dir))
+            states.check_same_run(self.recipe, self.settings, saved, str(self.run_dir))
             self.rollbacks = dict(saved.facts.get("rollbacks", {})) | self.rollbacks
-            for notice in (version_notice(saved, versions()), step_notice(saved, self.settings)):
+            for notice in (states.version_notice(saved, versions()), states.step_notice(saved, self.settings)):
                 if notice is not None:
                     self.log.say(notice)
         self.log.cut_back(saved.facts.get("log_bytes") if saved is not None else 0)
@@ -218,8 +176,8 @@ class _Run:
             raise TrainingError(
                 f"stage {stage} does not stay finite ({fault}), not at {config.rate_factor**config.rollbacks:g} times its learning "
                 f"rate either; the last good state is kept. Begin anew with a lower stage.{stage}.learning_rate, or go on "
-                f"trying with more health.rollbacks",
-                ways_out=("fresh", f"health.rollbacks={2 * config.rollbacks + 1}"),
+                "trying with more health.rollbacks",
+                ways_out=(f"health.rollbacks={2 * config.rollbacks + 1}",),
             ) from fault
         self.rollbacks[stage] = count
         if processes.rank() == 0:
@@ -236,15 +194,14 @@ class _Run:
         """The training loop. Returns whether the stage came to its end."""
         recipe = self.recipe
         config = stage.config
-        autocast_type = AUTOCAST_TYPES[recipe.precision_of(config)]
-        forward = self._forward(state, autocast_type)
+        forward = self._forward(stage, state)
         check = health.FiniteCheck()
         statistics = health.RunningStatistics(state.networks)
-        history: list[dict[str, float]] = []
-        signals: dict[str, float] = {}
+        history: list[Values] = []
+        signals: Values = {}
         saved_at = state.images
         step_images = recipe.data.batch * processes.world_size()
-        batches = self._batches(stage.before + state.images)
+        batches = self._batches(stage.before + saved_at)
         self.log.begin(stage.name, images=saved_at, total=config.images, step_images=step_images, best_psnr=state.best_psnr)
         while True:
             images = state.images
@@ -270,7 +227,8 @@ class _Run:
                 self._save(stage, state)
                 saved_at = images
             if validating and not stopping:
-                validated = self._validate(stage, state)
+                with self.log.pace.pause("validation"):
+                    validated = self._validate(stage, state)
                 stopping = not validated
                 if done and validated:  # else the same command would validate the finished stage again
                     self._save(stage, state)
@@ -286,9 +244,7 @@ class _Run:
             batch = self._next(batches)
             statistics.keep()
             moving = _set_rates(config, state, rate)
-            numbers, super_res = _gradients(
-                forward, batch, self.criteria[stage.name], autocast_type, config.gradient_clip, state
-            )
+            numbers, super_res = self._gradients(stage, state, forward, batch)
             after = images + step_images
             if super_res is not None and (after >= config.images or _crossed(after, step_images, recipe.report_every_images)):
                 signals = health.signals(super_res, batch, recipe.scale)
@@ -305,22 +261,46 @@ class _Run:
             state.images = after
             self.log.step()
 
-    def _forward(self, state: StageState, autocast_type: AutocastType) -> Forward:
+    def _autocast_type(self, stage: _Stage) -> AutocastType:
+        return AUTOCAST_TYPES[self.recipe.precision_of(stage.config)]
+
+    def _forward(self, stage: _Stage, state: StageState) -> Forward:
         """The generator, compiled if the recipe asks for it."""
+        data = self.recipe.data
         if not self.recipe.compile:
             return state.generator
-        return compiled(state.generator, self.recipe.data.batch, self.recipe.data.patch_px, autocast_type, self.log.say)
+        return compiled(state.generator, data.batch, data.patch_px, self._autocast_type(stage), self.log.say)
 
     def _batches(self, start: int) -> Iterator[RawBatch]:
-        """This process's part of the run's batches, from image ``start`` on."""
-        rank = processes.rank()
-        return stream(self.load, start=start, batch=self.recipe.data.batch, rank=rank, world_size=processes.world_size())
+        """This process's share of the run's batches, from image ``start`` on."""
+        batch, rank = self.recipe.data.batch, processes.rank()
+        return stream(self.load, start=start, batch=batch, rank=rank, world_size=processes.world_size())
 
     def _next(self, batches: Iterator[RawBatch]) -> Batch:
         """The next batch, on the device."""
         with self.log.pace.waiting():
             raw = next(batches)
         return to_device(raw, self.device, self.recipe.scale, self.recipe.data.rounding)
+
+    def _gradients(self, stage: _Stage, state: StageState, forward: Forward, batch: Batch) -> tuple[Numbers, Tensor | None]:
+        """Leave a batch's gradients, averaged over all processes, on the networks that move; the numbers, and a GAN's output."""
+        criteria = self.criteria[stage.name]
+        autocast_type = self._autocast_type(stage)
+        super_res = None
+        if state.opponent is None:
+            numbers = pixel_step(forward, batch, criteria, autocast_type)
+        else:
+            moves = state.generator_moves
+            generator = forward if moves else state.generator
+            network = state.opponent.network
+            numbers, super_res = adversarial_step(generator, network, batch, criteria, autocast_type, generator_moves=moves)
+            processes.average_gradients(network)
+            numbers["discriminator_gradient_norm"] = health.norm_of_gradients(network)
+        if state.generator_moves:
+            processes.average_gradients(state.generator)
+            limit = stage.config.gradient_clip or float("inf")
+            numbers["gradient_norm"] = torch.nn.utils.clip_grad_norm_(state.generator.parameters(), limit).detach()
+        return numbers, super_res
 
     def _read_faults(self, stage: str, check: health.FiniteCheck, state: StageState) -> None:
         """Tell of the steps that were not finite. Raises Diverged when there were too many in a row."""
@@ -338,9 +318,7 @@ class _Run:
         if state.bad_in_a_row >= self.recipe.health.bad_in_a_row:
             raise Diverged(f"{state.bad_in_a_row} steps in a row were not finite")
 
-    def _report(
-        self, stage: str, state: StageState, rate: float, signals: dict[str, float], history: list[dict[str, float]]
-    ) -> None:
+    def _report(self, stage: str, state: StageState, rate: float, signals: Values, history: list[Values]) -> None:
         """Report the means since the last report, if there were good steps, and what ails the GAN, once for as long as it lasts."""
         if not (values := state.interval.take()):
             return
@@ -367,7 +345,7 @@ class _Run:
                 "versions": versions(),
             }
             folder = self.run_dir / "checkpoints" / f"step-{stage.before + state.images:012d}"
-            save_newest_state(folder, tensors, facts, self.recipe.checkpoint.keep)
+            states.save(folder, tensors, facts, self.recipe.checkpoint.keep)
 
     def _validate(self, stage: _Stage, state: StageState) -> bool:
         """Measure the average, and keep it if no other of this stage was as good. Returns False when cut short by a stop."""
@@ -377,8 +355,7 @@ class _Run:
         health.check_finite(network.state_dict())
         sheet = self.run_dir / "samples" / f"{images:012d}-{stage.name}.png"
         try:
-            with self.log.pace.pause("validation"):
-                values = validate(network, self.pairs, self.recipe, self.device, sheet, self.stop)
+            values = validate(network, self.pairs, self.recipe, self.device, sheet, self.stop)
         except Cancelled:
             return False
         state.validated_images = state.images
@@ -402,32 +379,6 @@ def _set_rates(stage: StageConfig, state: StageState, rate: float) -> list[torch
     optimizer = state.opponent.optimizer
     optimizer.param_groups[0]["lr"] = state.opponent.config.learning_rate * rate / stage.learning_rate
     return [state.generator_optimizer] * state.generator_moves + [optimizer]
-
-
-def _gradients(
-    forward: Forward,
-    batch: Batch,
-    criteria: Criteria,
-    autocast_type: AutocastType,
-    gradient_clip: float,
-    state: StageState,
-) -> tuple[Numbers, Tensor | None]:
-    """Leave one batch's gradients, averaged over all processes, on the networks that move; the numbers, and a GAN's output."""
-    super_res = None
-    moves = state.generator_moves
-    if state.opponent is None:
-        numbers = pixel_step(forward, batch, criteria, autocast_type)
-    else:
-        discriminator = state.opponent.network
-        enlarge = forward if moves else state.generator
-        numbers, super_res = adversarial_step(enlarge, discriminator, batch, criteria, autocast_type, generator_moves=moves)
-        processes.average_gradients(discriminator)
-        numbers["discriminator_gradient_norm"] = health.norm_of_gradients(discriminator)
-    if moves:
-        processes.average_gradients(state.generator)
-        norm = torch.nn.utils.clip_grad_norm_(state.generator.parameters(), gradient_clip or float("inf"))
-        numbers["gradient_norm"] = norm.detach()
-    return numbers, super_res
 
 
 def _step(optimizers: list[torch.optim.Optimizer], good: Tensor) -> None:

@@ -122,7 +122,7 @@ def _parse_each(kinds: Mapping[str, Any], table: Mapping[str, Any], where: str, 
     """The values of a table by the types of its keys; what cannot be built is left out."""
     parsed: dict[str, Any] = {}
     for key, item in table.items():
-        place = _below(where, key)
+        place = f"{where}.{dotted_key(key)}".removeprefix(".")
         if key not in kinds:
             problems.append(f"unknown key {place}{did_you_mean(key, kinds)}; there is: {', '.join(kinds)}")
             continue
@@ -131,22 +131,16 @@ def _parse_each(kinds: Mapping[str, Any], table: Mapping[str, Any], where: str, 
     return parsed
 
 
-def _below(where: str, key: str) -> str:
-    return f"{where}.{dotted_key(key)}" if where else dotted_key(key)
-
-
 def _parse_network(kinds: Sequence[type[Any]], value: Any, where: str, problems: list[str]) -> Any:
     by_name = {NAMES[kind]: kind for kind in kinds}
+    known = ", ".join(by_name)
     if not isinstance(value, Mapping):
         raise _left_out(problems, f"{where}: expected a table, got {value!r}")
-    known = ", ".join(by_name)
     if "name" not in value:
         raise _left_out(problems, f"{where}.name is missing: a network needs one of {known}")
     if (name := value["name"]) not in by_name:
-        meant = did_you_mean(str(name), by_name)
-        raise _left_out(problems, f"{where}.name: expected one of {known}, got {name!r}{meant}")
-    options = {key: option for key, option in value.items() if key != "name"}
-    return _parse_table(by_name[name], options, where, problems)
+        raise _left_out(problems, f"{where}.name: expected one of {known}, got {name!r}{did_you_mean(str(name), by_name)}")
+    return _parse_table(by_name[name], {key: option for key, option in value.items() if key != "name"}, where, problems)
 
 
 def _parse_tuple(items: tuple[Any, ...], value: Any, where: str, problems: list[str]) -> tuple[Any, ...]:
@@ -163,7 +157,7 @@ def _parse_table(kind: type[Any], value: Any, where: str, problems: list[str]) -
     kinds = typing.get_type_hints(kind)
     parsed = _parse_each(kinds, value, where, problems)
     required = [entry.name for entry in dataclasses.fields(kind) if _is_required(entry) and entry.name not in parsed]
-    problems += [f"{_below(where, name)} is missing" for name in required if name not in value]
+    problems += [f"{where}.{name} is missing".removeprefix(".") for name in required if name not in value]
     if required:
         raise LeftOut
     left_out = tuple(f"{key} " for key in value if key in kinds and key not in parsed)
@@ -181,27 +175,20 @@ def _is_required(entry: dataclasses.Field[Any]) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """A dataclass as nested tables of plain values; a network has its name among its options."""
-    if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
-    if not dataclasses.is_dataclass(value) or isinstance(value, type):
-        return value
-    table = {entry.name: plain(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
-    return _network_table(value, table) if type(value) in NAMES else table
+    """A dataclass as nested tables of plain values, without those that are None; a network has its name among its options."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        named = {"name": NAMES[type(value)]} if type(value) in NAMES else {}
+        value = named | {
+            entry.name: getattr(value, entry.name) for entry in dataclasses.fields(value) if _is_said(value, entry)
+        }
+    return {key: plain(item) for key, item in value.items() if item is not None} if isinstance(value, Mapping) else value
 
 
-def _network_table(config: Any, table: dict[str, Any]) -> dict[str, Any]:
+def _is_said(config: Any, entry: dataclasses.Field[Any]) -> bool:
     # A discriminator is built for the run's patches; only where a recipe says so itself, its patch_px stands there.
-    own = {key: option for key, option in table.items() if key != "patch_px" or option != type(config).patch_px}
-    return {"name": NAMES[type(config)], **own}
+    return type(config) not in NAMES or entry.name != "patch_px" or getattr(config, entry.name) != entry.default
 
 
 def write(value: Any) -> str:
-    """A dataclass of tables and values as TOML; None is left out."""
-    return tomli_w.dumps(_without_none(plain(value)))
-
-
-def _without_none(table: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: _without_none(value) if isinstance(value, Mapping) else value for key, value in table.items() if value is not None
-    }
+    """A dataclass of tables and values as TOML."""
+    return tomli_w.dumps(plain(value))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 from superscale import files
 from superscale.errors import TrainingError, UsageError
 from superscale.files import TEMPORARY, write_text
+from superscale.machine import processes
 
 if sys.platform != "win32":
     import fcntl
@@ -29,6 +31,38 @@ WRITTEN = (
     *(LOCK_FILE, ROLLBACKS_FILE, OWN_PACK, OWN_PACK_SOURCE, "recipe.toml", "environment.json", "metrics.jsonl", "health.jsonl"),
     *("checkpoints", "samples", "model.safetensors", "model-best-*.safetensors", "events.out.tfevents.*", "curves.png"),
 )
+
+
+@contextmanager
+def opened(run_dir: Path, fresh: bool) -> Iterator[None]:
+    """The first process locks and clears the directory; the others follow when that is done."""
+    if processes.rank() > 0:
+        processes.wait()
+        yield
+        return
+    # Restarted by torchrun, the same command line must not delete what it is to go on with.
+    fresh = fresh and not processes.restarted()
+    if fresh:
+        check_is_run_directory(run_dir)
+    with sole_user(run_dir):
+        if fresh:
+            delete_contents(run_dir)
+        delete_unfinished(run_dir)
+        processes.wait()
+        yield
+
+
+@contextmanager
+def full_disk_told(run_dir: Path) -> Iterator[None]:
+    """A disk that is full as a TrainingError, wherever it was met."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise TrainingError(
+            f"{run_dir}: {error.strerror}; the newest training state is kept, the same command goes on"
+        ) from error
 
 
 @contextmanager

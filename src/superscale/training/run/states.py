@@ -24,6 +24,7 @@ from superscale.weights.checkpoint import load_state, save_state, saved_states
 # Settings that decide nothing about the weights, or only when something has gone wrong.
 MAY_CHANGE = ("name", "report_every_images", "validation.", "checkpoint.", "health.")
 CHANGED_SHOWN = 3
+NETWORKS = {**GENERATORS, **DISCRIMINATORS}
 # Settings of a stage that older states lack, and what was done then.
 ADDED = {"optimizer": "adam", "precision": "inherit", "lines_weight": 0.0}
 
@@ -41,7 +42,7 @@ class SavedState:
         return int(self.facts["stage_number"])
 
 
-def newest_state(folder: Path, say: Callable[[str], None]) -> SavedState | None:
+def newest(folder: Path, say: Callable[[str], None]) -> SavedState | None:
     """The newest whole state in a folder of them; damaged ones are named and passed over.
 
     None when there is no state. Raises CheckpointError when there are some and none is whole.
@@ -59,7 +60,7 @@ def newest_state(folder: Path, say: Callable[[str], None]) -> SavedState | None:
     return None
 
 
-def save_newest_state(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], keep: int) -> None:
+def save(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], keep: int) -> None:
     """Save a state; only then delete those beyond the newest ``keep``, and newer ones, which this run has passed over."""
     save_state(folder, tensors, facts)
     states = list(saved_states(folder.parent))
@@ -114,16 +115,13 @@ def check_same_run(recipe: Recipe, now: Mapping[str, Any], saved: SavedState, na
 
 def _completed(settings: Mapping[str, Any]) -> dict[str, Any]:
     """A state's settings as this version writes them: keys quoted where they must be, defaults that older versions left out."""
-    complete = {dotted_key(*keys_of(key)): value for key, value in settings.items()}
-    for stage in _stages(complete):
-        for name, value in ADDED.items():
-            complete.setdefault(dotted_key("stage", stage, name), value)
-    for key, name in list(complete.items()):
-        if key.endswith(("generator.name", ".discriminator.name")) and name in {**GENERATORS, **DISCRIMINATORS}:
-            config, _ = {**GENERATORS, **DISCRIMINATORS}[name]
-            for option, value in plain(config()).items():
-                complete.setdefault(f"{key.removesuffix('name')}{option}", value)
-    return complete
+    given = {dotted_key(*keys_of(key)): value for key, value in settings.items() if value is not None}
+    defaults = {dotted_key("stage", stage, name): value for stage in _stages(given) for name, value in ADDED.items()}
+    for key, name in given.items():
+        if key.endswith(("generator.name", ".discriminator.name")) and name in NETWORKS:
+            config, _ = NETWORKS[name]
+            defaults |= {f"{key.removesuffix('name')}{option}": value for option, value in plain(config()).items()}
+    return given | {key: value for key, value in defaults.items() if key not in given}
 
 
 def _stages(settings: Mapping[str, Any]) -> list[str]:
