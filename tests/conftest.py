@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,9 @@ import numpy as np
 import pytest
 import torch
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from fork_server import fork_server
 from superscale.data.synthetic import synthetic_picture
 from superscale.image.io import Image, write_image
 from superscale.networks.catalog import build_generator
@@ -25,6 +30,16 @@ def shared() -> Path:
     if not (folder / "data" / "benchmarks").is_dir():
         pytest.skip("the shared measuring data does not lie beside this checkout (../shared)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def commands() -> Iterator[Path]:
+    """A folder with the executables ``superscale`` and ``python``, which start at once; where nothing forks, the real ones."""
+    if not hasattr(os, "fork"):
+        yield Path(sys.executable).parent
+        return
+    with fork_server() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")

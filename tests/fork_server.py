@@ -1,7 +1,7 @@
 """Run commands without importing torch each time: one process imports it, and forks for every command.
 
 The executables of `fork_server` send that process their arguments, folder, environment and standard streams. Each command runs in a
-process of its own, and its exit code is theirs.
+process of its own, to which they pass SIGINT and SIGTERM on, and its exit code is theirs.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import pkgutil
+import signal
 import socket
 import subprocess
 import sys
@@ -24,16 +25,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CLIENT = """#!{python} -IS
-import json, os, socket, sys
+import json, os, signal, socket, sys
 with socket.socket(socket.AF_UNIX) as server:
     server.connect({address!r})
     asked = json.dumps([{name!r}, sys.argv[1:], os.getcwd(), dict(os.environ)])
     socket.send_fds(server, [asked.encode()], [0, 1, 2])
     server.shutdown(socket.SHUT_WR)
+    child = int.from_bytes(server.recv(4), "big")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: os.kill(child, number))
     code = server.recv(1)
 sys.exit(code[0] if code else "the fork server died")
 """
-PRELOADED = ("matplotlib.pyplot", "skimage.data", "tifffile", "torch.utils.tensorboard")
+PRELOADED = ("matplotlib.pyplot", "skimage.data", "tifffile", "torch._dynamo", "torch.utils.tensorboard")
 
 
 @contextmanager
@@ -79,7 +83,7 @@ def main(address: str) -> None:
 
 
 def answer(client: socket.socket) -> None:
-    """Fork once more for the command itself, and send its exit code; the fork returns when the command has ended."""
+    """Fork once more for the command itself, and send its process id and its exit code."""
     data, streams, _, _ = socket.recv_fds(client, 1 << 16, 3)
     while more := client.recv(1 << 16):
         data += more
@@ -92,13 +96,15 @@ def answer(client: socket.socket) -> None:
         run(*json.loads(data))
     for stream in streams:
         os.close(stream)
+    client.sendall(child.to_bytes(4, "big"))
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     client.sendall(bytes([code % 256]))
     os._exit(0)
 
 
 def run(name: str, arguments: list[str], folder: str, environment: dict[str, str]) -> NoReturn:
-    """What the executable ``name`` does."""
+    """Do what the executable ``name`` does, in this process."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run in the background, where it is ignored
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)

@@ -5,15 +5,9 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from fork_server import fork_server
 
 DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -28,16 +22,6 @@ PAGES = [
     ("training.md", "compared.png"),
     ("finetuning.md", "large.png"),
 ]
-
-
-@pytest.fixture(scope="module")
-def commands() -> Iterator[Path]:
-    """A folder with the commands ``superscale`` and ``python``, which start at once; where nothing forks, the real ones."""
-    if not hasattr(os, "fork"):
-        yield Path(sys.executable).parent
-        return
-    with fork_server() as folder:
-        yield folder
 
 
 @pytest.mark.parametrize(("page", "made"), PAGES)

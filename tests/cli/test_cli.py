@@ -207,19 +207,9 @@ def test_prepare_train_evaluate_and_upscale_follow_one_another(
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_saves_the_training_state_and_the_same_command_goes_on(
-    number: signal.Signals, code: int, tmp_path: Path
+    number: signal.Signals, code: int, commands: Path, tmp_path: Path
 ) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "superscale",
-        "train",
-        "smoke",
-        "-o",
-        str(tmp_path / "run"),
-        "--set",
-        "stage.psnr.images=100000",
-    ]
+    command = [commands / "superscale", "train", "smoke", "-o", tmp_path / "run", "--set", "stage.psnr.images=100000"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not (tmp_path / "run" / "checkpoints").exists() and time.monotonic() < deadline:

@@ -204,8 +204,8 @@ def test_limits_can_be_set_and_their_error_says_how(
     assert not Path("a_x4.png").exists()
 
 
-def started(model_file: Path, *arguments: str) -> subprocess.Popen[str]:
-    line = [sys.executable, "-m", "superscale", "upscale", *arguments, "--model", str(model_file)]
+def started(superscale: list[str | Path], model_file: Path, *arguments: str) -> subprocess.Popen[str]:
+    line = [*superscale, "upscale", *arguments, "--model", model_file]
     # As a shell starts it in front: whoever runs the tests in the background may have told its children to ignore Ctrl-C.
     heeding = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heeding)
@@ -213,10 +213,10 @@ def started(model_file: Path, *arguments: str) -> subprocess.Popen[str]:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_leaves_whole_files_only_and_the_same_command_does_the_rest(
-    number: signal.Signals, code: int, command: Command, model_file: Path
+    number: signal.Signals, code: int, commands: Path, model_file: Path
 ) -> None:
     draw(*(f"in/{index:03}.png" for index in range(300)), side=96)
-    process = started(model_file, "in", "-o", "out", "--json", "--failed-list", "left")
+    process = started([commands / "superscale"], model_file, "in", "-o", "out", "--json", "--failed-list", "left")
     deadline = time.monotonic() + 60
     while len(list(Path("out").glob("*.png"))) < 3 and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -246,7 +246,7 @@ def test_the_command_killed_ten_times_and_begun_again_ends_with_the_same_bytes(c
     chance = random.Random(0)
     for _ in range(10):
         wanted = len(list(Path("cut").glob("*.png"))) + chance.randint(0, 6)
-        process = started(model_file, "in", "-o", "cut", "--skip-existing")
+        process = started([sys.executable, "-m", "superscale"], model_file, "in", "-o", "cut", "--skip-existing")
         deadline = time.monotonic() + 60
         while len(list(Path("cut").glob("*.png"))) < wanted and time.monotonic() < deadline:
             time.sleep(0.001)
@@ -288,9 +288,9 @@ def test_without_a_home_or_a_temporary_folder_a_picture_is_still_enlarged(model_
     assert Path("a_x4.png").is_file()
 
 
-def test_a_reader_that_goes_away_is_no_traceback(model_file: Path) -> None:
+def test_a_reader_that_goes_away_is_no_traceback(commands: Path, model_file: Path) -> None:
     draw("a.png", side=128)
-    process = started(model_file, "a.png", "-o", "-")
+    process = started([commands / "superscale"], model_file, "a.png", "-o", "-")
     assert process.stdout is not None
     process.stdout.close()
     assert process.stderr is not None

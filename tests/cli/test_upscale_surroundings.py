@@ -99,8 +99,10 @@ def without_privilege() -> None:
         ctypes.CDLL(None).prctl(drop_from_bounding_set, override_permissions, 0, 0, 0)
 
 
-def started(model_file: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "superscale", "upscale", *arguments, "--model", str(model_file)]
+def started(
+    superscale: list[str | Path], model_file: Path, *arguments: str, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    line = [*superscale, "upscale", *arguments, "--model", model_file]
     return subprocess.run(line, stderr=subprocess.PIPE, text=True, check=False, **options)
 
 
@@ -108,7 +110,7 @@ def test_a_folder_that_may_not_be_written_fails_by_name_and_keeps_what_it_had(mo
     draw("locked/a.png")
     os.chmod("locked", 0o555)
     try:
-        result = started(model_file, "locked/a.png", preexec_fn=without_privilege)
+        result = started([sys.executable, "-m", "superscale"], model_file, "locked/a.png", preexec_fn=without_privilege)
     finally:
         os.chmod("locked", 0o755)
     assert result.returncode == 1
@@ -137,10 +139,10 @@ def test_a_full_disk_fails_every_picture_by_name_and_leaves_no_file(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
-def test_standard_output_on_a_full_disk_is_a_failure_of_one_line(model_file: Path) -> None:
+def test_standard_output_on_a_full_disk_is_a_failure_of_one_line(commands: Path, model_file: Path) -> None:
     draw("a.png")
     with open("/dev/full", "wb") as full:
-        result = started(model_file, "a.png", "-o", "-", stdout=full)
+        result = started([commands / "superscale"], model_file, "a.png", "-o", "-", stdout=full)
     assert result.returncode == 1
     assert result.stderr == "failed: a.png: No space left on device\n"
 
