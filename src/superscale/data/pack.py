@@ -91,7 +91,7 @@ class Pack:
         """All stored reductions. Raises DataError when there are none."""
         if self._low_res is None:
             raise DataError(
-                f"{self.folder}: no low-resolution pictures stored; prepare with --low-res double, "
+                f"{self.folder}: no low-resolution pictures stored; prepare it with low_res double, "
                 'or set data.low_res = "on_load" in the recipe'
             )
         return self._low_res

@@ -138,7 +138,7 @@ def _fields(template: str) -> list[str]:
     try:
         parts = list(string.Formatter().parse(template))
     except ValueError as error:
-        raise UsageError(f"-o {template}: {error}; write {{{{ and }}}} for braces that are meant as such") from error
+        raise UsageError(f"output {template}: {error}; write {{{{ and }}}} for braces that are meant as such") from error
     fields = [name for _, name, _, _ in parts if name is not None]
     for _, name, form, conversion in parts:
         if name is not None and (name not in FIELDS or form or conversion):
@@ -229,14 +229,16 @@ def _filled(one: Found, place: Place, stem: str) -> Path:
             text += values[field].replace(os.sep, "_")
     path = Path(text)
     if path.suffix.lower() in UNWRITTEN_SUFFIXES and place.where.lower().endswith(path.suffix.lower()):
-        raise UsageError(f"-o {place.where}: cannot write this format; expected one of {', '.join(SUFFIXES)}")
+        raise UsageError(f"output {place.where}: cannot write this format; expected one of {', '.join(SUFFIXES)}")
     start, end = (path.stem, path.suffix) if path.suffix.lower() in SUFFIXES else (path.name, extension)
     return path.with_name(_fitting(start, end, one.path.name))
 
 
 def _agreeing(path: Path, place: Place) -> Path:
     if place.suffix and SUFFIXES[path.suffix.lower()] != SUFFIXES[place.suffix]:
-        raise UsageError(f"-o says {path.suffix} and --format says {place.suffix[1:]}; leave one of them out")
+        raise UsageError(
+            f"the output ends in {path.suffix}, and the format asked for is {place.suffix[1:]}; leave one of them out"
+        )
     return path
 
 

@@ -19,9 +19,9 @@ def pick_device(name: str) -> torch.device:
     except RuntimeError as error:
         raise UsageError(f"unknown device {name!r}; expected auto, cpu, cuda, cuda:1 or mps") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(f"no device {name}: this machine has {torch.cuda.device_count()} CUDA devices; use --device cpu")
+        raise UsageError(f"no device {name}: this machine has {torch.cuda.device_count()} CUDA devices; choose the device cpu")
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise UsageError("no mps device on this machine; use --device cpu")
+        raise UsageError("no mps device on this machine; choose the device cpu")
     return device
 
 
