@@ -61,5 +61,4 @@ def _build(table: Mapping[str, tuple[Any, Any]], name: str, options: Mapping[str
     if found := faults(table, name, options):
         raise found[0]
     config, network = table[name]
-    module: nn.Module = network(config(**options))
-    return module
+    return cast(nn.Module, network(config(**options)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import torch
 from torch import Tensor
 
@@ -18,12 +20,9 @@ class SelfEnsemble(Generator):
 
     def forward(self, low_res: Tensor) -> Tensor:
         """Upscale a batch."""
-        total: Tensor | None = None
-        for mirrored in (False, True):
-            for turns in range(4):
-                turned = torch.rot90(low_res.flip(-1) if mirrored else low_res, turns, (-2, -1))
-                back = torch.rot90(self.generator(turned), -turns, (-2, -1))
-                back = back.flip(-1) if mirrored else back
-                total = back if total is None else total + back
-        assert total is not None
-        return total / 8
+        return reduce(torch.add, (self._oriented(low_res, turns, flip) for flip in (False, True) for turns in range(4))) / 8
+
+    def _oriented(self, low_res: Tensor, turns: int, flip: bool) -> Tensor:
+        turned = torch.rot90(low_res.flip(-1) if flip else low_res, turns, (-2, -1))
+        back = torch.rot90(self.generator(turned), -turns, (-2, -1))
+        return back.flip(-1) if flip else back
