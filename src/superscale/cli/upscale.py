@@ -22,22 +22,20 @@ if TYPE_CHECKING:
 INPUTS = "Images, folders, quoted globs (also '**'), @list.txt (one path per line), or - for standard input."
 OUTPUT = "File, folder, - for standard output, or a template with {stem} {name} {ext} {scale} {model} {parent}."
 CONSISTENT = "Back-projection: downscaling the output gives back the input."
-TTA = "Self-ensemble of eight orientations: slower, more accurate."
-FIDELITY = "From 0, the GAN, to 1, its PSNR-oriented partner."
 
 
 def upscale(
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help=INPUTS)],
     output: Annotated[str | None, typer.Option("-o", "--output", help=OUTPUT)] = None,
     model: Annotated[str | None, typer.Option(help="Name of a bundled model, or a model file.")] = None,
-    fidelity: Annotated[float | None, typer.Option(metavar="0..1", help=FIDELITY)] = None,
+    fidelity: Annotated[float | None, typer.Option(metavar="0..1", help="0: the GAN, to 1: its PSNR-oriented partner.")] = None,
     scale: Annotated[float | None, typer.Option(help="Any factor; default: the model's.")] = None,
     tile: Annotated[str, typer.Option(help="Tile side in input pixels; 0: the whole image.")] = "auto",
     overlap: Annotated[str, typer.Option(help="Input pixels added around each tile.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or bf16.")] = "auto",
     consistent: Annotated[bool, typer.Option("--consistent", help=CONSISTENT)] = False,
-    tta: Annotated[bool, typer.Option("--tta", help=TTA)] = False,
+    tta: Annotated[bool, typer.Option("--tta", help="Self-ensemble of eight orientations: slower, more accurate.")] = False,
     form: Annotated[str | None, typer.Option("--format", help="png, jpg, webp or tiff; default: the input's.")] = None,
     quality: Annotated[int, typer.Option(metavar="N", min=1, max=100, help="JPEG and WebP quality.")] = 95,
     metadata: Annotated[str, typer.Option(help="keep or strip EXIF, XMP and text.")] = "keep",
@@ -55,10 +53,8 @@ def upscale(
 ) -> None:
     """Upscale images.
 
-    Without -o, photo.jpg becomes photo_x4.jpg beside it.
-
     \b
-    superscale upscale photo.jpg
+    superscale upscale photo.jpg                   write photo_x4.jpg
     superscale upscale photos/ -o upscaled/
     superscale upscale photo.png --scale 3 --format webp
     superscale upscale photo.jpg --model srresnet-x4 --device cuda
@@ -106,6 +102,7 @@ def upscale(
 def _upscaler(model: str | None, fidelity: float | None, options: UpscaleOptions, verbose: bool) -> Upscaler:
     from superscale.inference.upscaler import Upscaler
     from superscale.machine.device import pick_device
+    from superscale.weights.blend import with_fidelity
     from superscale.weights.store import default_model
 
     place = pick_device(options.device).type
@@ -113,12 +110,7 @@ def _upscaler(model: str | None, fidelity: float | None, options: UpscaleOptions
         named = model or default_model(place)
     except ModelError as error:
         raise ModelError(f"{error} with --model FILE") from error
-    if fidelity is None:
-        upscaler = Upscaler.with_options(named, options)
-    else:
-        from superscale.weights.blend import with_fidelity
-
-        upscaler = Upscaler.with_options(with_fidelity(named, fidelity), options)
+    upscaler = Upscaler.with_options(named if fidelity is None else with_fidelity(named, fidelity), options)
     if verbose:
         engine = upscaler.engine
         chosen = f" (auto: {engine.free_bytes / 1e9:.1f} GB are free)" if engine.shrinks_tiles else ""
@@ -165,18 +157,15 @@ def _run(jobs: list[Job], upscaler: Upscaler, settings: Settings, report: Report
             code = 130
         except SystemExit as stop:  # SIGTERM
             code = int(stop.code or 0)
-    code = report.end(code)
-    if code:
+    if code := report.end(code):
         raise SystemExit(code)
 
 
 def _suffix(form: str | None) -> str | None:
-    if form is None:
-        return None
     suffixes = {"png": ".png", "jpg": ".jpg", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tiff", "tif": ".tif"}
-    if form.lower() not in suffixes:
+    if form is not None and form.lower() not in suffixes:
         raise UsageError(f"--format must be png, jpg, webp or tiff, got {form!r}")
-    return suffixes[form.lower()]
+    return None if form is None else suffixes[form.lower()]
 
 
 def _number(option: str, text: str) -> Any:

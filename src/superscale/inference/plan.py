@@ -42,6 +42,7 @@ class Job:
 
     @property
     def name(self) -> str:
+        """As people know the input."""
         return STDIN if self.from_stdin else str(self.input)
 
     @property
@@ -53,8 +54,8 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """What ``-o`` means. ``suffix``: of the format that is asked for, None for each input's own."""
+class Destination:
+    """Where outputs go. ``suffix``: of the format that is asked for, None for each input's own."""
 
     kind: Literal["beside", "folder", "file", "template", "stdout"]
     where: str = ""
@@ -64,6 +65,7 @@ class Place:
 
     @property
     def end(self) -> str:
+        """What a name gains, such as ``_x4``."""
         return f"_{scale_label(self.scale)}"
 
 
@@ -83,12 +85,12 @@ def plan_jobs(
     """
     found = list(found)
     fit = [one for one in found if one.unfit is None]
-    place = _place(output, fit, scale, model, suffix)
-    if place.kind == "stdout":
-        return [_to_stdout(one, place) for one in found]
-    if place.kind in ("beside", "folder", "template"):
-        fit = _without_own_outputs(fit, place)
-    outputs = _outputs(fit, place)
+    destination = _destination(output, fit, scale, model, suffix)
+    if destination.kind == "stdout":
+        return [_to_stdout(one, destination) for one in found]
+    if destination.kind in ("beside", "folder", "template"):
+        fit = _without_own_outputs(fit, destination)
+    outputs = _outputs(fit, destination)
     inputs = {identity: one.path for one in fit if not one.from_stdin and (identity := _identity(one.path))}
     jobs: list[Job] = []
     for one in found:
@@ -110,28 +112,28 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _place(output: str | None, fit: list[Found], scale: float, model: str, suffix: str | None) -> Place:
-    place = Place(kind="beside", where=output or "", suffix=suffix, scale=scale, model=model)
+def _destination(output: str | None, fit: list[Found], scale: float, model: str, suffix: str | None) -> Destination:
+    destination = Destination(kind="beside", where=output or "", suffix=suffix, scale=scale, model=model)
     streamed = any(one.from_stdin for one in fit)
     if output == STDOUT or (output is None and streamed):
         if len(fit) > 1:
             raise UsageError(f"standard output takes one picture, got {len(fit)}; give a folder with -o")
-        return replace(place, kind="stdout")
+        return replace(destination, kind="stdout")
     if output is None:
-        return place
+        return destination
     if not os.path.isdir(output) and _fields(output):
         default = "{stem}_x{scale}{ext}" if output.endswith(("/", os.sep)) else ""
-        return replace(place, kind="template", where=output + default)
+        return replace(destination, kind="template", where=output + default)
     ending = Path(output).suffix.lower()
     if os.path.isdir(output) or output.endswith(("/", os.sep)) or not (ending in SUFFIXES or os.path.isfile(output)):
         if ending in UNWRITTEN_SUFFIXES and not os.path.isdir(output):
             raise UsageError(f"{output}: cannot write this format; expected one of {', '.join(SUFFIXES)}")
-        return replace(place, kind="folder")
+        return replace(destination, kind="folder")
     if ending not in SUFFIXES:
         raise UsageError(f"{output} is a file, and not one of {', '.join(SUFFIXES)}; give a folder or another name")
     if len(fit) > 1:
         raise UsageError(f"{output} is one file, and there are {len(fit)} pictures; give a folder ({output}/) or a template")
-    return replace(place, kind="file")
+    return replace(destination, kind="file")
 
 
 def _fields(template: str) -> list[str]:
@@ -150,33 +152,33 @@ def _unfit(one: Found) -> Job:
     return Job(one.path, root=one.root, verdict="failed" if one.is_failure else "skipped", why=one.unfit)
 
 
-def _to_stdout(one: Found, place: Place) -> Job:
+def _to_stdout(one: Found, destination: Destination) -> Job:
     if one.unfit is not None:
         return _unfit(one)
-    own = None if one.from_stdin else _extension(one, place)
-    return Job(one.path, suffix=place.suffix or own, from_stdin=one.from_stdin)
+    own = None if one.from_stdin else _extension(one, destination)
+    return Job(one.path, suffix=destination.suffix or own, from_stdin=one.from_stdin)
 
 
-def _without_own_outputs(fit: list[Found], place: Place) -> list[Found]:
+def _without_own_outputs(fit: list[Found], destination: Destination) -> list[Found]:
     """Running on the same folder again must not enlarge what the last run wrote, in whatever format."""
-    written = {os.path.abspath(path.with_suffix("")) for path in _outputs(fit, place, refuse=False).values()}
+    written = {os.path.abspath(path.with_suffix("")) for path in _outputs(fit, destination, refuse=False).values()}
     return [one for one in fit if one.named or os.path.abspath(one.path.with_suffix("")) not in written]
 
 
-def _outputs(fit: list[Found], place: Place, refuse: bool = True) -> dict[Found, Path]:
+def _outputs(fit: list[Found], destination: Destination, refuse: bool = True) -> dict[Found, Path]:
     groups: dict[str, list[Found]] = {}
     for one in fit:
-        groups.setdefault(os.path.abspath(_target(one, place, one.path.stem)), []).append(one)
+        groups.setdefault(os.path.abspath(_target(one, destination, one.path.stem)), []).append(one)
     outputs: dict[Found, Path] = {}
     later: list[tuple[Found, Found]] = []
     for target, group in groups.items():
         # The one that keeps its extension keeps the plain name: adding another picture to a folder then renames no old output.
         first = next((one for one in group if one.path.suffix.lower() == Path(target).suffix.lower()), group[0])
-        outputs[first] = _target(first, place, first.path.stem)
+        outputs[first] = _target(first, destination, first.path.stem)
         later += [(one, first) for one in group if one is not first]
     taken = {os.path.abspath(path) for path in outputs.values()}
     for one, first in later:
-        another = _renamed(one, place, taken)
+        another = _renamed(one, destination, taken)
         if another is None or one.path.suffix.lower() == first.path.suffix.lower():
             if refuse:
                 raise UsageError(
@@ -189,55 +191,55 @@ def _outputs(fit: list[Found], place: Place, refuse: bool = True) -> dict[Found,
     return outputs
 
 
-def _renamed(one: Found, place: Place, taken: set[str]) -> Path | None:
+def _renamed(one: Found, destination: Destination, taken: set[str]) -> Path | None:
     stem = f"{one.path.stem}_{one.path.suffix[1:]}"
     for candidate in (stem, f"{stem}~{_digest(one.path.name)}"):
-        target = _target(one, place, candidate)
+        target = _target(one, destination, candidate)
         if os.path.abspath(target) not in taken:
             return target
     return None
 
 
-def _extension(one: Found, place: Place) -> str:
+def _extension(one: Found, destination: Destination) -> str:
     own = one.path.suffix
-    return place.suffix or (own if own.lower() in SUFFIXES else FALLBACK_SUFFIX)
+    return destination.suffix or (own if own.lower() in SUFFIXES else FALLBACK_SUFFIX)
 
 
-def _target(one: Found, place: Place, stem: str) -> Path:
-    if place.kind == "file":
-        return _agreeing(Path(place.where), place)
-    if place.kind == "template":
-        return _agreeing(_filled(one, place, stem), place)
-    name = _fitting(stem, f"{place.end}{_extension(one, place)}", one.path.name)
-    if place.kind == "beside":
+def _target(one: Found, destination: Destination, stem: str) -> Path:
+    if destination.kind == "file":
+        return _agreeing(Path(destination.where), destination)
+    if destination.kind == "template":
+        return _agreeing(_filled(one, destination, stem), destination)
+    name = _fitting(stem, f"{destination.end}{_extension(one, destination)}", one.path.name)
+    if destination.kind == "beside":
         return one.path.with_name(name)
     below = one.path.parent.relative_to(one.root) if one.root and one.path.is_relative_to(one.root) else Path()
-    return Path(place.where) / below / name
+    return Path(destination.where) / below / name
 
 
-def _filled(one: Found, place: Place, stem: str) -> Path:
+def _filled(one: Found, destination: Destination, stem: str) -> Path:
     """The template with its fields; {parent} at its start is the input's whole folder, elsewhere only that folder's name."""
-    extension = _extension(one, place)
+    extension = _extension(one, destination)
     name = one.path.name if stem == one.path.stem else f"{stem}{one.path.suffix}"
-    values = {"stem": stem, "name": name, "ext": extension, "scale": f"{place.scale:g}", "model": place.model}
+    values = {"stem": stem, "name": name, "ext": extension, "scale": f"{destination.scale:g}", "model": destination.model}
     text = ""
-    for literal, field, _, _ in string.Formatter().parse(place.where):
+    for literal, field, _, _ in string.Formatter().parse(destination.where):
         text += literal
         if field == "parent":
             text += str(one.path.parent) if not text else one.path.absolute().parent.name
         elif field is not None:
             text += values[field].replace(os.sep, "_")
     path = Path(text)
-    if path.suffix.lower() in UNWRITTEN_SUFFIXES and place.where.lower().endswith(path.suffix.lower()):
-        raise UsageError(f"output {place.where}: cannot write this format; expected one of {', '.join(SUFFIXES)}")
+    if path.suffix.lower() in UNWRITTEN_SUFFIXES and destination.where.lower().endswith(path.suffix.lower()):
+        raise UsageError(f"output {destination.where}: cannot write this format; expected one of {', '.join(SUFFIXES)}")
     start, end = (path.stem, path.suffix) if path.suffix.lower() in SUFFIXES else (path.name, extension)
     return path.with_name(_fitting(start, end, one.path.name))
 
 
-def _agreeing(path: Path, place: Place) -> Path:
-    if place.suffix and SUFFIXES[path.suffix.lower()] != SUFFIXES[place.suffix]:
+def _agreeing(path: Path, destination: Destination) -> Path:
+    if destination.suffix and SUFFIXES[path.suffix.lower()] != SUFFIXES[destination.suffix]:
         raise UsageError(
-            f"the output ends in {path.suffix}, and the format asked for is {place.suffix[1:]}; leave one of them out"
+            f"the output ends in {path.suffix}, and the format asked for is {destination.suffix[1:]}; leave one of them out"
         )
     return path
 

@@ -11,9 +11,8 @@ from superscale.machine import memory
 def pick_device(name: str) -> torch.device:
     """Return the named device; ``auto`` is the first GPU, or the CPU without one. Raises UsageError for a device that does not exist."""
     if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        return torch.device(name)
     try:
         device = torch.device(name)
     except RuntimeError as error:

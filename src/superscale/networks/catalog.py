@@ -72,5 +72,4 @@ def _build(table: Mapping[str, tuple[Any, Any]], name: str, options: Mapping[str
             raise UnknownNameError(f"{name} option", key, types)
         if not isinstance(value, types[key]) and not (types[key] is float and isinstance(value, int)):
             raise UsageError(f"{name} option {key!r} must be {types[key].__name__}, got {value!r}")
-    module: nn.Module = network(config(**options))
-    return module
+    return cast(nn.Module, network(config(**options)))
