@@ -64,6 +64,7 @@ def test_an_option_of_the_command_line_sets_exactly_the_text_that_was_typed(path
     ("override", "match"),
     [
         ("generator.name=srresnt", r"generator\.name: expected one of srresnet, rrdbnet, compact.*did you mean 'srresnet'"),
+        ("generator.name=['srresnet']", r"generator\.name: expected one of srresnet, rrdbnet, compact, got \['srresnet'\]"),
         ("generator.scale=3", r"^generator: SRResNet enlarges by 2, 4 or 8, got scale 3$"),
         ("generator={}", r"^generator is missing"),
         ("generator={ features = 8 }", r"^generator\.name is missing: a network needs one of srresnet, rrdbnet, compact$"),

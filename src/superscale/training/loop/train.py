@@ -273,8 +273,8 @@ class _Run:
 
     def _batches(self, start: int) -> Iterator[RawBatch]:
         """This process's share of the run's batches, from image ``start`` on."""
-        batch, rank = self.recipe.data.batch, processes.rank()
-        return stream(self.load, start=start, batch=batch, rank=rank, world_size=processes.world_size())
+        rank = processes.rank()
+        return stream(self.load, start=start, batch=self.recipe.data.batch, rank=rank, world_size=processes.world_size())
 
     def _next(self, batches: Iterator[RawBatch]) -> Batch:
         """The next batch, on the device."""

@@ -95,15 +95,10 @@ def parse(kind: Any, value: Any, where: str, problems: list[str]) -> Any:
         kinds = [part for part in typing.get_args(kind) if part is not type(None)]
         return parse(kinds[0], value, where, problems) if len(kinds) == 1 else _parse_network(kinds, value, where, problems)
     if origin is Literal:
-        if value not in typing.get_args(kind):
-            options = [str(option) for option in typing.get_args(kind)]
-            meant = did_you_mean(str(value), options)
-            raise _left_out(problems, f"{where}: expected one of {', '.join(options)}, got {value!r}{meant}")
-        return value
+        return _one_of(typing.get_args(kind), value, where, problems)
     if origin is dict:
-        if not isinstance(value, Mapping):
-            raise _left_out(problems, f"{where}: expected a table, got {value!r}")
-        parsed = _parse_each(dict.fromkeys(value, typing.get_args(kind)[1]), value, where, problems)
+        table = _table(value, where, problems)
+        parsed = _parse_each(dict.fromkeys(table, typing.get_args(kind)[1]), table, where, problems)
         if value and not parsed:
             raise LeftOut
         return parsed
@@ -133,14 +128,25 @@ def _parse_each(kinds: Mapping[str, Any], table: Mapping[str, Any], where: str, 
 
 def _parse_network(kinds: Sequence[type[Any]], value: Any, where: str, problems: list[str]) -> Any:
     by_name = {NAMES[kind]: kind for kind in kinds}
-    known = ", ".join(by_name)
-    if not isinstance(value, Mapping):
-        raise _left_out(problems, f"{where}: expected a table, got {value!r}")
-    if "name" not in value:
-        raise _left_out(problems, f"{where}.name is missing: a network needs one of {known}")
-    if (name := value["name"]) not in by_name:
-        raise _left_out(problems, f"{where}.name: expected one of {known}, got {name!r}{did_you_mean(str(name), by_name)}")
-    return _parse_table(by_name[name], {key: option for key, option in value.items() if key != "name"}, where, problems)
+    options = dict(_table(value, where, problems))
+    if "name" not in options:
+        raise _left_out(problems, f"{where}.name is missing: a network needs one of {', '.join(by_name)}")
+    name = _one_of(list(by_name), options.pop("name"), f"{where}.name", problems)
+    return _parse_table(by_name[name], options, where, problems)
+
+
+def _one_of(options: Sequence[Any], value: Any, where: str, problems: list[str]) -> Any:
+    if value in options:
+        return value
+    names = [str(option) for option in options]
+    meant = did_you_mean(str(value), names)
+    raise _left_out(problems, f"{where}: expected one of {', '.join(names)}, got {value!r}{meant}")
+
+
+def _table(value: Any, where: str, problems: list[str]) -> Mapping[str, Any]:
+    if isinstance(value, Mapping):
+        return value
+    raise _left_out(problems, f"{where or 'the recipe'}: expected a table, got {value!r}")
 
 
 def _parse_tuple(items: tuple[Any, ...], value: Any, where: str, problems: list[str]) -> tuple[Any, ...]:
@@ -152,15 +158,14 @@ def _parse_tuple(items: tuple[Any, ...], value: Any, where: str, problems: list[
 
 
 def _parse_table(kind: type[Any], value: Any, where: str, problems: list[str]) -> Any:
-    if not isinstance(value, Mapping):
-        raise _left_out(problems, f"{where or 'the recipe'}: expected a table, got {value!r}")
+    table = _table(value, where, problems)
     kinds = typing.get_type_hints(kind)
-    parsed = _parse_each(kinds, value, where, problems)
+    parsed = _parse_each(kinds, table, where, problems)
     required = [entry.name for entry in dataclasses.fields(kind) if _is_required(entry) and entry.name not in parsed]
-    problems += [f"{where}.{name} is missing".removeprefix(".") for name in required if name not in value]
+    problems += [f"{where}.{name} is missing".removeprefix(".") for name in required if name not in table]
     if required:
         raise LeftOut
-    left_out = tuple(f"{key} " for key in value if key in kinds and key not in parsed)
+    left_out = tuple(f"{key} " for key in table if key in kinds and key not in parsed)
     try:
         return kind(**parsed)
     except UsageError as error:

@@ -230,9 +230,10 @@ class Recipe:
     def _discriminator_problems(self, stage: str, adversarial: AdversarialConfig | None) -> list[str]:
         if adversarial is None:
             return []
-        where, named, side = f"{stage}.adversarial.discriminator", adversarial.discriminator, self.data.patch_px
-        if named.patch_px not in (type(named).patch_px, side):
-            return [f"{where}.patch_px is {named.patch_px}, but data.patch_px is {side}; leave it out"]
+        where = f"{stage}.adversarial.discriminator"
+        own_px = adversarial.discriminator.patch_px
+        if own_px not in (type(adversarial.discriminator).patch_px, self.data.patch_px):
+            return [f"{where}.patch_px is {own_px}, but data.patch_px is {self.data.patch_px}; leave it out"]
         try:
             self.discriminator(adversarial)
         except UsageError as error:
