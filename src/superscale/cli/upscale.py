@@ -66,15 +66,8 @@ def upscale(
         raise UsageError(f"--metadata must be keep or strip, got {metadata!r}")
     if failed_list is not None and failed_list.exists() and str(failed_list) in inputs:
         raise UsageError(f"--failed-list {failed_list} is one of the inputs; name another file")
-    options = UpscaleOptions(
-        scale=scale,
-        device=device,
-        precision=precision,  # type: ignore[arg-type]
-        tile=_number("--tile", tile),
-        overlap=_number("--overlap", overlap),
-        consistent=consistent,
-        tta=tta,
-    )
+    how: Any = {"scale": scale, "device": device, "precision": precision, "consistent": consistent, "tta": tta}
+    options = UpscaleOptions(**how, tile=_number("--tile", tile), overlap=_number("--overlap", overlap))
     suffix = _suffix(form)
 
     from superscale.inference.jobs import Settings
