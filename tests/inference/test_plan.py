@@ -148,7 +148,7 @@ def test_outputs_go_beside_into_a_folder_with_its_tree_or_after_a_template() -> 
         ("{stem}.bmp", None, "cannot write this format"),
         ("out.gif", None, "cannot write this format"),
         ("{model}.png", None, "both be written"),
-        ("{stem}.png", ".jpg", "--format says jpg"),
+        ("{stem}.png", ".jpg", "format asked for is jpg"),
         ("-", None, "takes one picture"),
         ("notes.txt", None, "is a file"),
     ],
