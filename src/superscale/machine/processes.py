@@ -282,7 +282,7 @@ def _in_one_message(tensors: Iterable[Tensor], send: Callable[[Tensor], Any]) ->
             tensor.copy_(part.view(tensor.shape))
 
 
-def require_equal_weights(networks: Iterable[nn.Module]) -> None:
+def require_equal_weights(*networks: nn.Module) -> None:
     """Raise TrainingError unless all processes hold bitwise the same parameters."""
     if launched():
         digest = hashlib.sha256()

@@ -334,7 +334,7 @@ class _Run:
         with self.log.pace.pause("save"):
             tensors = to_tensors(state)
             health.check_finite(tensors)
-            processes.require_equal_weights(state.networks)
+            processes.require_equal_weights(*state.networks)
             if processes.rank() > 0:
                 return
             facts = to_facts(state) | {
