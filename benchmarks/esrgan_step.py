@@ -26,8 +26,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from superscale.data.loader import Batch
-from superscale.losses.perceptual import FeatureNetwork
 from superscale.machine.allocator import keep_freed_memory
+from superscale.metrics.features import FeatureNetwork
 from superscale.networks.catalog import build_discriminator, generator_of
 from superscale.training.loop import health
 from superscale.training.loop.compiled import compiled

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from superscale.errors import UnknownNameError, UsageError
 from superscale.losses.adversarial import RelativisticAverage, StandardAdversarial
 from superscale.losses.grid import grid_loss, lines_loss
-from superscale.losses.perceptual import FEATURE_NETWORKS, FeatureNetwork, FeatureSpec, PerceptualLoss, deepest_layer
+from superscale.losses.perceptual import PerceptualLoss
 from superscale.losses.pixel import PIXEL_LOSSES
+from superscale.metrics.features import FEATURE_NETWORKS, FeatureNetwork, FeatureSpec, deepest_layer
 
 
 def sigmoid(x: float) -> float:

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from superscale.data.loader import Batch
 from superscale.losses.adversarial import ADVERSARIAL
-from superscale.losses.perceptual import FeatureNetwork, FeatureSpec, PerceptualLoss
+from superscale.losses.perceptual import PerceptualLoss
 from superscale.losses.pixel import l1
+from superscale.metrics.features import FeatureNetwork, FeatureSpec
 from superscale.networks.catalog import build_discriminator, build_generator
 from superscale.training.loop import health
 from superscale.training.loop.ema import ExponentialMovingAverage

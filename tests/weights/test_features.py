@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from superscale.errors import ModelError, UnknownNameError
-from superscale.losses.perceptual import FEATURE_NETWORKS, FeatureNetwork
+from superscale.metrics.features import FEATURE_NETWORKS, FeatureNetwork
 from superscale.weights import features
 from superscale.weights.features import feature_network, torchvision_vgg19
 from superscale.weights.store import Published, sha256_of

@@ -26,8 +26,8 @@ def evaluate(
     metric: Annotated[
         str | None,
         typer.Option(
-            help="Comma-separated: psnr, ssim, ms-ssim, lr-psnr, delta-e, grid, lpips-alex, lpips-vgg, lpips-squeeze, dists, niqe; "
-            "default: psnr,ssim, with -o also niqe where the pictures are large enough."
+            help="Comma-separated: psnr, ssim, ms-ssim, lr-psnr, delta-e, grid, grain, features, lpips-alex, lpips-vgg, lpips-squeeze, "
+            "dists, niqe; default: psnr,ssim, with -o also niqe where the pictures are large enough."
         ),
     ] = None,
     color: Annotated[str, typer.Option(help="y (the papers') or rgb.")] = "y",

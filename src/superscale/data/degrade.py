@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from superscale.data.draws import Draw, RoundDraw
 from superscale.data.jpeg import MCU_PX, jpeg
+from superscale.data.photograph import PhotographDraw, photographed
 from superscale.errors import DataError
 from superscale.image.color import BLUE, GREEN, OFFSET, RED, luma
 from superscale.image.pixels import PEAK_8BIT, round_half_up, to_float
@@ -48,10 +50,16 @@ def bicubic_patch(high_res: Tensor, scale: int, rounding: Rounding) -> tuple[Ten
     return _without_context(imresize(high_res, 1 / scale, rounding=rounding), high_res, scale, context_px(scale))
 
 
-def degraded_patch(high_res: Tensor, scale: int, draws: Sequence[Draw]) -> tuple[Tensor, Tensor]:
+def degraded_patch(high_res: Tensor, scale: int, draws: Sequence[Draw] | Sequence[PhotographDraw]) -> tuple[Tensor, Tensor]:
     """Patches with their context, uint8 (B, 3, P + 2m, P + 2m), m = `degraded_context_px` -> (low_res, high_res), uint8, as above."""
-    low_res = round_half_up(torch.uint8)(degrade(to_float(high_res), draws, scale) * PEAK_8BIT).to(torch.uint8)
+    low_res = round_half_up(torch.uint8)(_damaged(to_float(high_res), draws, scale) * PEAK_8BIT).to(torch.uint8)
     return _without_context(low_res, high_res, scale, degraded_context_px(scale))
+
+
+def _damaged(high_res: Tensor, draws: Sequence[Draw] | Sequence[PhotographDraw], scale: int) -> Tensor:
+    if all(isinstance(draw, PhotographDraw) for draw in draws):
+        return photographed(high_res, cast(Sequence[PhotographDraw], draws), scale)
+    return degrade(high_res, cast(Sequence[Draw], draws), scale)
 
 
 def _without_context(low_res: Tensor, high_res: Tensor, scale: int, margin: int) -> tuple[Tensor, Tensor]:

@@ -57,15 +57,15 @@ class RoundConfig:
     jpeg_quality: tuple[int, int] = (30, 95)
 
     def __post_init__(self) -> None:
-        _check_weights("kernel_weights", self.kernel_weights, FAMILIES)
-        _check_weights("resize_weights", self.resize_weights, DIRECTIONS)
+        check_weights("kernel_weights", self.kernel_weights, FAMILIES)
+        check_weights("resize_weights", self.resize_weights, DIRECTIONS)
         for name in ("blur_probability", "sinc_probability", "gaussian_probability", "grey_noise_probability"):
-            _check_probability(name, getattr(self, name))
+            check_probability(name, getattr(self, name))
         spans: dict[str, Span] = dict.fromkeys(("blur_sigma", "generalized_shape", "plateau_shape"), (0.01, 100))
         spans |= dict.fromkeys(("sinc_cutoff", "small_sinc_cutoff"), (0.01, 1))
         spans |= {"resize_range": (0.01, 4), "noise_sigma": (0, 100), "poisson_scale": (0, 100), "jpeg_quality": (1, 100)}
         for name, (low, high) in spans.items():
-            _check_span(name, getattr(self, name), low, high)
+            check_span(name, getattr(self, name), low, high)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,12 +92,12 @@ class DegradationConfig:
     jpeg_last_probability: float = 0.5
 
     def __post_init__(self) -> None:
-        _check_span("kernel_px", self.kernel_px, 3, LARGEST_KERNEL_PX)
+        check_span("kernel_px", self.kernel_px, 3, LARGEST_KERNEL_PX)
         if not self.kernel_px[0] % 2 == self.kernel_px[1] % 2 == 1:
             raise RecipeError(f"kernel_px must be odd, got {list(self.kernel_px)}")
-        _check_probability("final_sinc_probability", self.final_sinc_probability)
-        _check_probability("jpeg_last_probability", self.jpeg_last_probability)
-        _check_span("final_sinc_cutoff", self.final_sinc_cutoff, 0.01, 1)
+        check_probability("final_sinc_probability", self.final_sinc_probability)
+        check_probability("jpeg_last_probability", self.jpeg_last_probability)
+        check_span("final_sinc_cutoff", self.final_sinc_cutoff, 0.01, 1)
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Draw:
 
 def draw(config: DegradationConfig, generator: torch.Generator) -> Draw:
     """One picture's degradation. All chance of the chain is here and in ``noise_seed``; the generator is one of the CPU."""
-    dice = _Dice(generator)
+    dice = Dice(generator)
     first, second = _draw_round(config.first, config, dice), _draw_round(config.second, config, dice)
     largest = config.kernel_px[1]
     final = pulse(largest)
@@ -136,7 +136,7 @@ def draw(config: DegradationConfig, generator: torch.Generator) -> Draw:
     return Draw(first, second, final.float(), dice.method(), dice.chance(config.jpeg_last_probability), dice.seed())
 
 
-def _draw_round(config: RoundConfig, whole: DegradationConfig, dice: _Dice) -> RoundDraw:
+def _draw_round(config: RoundConfig, whole: DegradationConfig, dice: Dice) -> RoundDraw:
     kernel = pulse(whole.kernel_px[1])
     if dice.chance(config.blur_probability):
         kernel = padded(_draw_kernel(config, dice.odd(whole.kernel_px), dice), whole.kernel_px[1])
@@ -157,7 +157,7 @@ def _draw_round(config: RoundConfig, whole: DegradationConfig, dice: _Dice) -> R
     )
 
 
-def _draw_kernel(config: RoundConfig, side: int, dice: _Dice) -> Tensor:
+def _draw_kernel(config: RoundConfig, side: int, dice: Dice) -> Tensor:
     if dice.chance(config.sinc_probability):
         return sinc(side, dice.uniform(config.sinc_cutoff if side >= LARGE_SINC_PX else config.small_sinc_cutoff))
     family = dice.pick(config.kernel_weights)
@@ -171,17 +171,19 @@ def _draw_kernel(config: RoundConfig, side: int, dice: _Dice) -> Tensor:
     return gaussian(side, sigmas, angle)
 
 
-class _Dice:
+class Dice:
     """Numbers from one generator, in the order they are asked for."""
 
     def __init__(self, generator: torch.Generator) -> None:
         self.generator = generator
 
     def uniform(self, span: Span) -> float:
+        """A number of the span, all alike."""
         share = torch.rand((), dtype=torch.float64, generator=self.generator).item()
         return span[0] + (span[1] - span[0]) * share
 
     def chance(self, probability: float) -> bool:
+        """Whether something of this probability happens."""
         return self.uniform((0.0, 1.0)) < probability
 
     def whole(self, span: tuple[int, int]) -> int:
@@ -189,6 +191,7 @@ class _Dice:
         return int(torch.randint(span[0], span[1] + 1, (), generator=self.generator).item())
 
     def odd(self, span: tuple[int, int]) -> int:
+        """An odd number of the span, both ends included."""
         return 2 * self.whole((span[0] // 2, span[1] // 2)) + 1
 
     def around_one(self, span: Span) -> float:
@@ -197,28 +200,34 @@ class _Dice:
         return self.uniform((min(span[0], 1.0), 1.0) if below else (1.0, max(span[1], 1.0)))
 
     def pick(self, weights: Mapping[str, float]) -> str:
+        """A name, by its weight."""
         names = list(weights)
         index = torch.multinomial(torch.tensor(list(weights.values()), dtype=torch.float64), 1, generator=self.generator)
         return names[int(index.item())]
 
     def method(self) -> PlainMethod:
+        """One of the plain resizing methods."""
         return PLAIN_METHODS[self.whole((0, len(PLAIN_METHODS) - 1))]
 
     def seed(self) -> int:
+        """A seed for another generator."""
         return self.whole((0, 2**62))
 
 
-def _check_probability(name: str, value: float) -> None:
+def check_probability(name: str, value: float) -> None:
+    """Raise RecipeError unless the value lies in [0, 1]."""
     if not 0 <= value <= 1:
         raise RecipeError(f"{name} must be in [0, 1], got {value}")
 
 
-def _check_span(name: str, span: tuple[float, float], low: float, high: float) -> None:
+def check_span(name: str, span: tuple[float, float], low: float, high: float) -> None:
+    """Raise RecipeError unless the span ascends and lies within its bounds."""
     if not low <= span[0] <= span[1] <= high:
         raise RecipeError(f"{name} must be [low, high] within {low} to {high}, got {list(span)}")
 
 
-def _check_weights(name: str, weights: Mapping[str, float], known: tuple[str, ...]) -> None:
+def check_weights(name: str, weights: Mapping[str, float], known: tuple[str, ...]) -> None:
+    """Raise RecipeError for an unknown key, a negative weight, and when no weight is positive."""
     for key in weights:
         if key not in known:
             raise RecipeError(str(UnknownNameError(f"key of {name}", key, known)))

@@ -13,6 +13,7 @@ from torch import Tensor
 from superscale.data.degrade import bicubic_patch, degraded_patch
 from superscale.data.draws import Draw
 from superscale.data.patches import PatchPlan
+from superscale.data.photograph import PhotographDraw
 from superscale.image.pixels import to_float
 from superscale.image.resize import Rounding
 
@@ -28,7 +29,7 @@ class RawBatch:
     symmetries: tuple[int, ...]
     low_res: Tensor | None
     high_res: Tensor
-    draws: tuple[Draw, ...] = ()
+    draws: tuple[Draw, ...] | tuple[PhotographDraw, ...] = ()
 
 
 # The numbers of a batch -> the batch.

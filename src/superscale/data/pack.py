@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -61,19 +61,24 @@ class Manifest:
 
 
 class Pack:
-    """A prepared folder, opened read-only; pixels are read from disk only where they are touched."""
+    """A prepared folder, opened read-only; pixels are read from disk only where they are touched.
 
-    def __init__(self, folder: Path | str) -> None:
+    ``high_res_name``: the file of the high-resolution samples. ``count``: only the first sub-images, None for all.
+    """
+
+    def __init__(self, folder: Path | str, high_res_name: str = HIGH_RES, count: int | None = None) -> None:
         self.folder = Path(folder)
         path = self.folder / MANIFEST
         if not path.is_file():
             raise DataError(f"{self.folder}: no {MANIFEST}; expected a folder made by superscale prepare")
-        self.manifest = Manifest.from_json(path.read_text(), str(path))
+        whole = Manifest.from_json(path.read_text(), str(path))
+        self.manifest = replace(whole, tiles=whole.tiles[:count])
         if not self.manifest.tiles:
             raise DataError(f"{self.folder}: the pack is empty")
-        self.high_res_samples = Samples(self.folder / HIGH_RES, self.manifest.tiles, 1)
-        stored = self.manifest.low_res != "none"
-        self._low_res = Samples(self.folder / LOW_RES, self.manifest.tiles, self.manifest.scale) if stored else None
+        skipped = len(whole.tiles) > len(self.manifest.tiles)
+        self.high_res_samples = Samples(self.folder / high_res_name, self.manifest.tiles, 1, skipped)
+        stored = whole.low_res != "none"
+        self._low_res = Samples(self.folder / LOW_RES, self.manifest.tiles, whole.scale, skipped) if stored else None
 
     def __len__(self) -> int:
         return len(self.manifest.tiles)
@@ -98,17 +103,20 @@ class Pack:
 
 
 class Samples:
-    """The arrays of one raw file: all ``samples`` in a row, memory-mapped, with every array's ``starts`` and ``shapes``."""
+    """The arrays of one raw file: all ``samples`` in a row, memory-mapped, with every array's ``starts`` and ``shapes``.
 
-    def __init__(self, path: Path, tiles: Sequence[Tile], scale: int) -> None:
+    ``longer``: whether the file may hold more.
+    """
+
+    def __init__(self, path: Path, tiles: Sequence[Tile], scale: int, longer: bool = False) -> None:
         self.shapes = [(tile.height // scale, tile.width // scale, CHANNELS) for tile in tiles]
         self.starts = np.concatenate(([0], np.cumsum([height * width * CHANNELS for height, width, _ in self.shapes])))
         expected = int(self.starts[-1])
         got = path.stat().st_size if path.is_file() else 0
-        if got != expected:
+        if got < expected or (got > expected and not longer):
             raise DataError(f"{path}: expected {expected} bytes as the manifest says, got {got}; run prepare again")
         # A plain array over the map: every slice of a memmap object costs four times one of an array.
-        self.samples: NDArray[np.uint8] = np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray)
+        self.samples: NDArray[np.uint8] = np.memmap(path, dtype=np.uint8, mode="r", shape=expected).view(np.ndarray)
 
     def __getitem__(self, index: int) -> NDArray[np.uint8]:
         view: NDArray[np.uint8] = self.samples[self.starts[index] : self.starts[index + 1]].reshape(self.shapes[index])

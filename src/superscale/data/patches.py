@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from superscale.data.degrade import context_px, degraded_context_px
 from superscale.data.draws import DegradationConfig, Draw, draw
 from superscale.data.pack import Pack
+from superscale.data.photograph import PhotographConfig, PhotographDraw, draw_photograph
 from superscale.errors import DataError
 from superscale.image.region import Region, mirrored_patch
 
@@ -71,7 +73,7 @@ class PatchPlan:
     patch_px: int
     seed: int
     augment: bool = True
-    degradation: DegradationConfig | None = None
+    degradation: DegradationConfig | PhotographConfig | None = None
 
     def __post_init__(self) -> None:
         if problems := patch_problems(self.pack, scale=self.scale, patch_px=self.patch_px):
@@ -87,17 +89,21 @@ class PatchPlan:
         left = int(random.integers((size.width - self.patch_px) // self.scale + 1))
         return Place(tile, top, left, int(random.integers(8)) if self.augment else 0)
 
-    def draw(self, number: int) -> Draw | None:
+    def draw(self, number: int) -> Draw | PhotographDraw | None:
         """What happens to patch ``number`` on its way to low resolution; None for bicubic."""
         if self.degradation is None:
             return None
         # A high bit of its own, as the epochs have theirs.
         seed = int(_random(self.seed, (1 << 62) + number).integers(1 << 63))
-        return draw(self.degradation, torch.Generator().manual_seed(seed))
+        generator = torch.Generator().manual_seed(seed)
+        if isinstance(self.degradation, PhotographConfig):
+            return draw_photograph(self.degradation, generator)
+        return draw(self.degradation, generator)
 
-    def draws(self, numbers: tuple[int, ...]) -> tuple[Draw, ...]:
+    def draws(self, numbers: tuple[int, ...]) -> tuple[Draw, ...] | tuple[PhotographDraw, ...]:
         """Those of several patches; empty for bicubic."""
-        return tuple(one for number in numbers if (one := self.draw(number)) is not None)
+        drawn: Any = (self.draw(number) for number in numbers)
+        return tuple(one for one in drawn if one is not None)
 
     @property
     def margin_px(self) -> int:

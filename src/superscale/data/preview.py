@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +32,7 @@ def write_preview(plan: PatchPlan, path: Path, rounding: Rounding = "double") ->
 def _row(plan: PatchPlan, number: int, rounding: Rounding) -> NDArray[np.uint8]:
     pixels = plan.high_res_with_context(plan.place(number))
     patch = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
-    draws = [draw for column in range(DRAWS) if (draw := plan.draw(number + column * ROWS)) is not None]
+    draws: list[Any] = [draw for column in range(DRAWS) if (draw := plan.draw(number + column * ROWS)) is not None]
     if draws:
         low_res, high_res = degraded_patch(patch.expand(len(draws), -1, -1, -1), plan.scale, draws)
     else:

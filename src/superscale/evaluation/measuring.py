@@ -20,12 +20,16 @@ from superscale.inference.upscaler import Upscaler
 from superscale.machine import processes
 from superscale.metrics.catalog import Learned
 from superscale.metrics.dists import Dists
+from superscale.metrics.features import FeatureNetwork
 from superscale.metrics.lpips import Lpips
 from superscale.metrics.niqe import NaturalModel, blocks_in, read_model
 from superscale.metrics.notation import require_metrics
 from superscale.metrics.planes import Color
+from superscale.weights.features import feature_network
 from superscale.weights.metric_networks import METRIC_NETWORKS, load_metric_network
 
+# Whose features the metric of that name compares.
+FEATURES = "vgg19-distilled"
 BASELINES = ("bicubic", "bilinear")
 PSNR_SSIM = ("psnr", "ssim")
 # A bundled model, a model file, a baseline, or anything that upscales.
@@ -149,12 +153,14 @@ def _upscaled(upscale: Upscale, pair: Pair) -> Array:
 
 
 def _learned(metrics: Sequence[str], lpips_weights: str | Path | None, niqe_model: Path | None) -> Learned:
-    learned: dict[str, NaturalModel | Lpips | Dists] = {}
+    learned: dict[str, NaturalModel | Lpips | Dists | FeatureNetwork] = {}
     for metric in metrics:
         if metric in METRIC_NETWORKS:
             network = Dists() if metric == "dists" else Lpips(metric.removeprefix("lpips-"))
             load_metric_network(network, metric, lpips_weights)
             learned[metric] = network
+    if "features" in metrics:
+        learned["features"] = feature_network(FEATURES, "conv5_1")
     if niqe_model is not None:
         learned["niqe"] = read_model(niqe_model)
     return learned

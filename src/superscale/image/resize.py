@@ -21,7 +21,7 @@ from superscale.image.region import mirrored
 if TYPE_CHECKING:
     from torch import Tensor
 
-Method = Literal["bicubic", "bilinear"]
+Method = Literal["bicubic", "bilinear", "lanczos3", "box"]
 PlainMethod = Literal["area", "bilinear", "bicubic"]
 Rounding = Literal["double", "uint8"]
 Matrix = NDArray[np.float64]
@@ -50,8 +50,25 @@ def triangle(distance: Matrix) -> Matrix:
     return weights
 
 
+def lanczos3(distance: Matrix) -> Matrix:
+    """The sinc under a wider sinc (Duchon 1979), support 6; MATLAB's and Pillow's "lanczos3"."""
+    weights: Matrix = np.where(np.abs(distance) < 3, np.sinc(distance) * np.sinc(distance / 3), 0.0)
+    return weights
+
+
+def box(distance: Matrix) -> Matrix:
+    """The nearest sample when enlarging and the mean of a new sample's area when reducing, support 1."""
+    weights: Matrix = ((distance >= -0.5) & (distance < 0.5)).astype(np.float64)
+    return weights
+
+
 # name -> (kernel, how many input samples it spans at scale 1)
-KERNELS: dict[str, tuple[Callable[[Matrix], Matrix], int]] = {"bicubic": (cubic, 4), "bilinear": (triangle, 2)}
+KERNELS: dict[str, tuple[Callable[[Matrix], Matrix], int]] = {
+    "bicubic": (cubic, 4),
+    "bilinear": (triangle, 2),
+    "lanczos3": (lanczos3, 6),
+    "box": (box, 1),
+}
 
 
 def matlab_output_length(length: int, scale: float) -> int:

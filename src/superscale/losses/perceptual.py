@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -11,77 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from superscale.errors import UnknownNameError, UsageError
-
-# Mean and deviation of ImageNet's RGB in [0, 1], which the published VGG19 was trained on.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FeatureSpec:
-    """The shape of a VGG19-like encoder: widths and convolutions of its five blocks, padding, and treatment of RGB.
-
-    ``first``: "normalize" subtracts ImageNet's mean and divides by its deviation; "conv" applies a learnt 1x1 convolution ``conv0``.
-    """
-
-    widths: tuple[int, ...] = (64, 128, 256, 512, 512)
-    convolutions: tuple[int, ...] = (2, 2, 4, 4, 4)
-    padding: Literal["zeros", "reflect"] = "zeros"
-    first: Literal["normalize", "conv"] = "normalize"
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """The layers' names in order: conv1_1, conv1_2, conv2_1, ..."""
-        return tuple(f"conv{block}_{n + 1}" for block, count in enumerate(self.convolutions, 1) for n in range(count))
-
-
-FEATURE_NETWORKS: dict[str, FeatureSpec] = {
-    # Simonyan and Zisserman 2015, configuration E.
-    "vgg19": FeatureSpec(),
-    # Collaborative Distillation (Wang et al. 2020): VGG19 up to conv5_1 at a quarter of the width.
-    "vgg19-distilled": FeatureSpec(
-        widths=(16, 32, 64, 128, 128), convolutions=(2, 2, 4, 4, 1), padding="reflect", first="conv"
-    ),
-    # Untrained, with VGG19's shape and speed: for dry runs and benchmarks.
-    "vgg19-random": FeatureSpec(),
-}
-
-
-class FeatureNetwork(nn.Module):
-    """The convolutions of a `FeatureSpec` up to ``deepest``, frozen; parameters are named conv1_1, conv1_2, ..."""
-
-    def __init__(self, spec: FeatureSpec, deepest: str) -> None:
-        super().__init__()
-        if deepest not in spec.layers:
-            raise UnknownNameError("feature layer", deepest, spec.layers)
-        self.spec = spec
-        self.names = spec.layers[: spec.layers.index(deepest) + 1]
-        if spec.first == "conv":
-            self.conv0 = nn.Conv2d(3, 3, 1)
-        inputs = 3
-        for name in self.names:
-            width = spec.widths[int(name[4]) - 1]
-            self.add_module(name, nn.Conv2d(inputs, width, 3, padding=1, padding_mode=spec.padding))
-            inputs = width
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("deviation", torch.tensor(IMAGENET_DEVIATION).view(1, 3, 1, 1), persistent=False)
-        self.requires_grad_(False)
-
-    def forward(self, image: Tensor, layers: frozenset[str], after_activation: bool) -> dict[str, Tensor]:
-        """RGB (B, 3, H, W) in [0, 1] -> the named layers' features (B, F, H/2^(block-1), W/2^(block-1))."""
-        if self.spec.first == "conv":
-            features = self.conv0(image)
-        else:
-            features = (image - self.get_buffer("mean")) / self.get_buffer("deviation")
-        seen: dict[str, Tensor] = {}
-        for name in self.names:
-            if name.endswith("_1") and name != "conv1_1":
-                features = F.max_pool2d(features, 2)
-            before = self.get_submodule(name)(features)
-            features = F.relu(before)
-            if name in layers:
-                seen[name] = features if after_activation else before
-        return seen
+from superscale.metrics.features import FeatureNetwork
 
 
 class PerceptualLoss(nn.Module):
@@ -116,11 +45,3 @@ class PerceptualLoss(nn.Module):
         seen = self.network(super_res, wanted, self.after_activation)
         terms = [weight * self.distance(seen[name].float(), truth[name].float()) for name, weight in self.layers.items()]
         return torch.stack(terms).sum()
-
-
-def deepest_layer(spec: FeatureSpec, layers: Mapping[str, float]) -> str:
-    """Return the last of the named layers. Raises UnknownNameError for a layer that the network does not have."""
-    for name in layers:
-        if name not in spec.layers:
-            raise UnknownNameError("feature layer", name, spec.layers)
-    return max(layers, key=spec.layers.index)

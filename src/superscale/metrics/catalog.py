@@ -15,6 +15,8 @@ from superscale.errors import UsageError
 from superscale.image.pixels import to_float
 from superscale.metrics.color_shift import delta_e
 from superscale.metrics.dists import dists
+from superscale.metrics.features import feature_distance
+from superscale.metrics.grain import grain
 from superscale.metrics.grid import grid
 from superscale.metrics.low_res_psnr import lr_psnr
 from superscale.metrics.lpips import lpips
@@ -75,6 +77,8 @@ MEASURES: dict[str, Callable[[Sample], Tensor]] = {
     "lr-psnr": _lr_psnr,
     "delta-e": lambda sample: delta_e(sample.super_res, sample.high_res, data_range=1.0, border=sample.border),
     "grid": lambda sample: grid(sample.super_res, data_range=1.0, border=sample.border, color=sample.color),
+    "grain": partial(_full_reference, grain),
+    "features": partial(_by_network, feature_distance, "features"),
     **{name: partial(_by_network, lpips, name) for name in LPIPS},
     "dists": partial(_by_network, dists, "dists"),
     "niqe": _niqe,

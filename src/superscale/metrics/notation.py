@@ -26,13 +26,15 @@ METRICS: dict[str, Metric] = {
     "lr-psnr": Metric("dB", True, 2, "output reduced by MATLAB's bicubic, unrounded, against the input"),
     "delta-e": Metric("ΔE00", False, 3, "CIEDE2000, always RGB (sRGB, D65), mean over pixels"),
     "grid": Metric("", False, 2, "no reference; about 1 in photographs, above 1.5 a grid of 2 or 4 pixels"),
+    "grain": Metric("", False, 2, "on what is flat in the truth; about 1 for a faithful output, above 1.5 a grain"),
+    "features": Metric("", False, 4, "VGG19's features in small, by LPIPS's formula without its weights, always RGB"),
     **dict.fromkeys(LPIPS, Metric("", False, 4, "v0.1, always RGB")),
     "dists": Metric("", False, 4, "always RGB, pictures at their own size"),
     "niqe": Metric("", False, 3, "no reference, always Y; values compare only within one model of clean photographs"),
 }
 
 # Metrics of likeness to the eye: one axis of the perception-distortion plane, the first that was measured.
-PERCEPTUAL = (*LPIPS, "dists", "niqe")
+PERCEPTUAL = (*LPIPS, "dists", "features", "niqe")
 
 
 def require_metrics(names: Iterable[str]) -> None:

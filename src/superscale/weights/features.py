@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from superscale.errors import ModelError, UnknownNameError
-from superscale.losses.perceptual import FEATURE_NETWORKS, FeatureNetwork
+from superscale.metrics.features import FEATURE_NETWORKS, FeatureNetwork
 from superscale.weights.checkpoint import load_strictly, load_tensors
 from superscale.weights.foreign import read_pickled
 from superscale.weights.store import Published, cache_folder
@@ -42,7 +42,7 @@ def distilled_vgg19(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 FEATURE_FILES: dict[str, tuple[Published, Callable[[Mapping[str, Tensor]], dict[str, Tensor]]]] = {
     # The publisher puts the first eight digits of the sha256 into the file's name.
     "vgg19": (
-        Published("vgg19-dcbb9e9d.pth", "dcbb9e9d", "torchvision's model page (VGG19, IMAGENET1K_V1)"),
+        Published("vgg19-dcbb9e9d.pth", "dcbb9e9d", "https://download.pytorch.org/models/ (torchvision's VGG19, IMAGENET1K_V1)"),
         torchvision_vgg19,
     ),
     "vgg19-distilled": (

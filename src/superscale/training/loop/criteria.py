@@ -8,9 +8,10 @@ import torch
 
 from superscale.errors import RecipeError
 from superscale.losses.adversarial import ADVERSARIAL
-from superscale.losses.perceptual import FEATURE_NETWORKS, PerceptualLoss, deepest_layer
+from superscale.losses.perceptual import PerceptualLoss
 from superscale.losses.pixel import PIXEL_LOSSES
 from superscale.machine import processes
+from superscale.metrics.features import FEATURE_NETWORKS, deepest_layer
 from superscale.training.loop.steps import Criteria
 from superscale.training.recipe.schema import StageConfig
 from superscale.weights.features import feature_network

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -88,6 +89,12 @@ def patch_plan(recipe: Recipe, pack: Pack) -> PatchPlan:
     """The order of the run's patches. Raises DataError with all `pack_problems`."""
     if problems := pack_problems(recipe, pack):
         raise DataError("\n".join(problems))
+    plan = damaged_plan(recipe, pack)
+    return replace(plan, degradation=None) if recipe.teacher else plan
+
+
+def damaged_plan(recipe: Recipe, pack: Pack) -> PatchPlan:
+    """The order of patches that are cut from photographs, and what is done to them."""
     data = recipe.data
     return PatchPlan(
         pack,

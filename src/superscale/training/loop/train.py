@@ -33,6 +33,7 @@ from superscale.training.loop.steps import (
     adversarial_step,
     pixel_step,
 )
+from superscale.training.loop.teaching import taught, teacher_card
 from superscale.training.loop.validation import validate, validation_pairs
 from superscale.training.recipe.schema import Recipe, StageConfig, to_toml
 from superscale.training.run import directory, states
@@ -78,7 +79,7 @@ def train(
         with closing(RunLog(run_dir, quiet)) as log:
             try:
                 with processes.first_alone():
-                    pack = open_pack(recipe, run_dir, stop)
+                    pack = taught(recipe, open_pack(recipe, run_dir, stop), device, log.say, stop)
             except Cancelled:
                 return Result(run_dir, None, False, 0)
             # Whoever is asked to stop, all hear of it at the same step.
@@ -121,7 +122,7 @@ class _Run:
         if pack.manifest.skipped:
             log.say(f"{len(pack.manifest.skipped)} damaged photos skipped")
         self.plan = patch_plan(recipe, pack)
-        self.load = batch_loader(self.plan, recipe.data.low_res == "stored", device)
+        self.load = batch_loader(self.plan, recipe.data.low_res == "stored" or recipe.teacher is not None, device)
         self.pairs = validation_pairs(recipe)
         self.criteria = {name: build_criteria(stage, device) for name, stage in recipe.stage.items()}
         self.settings = states.flat_settings(recipe, pack, run_dir)
@@ -368,7 +369,8 @@ class _Run:
         return True
 
     def _card(self, images: int) -> dict[str, Any]:
-        return {"recipe": self.recipe.name, "images_seen": images, "seed": self.recipe.seed, "scale": self.recipe.scale}
+        own = {"recipe": self.recipe.name, "images_seen": images, "seed": self.recipe.seed, "scale": self.recipe.scale}
+        return own | teacher_card(self.recipe)
 
 
 def _set_rates(stage: StageConfig, state: StageState, rate: float) -> list[torch.optim.Optimizer]:

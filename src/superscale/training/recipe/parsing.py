@@ -1,6 +1,6 @@
 """Nested tables (TOML) <-> frozen dataclasses, strictly: an unknown key is a problem that lists the known ones; all are found at once.
 
-A network is a table whose ``name`` picks one of the catalog's configs; its other keys are the config's fields.
+A network is a table whose ``name`` picks one of the catalog's configs; its other keys are the config's fields. So is a kind of damage.
 """
 
 from __future__ import annotations
@@ -15,8 +15,14 @@ from typing import Any, Literal
 
 import tomli_w
 
+from superscale.data.draws import DegradationConfig
+from superscale.data.photograph import PhotographConfig
 from superscale.errors import RecipeError, UsageError, did_you_mean
-from superscale.networks.catalog import NAMES
+from superscale.networks import catalog
+
+# What a table's name picks: a network, or a kind of damage, whose first is meant where a table has no name.
+NAMES: dict[type[Any], str] = {**catalog.NAMES, DegradationConfig: "real-esrgan", PhotographConfig: "photograph"}
+NAMELESS = (DegradationConfig,)
 
 
 class LeftOut(Exception):
@@ -93,7 +99,7 @@ def parse(kind: Any, value: Any, where: str, problems: list[str]) -> Any:
         return _parse_table(kind, value, where, problems)
     if origin is types.UnionType:
         kinds = [part for part in typing.get_args(kind) if part is not type(None)]
-        return parse(kinds[0], value, where, problems) if len(kinds) == 1 else _parse_network(kinds, value, where, problems)
+        return parse(kinds[0], value, where, problems) if len(kinds) == 1 else _parse_named(kinds, value, where, problems)
     if origin is Literal:
         return _one_of(typing.get_args(kind), value, where, problems)
     if origin is dict:
@@ -126,9 +132,11 @@ def _parse_each(kinds: Mapping[str, Any], table: Mapping[str, Any], where: str, 
     return parsed
 
 
-def _parse_network(kinds: Sequence[type[Any]], value: Any, where: str, problems: list[str]) -> Any:
+def _parse_named(kinds: Sequence[type[Any]], value: Any, where: str, problems: list[str]) -> Any:
     by_name = {NAMES[kind]: kind for kind in kinds}
     options = dict(_table(value, where, problems))
+    if "name" not in options and kinds[0] in NAMELESS:
+        return _parse_table(kinds[0], options, where, problems)
     if "name" not in options:
         raise _left_out(problems, f"{where}.name is missing: a network needs one of {', '.join(by_name)}")
     name = _one_of(list(by_name), options.pop("name"), f"{where}.name", problems)
@@ -182,7 +190,7 @@ def _is_required(entry: dataclasses.Field[Any]) -> bool:
 def plain(value: Any) -> Any:
     """A dataclass as nested tables of plain values, without those that are None; a network has its name among its options."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        named = {"name": NAMES[type(value)]} if type(value) in NAMES else {}
+        named = {"name": NAMES[type(value)]} if type(value) in NAMES and type(value) not in NAMELESS else {}
         value = named | {
             entry.name: getattr(value, entry.name) for entry in dataclasses.fields(value) if _is_said(value, entry)
         }

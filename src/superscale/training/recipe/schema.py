@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from superscale.data.draws import DegradationConfig
+from superscale.data.photograph import PhotographConfig
 from superscale.errors import RecipeError, UnknownNameError, UsageError
 from superscale.image.resize import Rounding
 from superscale.metrics.spectrum import SEGMENT_PX
@@ -25,7 +26,8 @@ Schedule = Literal["constant", "cosine", "step"]
 class DataConfig:
     """``path``: a prepared pack, a folder of photos, or "synthetic". ``patch_px``: side of a high-res patch. ``batch``: of one process.
 
-    ``low_res``: bicubic "on_load", "stored" in the pack, or "degraded" as ``degradation`` says, whose empty table is Real-ESRGAN's.
+    ``low_res``: bicubic "on_load", "stored" in the pack, or "degraded" as ``degradation`` says: a table whose name is
+    "real-esrgan" (the default) or "photograph", with the ranges as keys.
     """
 
     path: str = ""
@@ -34,7 +36,7 @@ class DataConfig:
     low_res: Literal["on_load", "stored", "degraded"] = "on_load"
     rounding: Rounding = "double"
     augment: bool = True
-    degradation: DegradationConfig | None = None
+    degradation: DegradationConfig | PhotographConfig | None = None
 
     def __post_init__(self) -> None:
         _at_least_one(patch_px=self.patch_px, batch=self.batch)
@@ -42,6 +44,26 @@ class DataConfig:
             raise RecipeError('low_res = "degraded" needs a table [data.degradation]; an empty one means Real-ESRGAN\'s ranges')
         if self.low_res != "degraded" and self.degradation is not None:
             raise RecipeError(f'[data.degradation] needs low_res = "degraded", got {self.low_res!r}; change one of them')
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherConfig:
+    """A large ``model`` (a name or a file) that a small network learns from: it upscales ``patches`` damaged patches once, of
+    ``patch_px`` high-res pixels a side, and the target is ``weight`` parts of what it makes and 1 - ``weight`` of the truth.
+
+    ``licence``: of its weights, for the card of the model that learns from it.
+    """
+
+    model: str
+    weight: float = 1.0
+    patches: int = 4000
+    patch_px: int = 256
+    licence: str = ""
+
+    def __post_init__(self) -> None:
+        _at_least_one(patches=self.patches, patch_px=self.patch_px)
+        if not 0 <= self.weight <= 1:
+            raise RecipeError(f"weight must be in [0, 1], got {self.weight}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +224,7 @@ class Recipe:
     generator: GeneratorConfig | None = None
     report_every_images: int = 1600
     data: DataConfig = DataConfig()
+    teacher: TeacherConfig | None = None
     validation: ValidationConfig = ValidationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     health: HealthConfig = HealthConfig()
@@ -220,6 +243,13 @@ class Recipe:
         ]
         if self.generator and self.generator.scale != self.scale:
             problems.append(f"scale is {self.scale}, but generator.scale is {self.generator.scale}")
+        if self.teacher and self.data.low_res == "stored":
+            problems.append('a teacher is asked about patches as they are damaged: data.low_res must not be "stored"')
+        if self.teacher and (self.teacher.patch_px < self.data.patch_px or self.teacher.patch_px % self.scale):
+            problems.append(
+                f"teacher.patch_px must be a multiple of {self.scale} and at least data.patch_px ({self.data.patch_px}), "
+                f"got {self.teacher.patch_px}"
+            )
         if not 0 <= self.seed < 2**63:
             problems.append(f"seed must be in [0, 2^63), got {self.seed}")
         if self.report_every_images < 1:

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from superscale.data.pack import MANIFEST, Pack
+from superscale.data.pack import Pack
 from superscale.errors import CheckpointError, RecipeError
 from superscale.files import remove_folder
 from superscale.machine import processes
@@ -73,7 +73,7 @@ def flat_settings(recipe: Recipe, pack: Pack, run_dir: Path) -> dict[str, Any]:
     """Every setting by its dotted key, as JSON knows it. A prepared pack is named by its content, so it may move."""
     flat = _flat(json.loads(json.dumps(plain(recipe))))
     if pack.folder != run_dir / OWN_PACK:
-        flat["data.path"] = f"pack {hashlib.sha256((pack.folder / MANIFEST).read_bytes()).hexdigest()}"
+        flat["data.path"] = f"pack {hashlib.sha256(pack.manifest.to_json().encode()).hexdigest()}"
     return flat | {"processes": processes.world_size()}
 
 

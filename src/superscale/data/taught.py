@@ -1,0 +1,102 @@
+"""What a teacher makes of damaged patches, computed once and kept as a pack, from which a small network learns.
+
+The folder holds, one after another, as many patches as were made so far: ``low_res.u8`` what the teacher was given, ``teacher.u8`` what
+it made of it, ``high_res.u8`` the truth. A killed process leaves whole patches, and the next one goes on behind them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from superscale.data.loader import load_batch, to_device
+from superscale.data.pack import CHANNELS, HIGH_RES, LOW_RES, MANIFEST, Manifest, Pack, Tile
+from superscale.data.patches import PatchPlan
+from superscale.errors import DataError
+from superscale.files import write_bytes, write_text
+from superscale.image.pixels import round_half_up, to_pixels
+from superscale.image.resize import Rounding
+
+TEACHER = "teacher.u8"
+# In the manifest, where a prepared pack has the rounding of its reductions.
+DAMAGED = "damaged"
+
+Array = NDArray[np.uint8]
+# uint8 RGB (h, w, 3) -> uint8 RGB (h*scale, w*scale, 3)
+Teacher = Callable[[Array], Array]
+
+
+def teach(
+    plan: PatchPlan, count: int, folder: Path, teacher: Teacher, rounding: Rounding, progress: Callable[[int, int], None]
+) -> None:
+    """Ask the teacher about the first ``count`` patches of a plan, and keep the answers in ``folder``; those it holds are not asked again.
+
+    ``progress(made, count)`` is called after every patch, and may raise to stop. Raises DataError when an answer has the wrong size.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    side = plan.patch_px
+    sizes = {LOW_RES: CHANNELS * (side // plan.scale) ** 2, HIGH_RES: CHANNELS * side**2, TEACHER: CHANNELS * side**2}
+    made = min(_whole(folder / name, size) for name, size in sizes.items())
+    for name, size in sizes.items():
+        with open(folder / name, "ab") as file:
+            file.truncate(made * size)
+    for number in range(made, count):
+        low_res, high_res = _pair(plan, number, rounding)
+        answer = teacher(low_res)
+        if answer.shape != high_res.shape:
+            raise DataError(f"the teacher made {answer.shape} of {low_res.shape}, expected {high_res.shape}")
+        for name, pixels in ((LOW_RES, low_res), (HIGH_RES, high_res), (TEACHER, answer)):
+            with open(folder / name, "ab") as file:
+                file.write(np.ascontiguousarray(pixels).data)
+                os.fsync(file.fileno())
+        progress(number + 1, count)
+    tiles = tuple(_tile(plan, number) for number in range(count))
+    write_text(folder / MANIFEST, Manifest(plan.scale, DAMAGED, tiles, plan.pack.manifest.skipped).to_json())
+
+
+def _whole(path: Path, size: int) -> int:
+    return path.stat().st_size // size if path.is_file() else 0
+
+
+def _pair(plan: PatchPlan, number: int, rounding: Rounding) -> tuple[Array, Array]:
+    """What training without a teacher would see as image ``number``, as uint8 (h, w, 3) and (h*scale, w*scale, 3)."""
+    batch = to_device(load_batch(plan, (number,)), torch.device("cpu"), plan.scale, rounding)
+    return to_pixels(batch.low_res[0]), to_pixels(batch.high_res[0])
+
+
+def _tile(plan: PatchPlan, number: int) -> Tile:
+    place = plan.place(number)
+    photo = plan.pack.manifest.tiles[place.tile]
+    top = photo.top + place.top * plan.scale
+    left = photo.left + place.left * plan.scale
+    return replace(photo, top=top, left=left, height=plan.patch_px, width=plan.patch_px)
+
+
+def is_taught(folder: Path, count: int) -> bool:
+    """Whether the folder holds as many patches."""
+    return (folder / MANIFEST).is_file() and len(Pack(folder, TEACHER)) >= count
+
+
+def taught_pack(folder: Path, count: int, weight: float) -> Pack:
+    """The first ``count`` patches as a pack whose high-res is ``weight`` parts of the teacher's answer and 1 - ``weight`` of the truth."""
+    name = {0.0: HIGH_RES, 1.0: TEACHER}.get(weight, f"mixed-{weight:g}.u8")
+    pack = Pack(folder, name if weight in (0.0, 1.0) else TEACHER, count)
+    if weight in (0.0, 1.0):
+        return pack
+    if _whole(folder / name, 1) < pack.high_res_samples.samples.size:
+        write_bytes(folder / name, _mixed(folder, weight).tobytes())
+    return Pack(folder, name, count)
+
+
+def _mixed(folder: Path, weight: float) -> NDArray[Any]:
+    truth = np.fromfile(folder / HIGH_RES, np.uint8)
+    answer = np.fromfile(folder / TEACHER, np.uint8)
+    rounded: NDArray[Any] = round_half_up(np.uint8)(truth + np.float32(weight) * (answer.astype(np.float32) - truth))
+    return rounded.astype(np.uint8)

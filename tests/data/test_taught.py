@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from superscale.data.pack import HIGH_RES, LOW_RES, Pack
+from superscale.data.patches import PatchPlan
+from superscale.data.photograph import PhotographConfig
+from superscale.data.prepare import prepare_synthetic
+from superscale.data.taught import TEACHER, is_taught, taught_pack, teach
+from superscale.errors import Cancelled, DataError
+
+
+class Teacher:
+    """Repeats pixels, and counts how often it is asked."""
+
+    asked = 0
+
+    def __call__(self, low_res: np.ndarray) -> np.ndarray:
+        self.asked += 1
+        return low_res.repeat(4, axis=0).repeat(4, axis=1)
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> PatchPlan:
+    prepare_synthetic(tmp_path / "pack", count=3)
+    return PatchPlan(Pack(tmp_path / "pack"), scale=4, patch_px=64, seed=5, augment=False, degradation=PhotographConfig())
+
+
+def ignored(_made: int, _count: int) -> None:
+    pass
+
+
+def test_killed_amid_a_patch_it_goes_on_and_ends_with_the_same_bytes(plan: PatchPlan, tmp_path: Path) -> None:
+    whole, parts, teacher = tmp_path / "whole", tmp_path / "parts", Teacher()
+    teach(plan, 7, whole, teacher, "double", ignored)
+
+    def stopping(made: int, _count: int) -> None:
+        if made == 3:
+            raise Cancelled("stop")
+
+    with pytest.raises(Cancelled):
+        teach(plan, 7, parts, teacher, "double", stopping)
+    assert not is_taught(parts, 3), "without a manifest it is no pack"
+    with open(parts / LOW_RES, "ab") as file:
+        file.write(b"half a patch")
+    with open(parts / TEACHER, "r+b") as file:
+        file.truncate(2 * 64 * 64 * 3 + 100)
+    before = teacher.asked
+    teach(plan, 7, parts, teacher, "double", ignored)
+    assert teacher.asked == before + 5
+    for name in (LOW_RES, HIGH_RES, TEACHER, "manifest.json"):
+        assert (parts / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_more_patches_are_asked_for_later_and_the_first_stay(plan: PatchPlan, tmp_path: Path) -> None:
+    teacher = Teacher()
+    teach(plan, 2, tmp_path / "taught", teacher, "double", ignored)
+    first = taught_pack(tmp_path / "taught", 2, 1.0).high_res(1).copy()
+    teach(plan, 5, tmp_path / "taught", teacher, "double", ignored)
+    assert teacher.asked == 5
+    assert is_taught(tmp_path / "taught", 5)
+    assert len(taught_pack(tmp_path / "taught", 2, 1.0)) == 2
+    np.testing.assert_array_equal(taught_pack(tmp_path / "taught", 2, 1.0).high_res(1), first)
+
+
+def test_the_target_is_the_mixture_of_answer_and_truth(plan: PatchPlan, tmp_path: Path) -> None:
+    teach(plan, 3, tmp_path / "taught", Teacher(), "double", ignored)
+    truth, answer, mixed = (taught_pack(tmp_path / "taught", 3, weight) for weight in (0.0, 1.0, 0.75))
+    np.testing.assert_array_equal(answer.high_res(2), Teacher()(answer.low_res(2)))
+    expected = 0.25 * truth.high_res(2) + 0.75 * answer.high_res(2)
+    assert np.abs(mixed.high_res(2) - expected).max() <= 0.5
+    assert not np.array_equal(truth.high_res(2), answer.high_res(2))
+    teach(plan, 4, tmp_path / "taught", Teacher(), "double", ignored)
+    assert len(taught_pack(tmp_path / "taught", 4, 0.75)) == 4, "the mixture is made anew for more patches"
+
+
+def test_an_answer_of_another_size_is_refused(plan: PatchPlan, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="expected"):
+        teach(plan, 1, tmp_path / "taught", lambda low_res: low_res, "double", ignored)

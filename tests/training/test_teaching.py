@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from superscale.errors import RecipeError
+from superscale.networks.catalog import build_generator
+from superscale.training.loop.train import train
+from superscale.training.recipe.schema import Recipe, load_recipe, parse_recipe, to_toml
+from superscale.weights.checkpoint import load_model, save_model
+
+TAUGHT: dict[str, Any] = {
+    "name": "taught",
+    "generator": {"name": "compact", "features": 8, "convolutions": 1},
+    "data": {"path": "synthetic", "patch_px": 32, "batch": 2, "low_res": "degraded", "degradation": {"name": "photograph"}},
+    "report_every_images": 4,
+    "stage": {"psnr": {"images": 8, "pixel": {}}},
+}
+
+
+@pytest.fixture
+def teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SUPERSCALE_CACHE", str(tmp_path / "cache"))
+    torch.manual_seed(3)
+    save_model(tmp_path / "teacher.safetensors", build_generator("compact", {"features": 8, "convolutions": 2}), {})
+    return tmp_path / "teacher.safetensors"
+
+
+def recipe(teacher: Path, **changes: Any) -> Recipe:
+    return parse_recipe(TAUGHT | {"teacher": {"model": str(teacher), "patches": 3, "patch_px": 64} | changes})
+
+
+def weights(path: Path | None) -> torch.Tensor:
+    assert path is not None
+    return torch.cat([tensor.flatten() for tensor in load_model(path).generator.state_dict().values()])
+
+
+def test_a_student_learns_from_answers_that_are_asked_for_once(
+    teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = train(recipe(teacher), tmp_path / "first", device="cpu", quiet=True)
+    (answers,) = (tmp_path / "cache" / "teacher").iterdir()
+    assert (answers / "teacher.u8").stat().st_size == 3 * 64 * 64 * 3
+    monkeypatch.setattr("superscale.training.loop.teaching.Upscaler", None)  # nobody is asked again
+    again = train(recipe(teacher), tmp_path / "again", device="cpu", quiet=True)
+    assert torch.equal(weights(first.model), weights(again.model))
+    truth = train(recipe(teacher, weight=0.0), tmp_path / "truth", device="cpu", quiet=True)
+    assert not torch.equal(weights(first.model), weights(truth.model)), "the teacher would make no difference"
+    assert first.model is not None
+    assert load_model(first.model).card["teacher"]["weight"] == 1.0
+
+
+def test_stopped_while_the_teacher_works_it_goes_on_where_it_was(teacher: Path, tmp_path: Path) -> None:
+    asked = iter([False, False, True])
+    stopped = train(recipe(teacher), tmp_path / "run", device="cpu", quiet=True, stop=lambda: next(asked))
+    assert not stopped.finished
+    assert train(recipe(teacher), tmp_path / "run", device="cpu", quiet=True).finished
+
+
+def test_another_teacher_scale_seed_or_damage_has_answers_of_its_own(teacher: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.safetensors"
+    torch.manual_seed(4)
+    save_model(other, build_generator("compact", {"features": 8, "convolutions": 2}), {})
+    plain = recipe(teacher)
+    degradation = {"name": "photograph", "noise_sigma": [0.0, 1.0]}
+    quiet = parse_recipe(
+        TAUGHT
+        | {
+            "data": TAUGHT["data"] | {"degradation": degradation},
+            "teacher": {"model": str(teacher), "patches": 1, "patch_px": 64},
+        }
+    )
+    for number, one in enumerate((plain, recipe(other), replace(plain, seed=1), quiet)):
+        train(one, tmp_path / f"run-{number}", device="cpu", quiet=True)
+        shutil.rmtree(tmp_path / f"run-{number}")
+        assert len(list((tmp_path / "cache" / "teacher").iterdir())) == number + 1
+
+
+def test_a_teacher_of_another_scale_and_stored_pictures_are_refused(teacher: Path, tmp_path: Path) -> None:
+    save_model(tmp_path / "x2.safetensors", build_generator("compact", {"features": 8, "convolutions": 1, "scale": 2}), {})
+    with pytest.raises(RecipeError, match="enlarges 2 times"):
+        train(recipe(tmp_path / "x2.safetensors"), tmp_path / "run", device="cpu", quiet=True)
+    with pytest.raises(RecipeError, match="must not be"):
+        parse_recipe(TAUGHT | {"data": {"low_res": "stored"}, "teacher": {"model": str(teacher)}})
+    with pytest.raises(RecipeError, match="at least"):
+        recipe(teacher, patch_px=16)
+
+
+def test_a_recipe_with_a_teacher_is_written_and_read_back(teacher: Path, tmp_path: Path) -> None:
+    (tmp_path / "taught.toml").write_text(to_toml(recipe(teacher)))
+    assert load_recipe(str(tmp_path / "taught.toml")) == recipe(teacher)
