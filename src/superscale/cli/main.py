@@ -13,6 +13,7 @@ from superscale import __version__
 from superscale.cli.blend import blend
 from superscale.cli.doctor import doctor
 from superscale.cli.evaluate import evaluate
+from superscale.cli.export import export
 from superscale.cli.fit_niqe import fit_niqe
 from superscale.cli.models import models
 from superscale.cli.plot import plot
@@ -41,7 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (upscale, prepare, train, plot, evaluate, fit_niqe, blend, doctor):
+for command in (upscale, prepare, train, plot, evaluate, fit_niqe, blend, export, doctor):
     app.command()(command)
 app.add_typer(models, name="models")
 
