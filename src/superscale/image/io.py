@@ -18,7 +18,17 @@ from PIL.Image import Image as PillowPicture
 
 from superscale.errors import Damaged, ImageError, Unsupported
 from superscale.files import write_bytes
-from superscale.image.codecs import decode, encode_jpeg, encode_png, pillow_size, png_size, read_avif, read_pillow, read_png
+from superscale.image.codecs import (
+    decode,
+    encode_jpeg,
+    encode_png,
+    pillow_size,
+    png_size,
+    read_avif,
+    read_pillow,
+    read_png,
+    rescue_png,
+)
 from superscale.image.formats import HEADER_BYTES, READ_SUFFIXES, SUFFIXES, recognised
 from superscale.image.jpeg import jpeg_size, read_jpeg, rescue_jpeg
 from superscale.image.jxl import jxl_size, read_jxl
@@ -77,7 +87,7 @@ def _by_pillow(form: str, write: Writer | None = None) -> Codec:
 
 
 CODECS = {
-    "PNG": Codec(read_png, png_size, encode_png),
+    "PNG": Codec(read_png, png_size, encode_png, rescue_png),
     "JPEG": Codec(read_jpeg, jpeg_size, encode_jpeg, rescue_jpeg),
     "WEBP": _by_pillow("WEBP", encode_webp),
     "TIFF": Codec(read_tiff, tiff_size, encode_tiff),
