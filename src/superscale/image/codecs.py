@@ -92,6 +92,14 @@ def read_pillow(form: str, stream: IO[bytes], name: str, max_pixels: int | None)
         return decode(picture, name, max_pixels)
 
 
+def rescue_bmp(data: bytes, name: str, max_pixels: int | None) -> Image:
+    """What can be had of a BMP that is cut short; the rest is zero."""
+    with open_picture(io.BytesIO(data), "BMP", name) as picture:
+        check_header(picture, name, max_pixels)
+        missing = bytes(picture.width * picture.height * 4)
+    return read_pillow("BMP", io.BytesIO(data + missing), name, max_pixels)
+
+
 def pillow_size(form: str, stream: IO[bytes], name: str) -> tuple[int, int]:
     """(width, height) of the picture once it is upright, from the header. Raises ImageError when the format's extra is missing."""
     with open_picture(stream, form, name) as picture:
@@ -207,10 +215,17 @@ def _samples(picture: PillowPicture, name: str) -> tuple[Array, bool, bytes | No
         return np.asarray(picture).astype(DEEP[picture.mode]), False, icc, ()
     if picture.mode not in TAKEN_AS:
         raise Unsupported(f"{name}: cannot read PIL's mode {picture.mode!r}; convert it to L, RGB, RGBA, I;16 or F first")
+    if picture.format == "BMP" and picture.palette is not None and _is_grey(picture.palette.getdata()[1]):
+        return np.asarray(picture.convert("L")), False, icc, ()
     mode = TAKEN_AS[picture.mode]
     if picture.mode == "P" and (picture.has_transparency_data or (picture.palette and picture.palette.mode == "RGBA")):
         mode = "RGBA"
     return np.asarray(_without_key(picture).convert(mode)), mode in ("LA", "RGBA"), icc, ()
+
+
+def _is_grey(palette: bytes) -> bool:
+    """Whether all colours of a palette, three bytes each, are grey: a drawing of 1 bit, from white to black or back."""
+    return palette[::3] == palette[1::3] == palette[2::3]
 
 
 def _without_key(picture: PillowPicture) -> PillowPicture:

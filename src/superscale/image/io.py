@@ -27,6 +27,7 @@ from superscale.image.codecs import (
     read_avif,
     read_pillow,
     read_png,
+    rescue_bmp,
     rescue_png,
 )
 from superscale.image.formats import HEADER_BYTES, READ_SUFFIXES, SUFFIXES, recognised
@@ -34,7 +35,7 @@ from superscale.image.jpeg import jpeg_size, read_jpeg, rescue_jpeg
 from superscale.image.jxl import jxl_size, read_jxl
 from superscale.image.metadata import Metadata
 from superscale.image.picture import GREY, RGB, Image, KeepOrStrip, as_rgb8, at_depth, over_white, to_pillow
-from superscale.image.tiff import encode_tiff, read_tiff, tiff_size
+from superscale.image.tiff import encode_tiff, read_tiff, rescue_tiff, tiff_size
 from superscale.image.webp import encode_webp
 
 __all__ = [
@@ -90,9 +91,9 @@ CODECS = {
     "PNG": Codec(read_png, png_size, encode_png, rescue_png),
     "JPEG": Codec(read_jpeg, jpeg_size, encode_jpeg, rescue_jpeg),
     "WEBP": _by_pillow("WEBP", encode_webp),
-    "TIFF": Codec(read_tiff, tiff_size, encode_tiff),
+    "TIFF": Codec(read_tiff, tiff_size, encode_tiff, rescue_tiff),
     "GIF": _by_pillow("GIF"),
-    "BMP": _by_pillow("BMP"),
+    "BMP": Codec(partial(read_pillow, "BMP"), partial(pillow_size, "BMP"), rescue=rescue_bmp),
     "AVIF": Codec(read_avif, partial(pillow_size, "AVIF")),
     "HEIC": _by_pillow("HEIC"),
     "JPEG XL": Codec(read_jxl, jxl_size),

@@ -103,7 +103,7 @@ def read_jpeg(stream: IO[bytes], name: str, max_pixels: int | None) -> Image:
 
 def rescue_jpeg(data: bytes, name: str, max_pixels: int | None) -> Image:
     """What can be had of a damaged JPEG; libjpeg fills the rest with grey or with the blocks before it."""
-    data += bytes((0xFF, EOI))
+    data += b"\xff\xd9"
     with open_picture(io.BytesIO(data), "JPEG", name) as picture:
         check_header(picture, name, max_pixels)
         return _image(picture, None, name)
@@ -145,6 +145,16 @@ def _samples(data: bytes, frame: Frame, picture: PillowPicture) -> tuple[Array |
             return None, " ".join(str(error).split())
         return None, _by_transcoding(data, frame)
     return (samples if _is_plain(frame, picture) else None), next((text for text in said if text.startswith(DAMAGE)), None)
+
+
+def damage_of_tiff(data: bytes, index: int) -> str | None:
+    """What libtiff and libjpeg say is wrong with the JPEG strips or tiles of a page of a TIFF; None for nothing."""
+    try:
+        with _warnings() as said:
+            imagecodecs.tiff_decode(data, index=index, verbose=3)
+    except imagecodecs.TiffError as error:
+        return " ".join(str(error).split())
+    return next((text for text in said if text.startswith(DAMAGE)), None)
 
 
 def _by_transcoding(data: bytes, frame: Frame) -> str | None:
@@ -264,14 +274,17 @@ def _end(data: bytes) -> int:
 def _frame(stream: IO[bytes]) -> Frame:
     """The frame header, found by passing over the segments before it. Raises ValueError when there is none."""
     stream.seek(2)
-    while (byte := stream.read(1)) and (byte != b"\xff" or (byte := stream.read(1))):
-        marker = byte[0]
-        if marker in (0, 0xFF, *STANDALONE) or byte == b"":
+    byte = stream.read(1)
+    while byte:
+        last, byte = byte, stream.read(1)
+        # Any number of bytes of ones may stand before a marker, and garbage before them.
+        if last != b"\xff" or byte in (b"", b"\0", b"\xff") or byte[0] in STANDALONE:
             continue
         length = int.from_bytes(stream.read(2), "big")
-        if marker in FRAMES:
-            return _parsed_frame(marker, stream.read(length - 2))
+        if byte[0] in FRAMES:
+            return _parsed_frame(byte[0], stream.read(length - 2))
         stream.seek(length - 2, io.SEEK_CUR)
+        byte = stream.read(1)
     raise ValueError("no frame header")
 
 
