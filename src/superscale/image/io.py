@@ -36,7 +36,7 @@ from superscale.image.jxl import jxl_size, read_jxl
 from superscale.image.metadata import Metadata
 from superscale.image.picture import GREY, RGB, Image, KeepOrStrip, as_rgb8, at_depth, over_white, to_pillow
 from superscale.image.tiff import encode_tiff, read_tiff, rescue_tiff, tiff_size
-from superscale.image.webp import encode_webp
+from superscale.image.webp import encode_webp, read_webp
 
 __all__ = [
     "MAX_PIXELS",
@@ -83,17 +83,17 @@ class Codec:
     rescue: Rescuer | None = None
 
 
-def _by_pillow(form: str, write: Writer | None = None) -> Codec:
-    return Codec(partial(read_pillow, form), partial(pillow_size, form), write)
+def _by_pillow(form: str, rescue: Rescuer | None = None) -> Codec:
+    return Codec(partial(read_pillow, form), partial(pillow_size, form), rescue=rescue)
 
 
 CODECS = {
     "PNG": Codec(read_png, png_size, encode_png, rescue_png),
     "JPEG": Codec(read_jpeg, jpeg_size, encode_jpeg, rescue_jpeg),
-    "WEBP": _by_pillow("WEBP", encode_webp),
+    "WEBP": Codec(read_webp, partial(pillow_size, "WEBP"), encode_webp),
     "TIFF": Codec(read_tiff, tiff_size, encode_tiff, rescue_tiff),
     "GIF": _by_pillow("GIF"),
-    "BMP": Codec(partial(read_pillow, "BMP"), partial(pillow_size, "BMP"), rescue=rescue_bmp),
+    "BMP": _by_pillow("BMP", rescue_bmp),
     "AVIF": Codec(read_avif, partial(pillow_size, "AVIF")),
     "HEIC": _by_pillow("HEIC"),
     "JPEG XL": Codec(read_jxl, jxl_size),

@@ -39,6 +39,7 @@ SOI, EOI, SOS, DHT = 0xD8, 0xD9, 0xDA, 0xC4
 STANDALONE = (0x01, *range(0xD0, 0xD8))
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 SEQUENTIAL, PROGRESSIVE = (0xC0, 0xC1), 0xC2
+COEFFICIENTS = 64
 # In entropy-coded data a byte of ones is followed by a zero; restart markers stand inside it.
 NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 # So many zero bits would be a whole block of 63 equal coefficients, of two bits of code and one of value each, or more.
@@ -69,19 +70,26 @@ class Frame:
 
 @dataclass(frozen=True)
 class Scan:
-    """A scan: (DC, AC) table of each component, first coefficient, whether it refines, where its entropy-coded data lies."""
+    """A scan: its components with their (DC, AC) tables, first and last coefficient, bits left out (of the scan before, and of it).
 
+    From ``start`` to ``end`` lies its entropy-coded data; ``meanings``: what a code of zeros stands for, by (class, table).
+    """
+
+    components: tuple[int, ...]
     tables: tuple[tuple[int, int], ...]
     first: int
-    refines: bool
+    last: int
+    bits_before: int
+    bits_left: int
     start: int
     end: int
+    meanings: dict[tuple[int, int], int]
 
 
 def jpeg_size(stream: IO[bytes], name: str) -> tuple[int, int]:
     """(width, height) of the picture once it is upright, from its header. Raises Damaged when the file is far too short for it."""
     with open_picture(stream, "JPEG", name) as picture:
-        frame = _frame(stream)
+        frame = frame_of(stream)
         _check_promise(frame, stream.seek(0, io.SEEK_END), name)
         return upright_size(*picture.size, orientation_of(picture))
 
@@ -92,9 +100,9 @@ def read_jpeg(stream: IO[bytes], name: str, max_pixels: int | None) -> Image:
     stream.seek(0)
     with open_picture(stream, "JPEG", name) as picture:
         check_header(picture, name, max_pixels)
-        frame = _frame(stream)
+        frame = frame_of(stream)
         _check_promise(frame, len(data), name)
-        _check_zeros(data, frame, name)
+        _check_scans(data, frame, name)
         samples, damage = _samples(data, frame, picture)
         if damage is not None:
             raise Damaged(f"{name}: damaged picture ({damage})")
@@ -228,19 +236,30 @@ def _check_promise(frame: Frame, length: int, name: str) -> None:
         )
 
 
-def _check_zeros(data: bytes, frame: Frame, name: str) -> None:
-    """Raise Damaged for a hole of zeros in a scan whose tables give zeros a meaning that no encoder writes on and on.
+def _check_scans(data: bytes, frame: Frame, name: str) -> None:
+    """Raise Damaged when a scan is missing, or has a hole of zeros; libjpeg warns of neither."""
+    if frame.marker not in (*SEQUENTIAL, PROGRESSIVE):
+        return
+    missing = {(number, coefficient) for number in frame.numbers for coefficient in range(COEFFICIENTS)}
+    for scan in _scans(data):
+        if _is_hollow(data, scan, frame.marker == PROGRESSIVE):
+            raise Damaged(f"{name}: damaged picture (a hole of zeros in its samples)")
+        if scan.bits_left == 0:
+            brought = range(scan.first, scan.last + 1)
+            missing -= {(number, coefficient) for number in scan.components for coefficient in brought}
+    if missing:
+        raise Damaged(f"{name}: damaged picture (cut short: a scan is missing)")
+
+
+def _is_hollow(data: bytes, scan: Scan, is_progressive: bool) -> bool:
+    """Whether zeros stand in a scan whose tables give them a meaning that no encoder writes on and on.
 
     Decoders go on after such a hole without a word when it happens to hold as many blocks as were there.
     """
-    if frame.marker not in (*SEQUENTIAL, PROGRESSIVE) or ZEROS not in data:
-        return
-    for scan, meanings in _scans(data):
-        if scan.refines or (frame.marker == PROGRESSIVE and scan.first == 0):
-            continue
-        # An end of block, whose size is 0, may well repeat; coefficients of one size may not.
-        if any(meanings.get((1, ac), 0) & 15 for _, ac in scan.tables) and data.find(ZEROS, scan.start, scan.end) >= 0:
-            raise Damaged(f"{name}: damaged picture (a hole of zeros in its samples)")
+    if data.find(ZEROS, scan.start, scan.end) < 0 or scan.bits_before or (is_progressive and scan.first == 0):
+        return False
+    # An end of block, whose size is 0, may well repeat; coefficients of one size may not.
+    return any(scan.meanings.get((1, ac), 0) & 15 for _, ac in scan.tables)
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -271,7 +290,7 @@ def _end(data: bytes) -> int:
     return next((end for marker, _, end in _segments(data) if marker == EOI), len(data))
 
 
-def _frame(stream: IO[bytes]) -> Frame:
+def frame_of(stream: IO[bytes]) -> Frame:
     """The frame header, found by passing over the segments before it. Raises ValueError when there is none."""
     stream.seek(2)
     byte = stream.read(1)
@@ -297,19 +316,19 @@ def _parsed_frame(marker: int, body: bytes) -> Frame:
     return Frame(marker, width, height, sampling, tuple(part[0] for part in parts))
 
 
-def _scans(data: bytes) -> Iterator[tuple[Scan, dict[tuple[int, int], int]]]:
-    """Each scan, and what a code of zeros stands for in the tables that are in force: (class, table) -> symbol."""
+def _scans(data: bytes) -> Iterator[Scan]:
     meanings: dict[tuple[int, int], int] = {}
     for marker, start, end in _segments(data):
         if marker == DHT:
             meanings = meanings | dict(_zero_codes(data[start:end]))
         elif marker == SOS:
             count = data[start]
-            tables = tuple((byte >> 4, byte & 15) for byte in data[start + 2 : start + 1 + 2 * count : 2])
+            components = tuple(data[start + 1 : start + 1 + 2 * count : 2])
+            tables = tuple((byte >> 4, byte & 15) for byte in data[start + 2 : start + 2 + 2 * count : 2])
+            first, last, bits = data[start + 1 + 2 * count : start + 4 + 2 * count]
             found = NEXT_MARKER.search(data, end)
             stop = found.start() if found else len(data)
-            first, _, approximation = data[start + 1 + 2 * count : start + 4 + 2 * count]
-            yield Scan(tables, first, approximation >> 4 > 0, end, stop), meanings
+            yield Scan(components, tables, first, last, bits >> 4, bits & 15, end, stop, meanings)
 
 
 def _zero_codes(body: bytes) -> Iterator[tuple[tuple[int, int], int]]:

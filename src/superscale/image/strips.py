@@ -16,7 +16,7 @@ from tifffile import TiffPage
 from superscale.errors import Damaged
 from superscale.image import png
 from superscale.image.codecs import pillow_size
-from superscale.image.jpeg import damage_of_tiff
+from superscale.image.jpeg import damage_of_tiff, frame_of
 from superscale.image.jxl import jxl_size
 
 Array = NDArray[Any]
@@ -53,11 +53,11 @@ def check_parts(page: TiffPage, stream: IO[bytes], name: str) -> None:
         stream.seek(0)
         if (damage := damage_of_tiff(stream.read(), page.index)) is not None:
             raise Damaged(f"{name}: damaged picture ({damage})")
-    elif kind == LZMA:
+    if kind == LZMA:
         samples = 1 if _is_planar(page) else page.samplesperpixel
         for part in parts:
             _check_lzma(_body(part, stream), part, samples * page.bitspersample, name)
-    elif (size := SIZES.get(kind)) is not None:
+    if (size := SIZES.get(kind)) is not None:
         for part in parts:
             found = size(_body(part, stream))
             if found is not None and found not in ((part.width, part.rows), part.seen, (part.width, part.seen[1])):
@@ -69,7 +69,7 @@ def check_parts(page: TiffPage, stream: IO[bytes], name: str) -> None:
 def readable_parts(page: TiffPage, stream: IO[bytes], name: str) -> Array:
     """The samples of all strips or tiles that can be decoded, as the page lays them out, zero elsewhere."""
     kind = int(page.compression)
-    if kind in SIZES:
+    if kind in SIZES and kind != JPEG:
         raise Damaged(f"{name}: damaged picture, of a compression of which no part can be had")
     samples: Array = np.zeros(page.shaped, page.dtype)
     tables: dict[str, Any] = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader} if kind == JPEG else {}
@@ -118,6 +118,11 @@ def _check_lzma(body: bytes, part: Part, pixel_bits: int, name: str) -> None:
         )
 
 
+def _jpeg_size(body: bytes) -> tuple[int, int]:
+    said = frame_of(io.BytesIO(body))
+    return said.width, said.height
+
+
 def _png_size(body: bytes) -> tuple[int, int]:
     said = png.header(body)
     return said.width, said.height
@@ -149,6 +154,7 @@ def _lerc_size(body: bytes) -> tuple[int, int] | None:
 
 # Compressions whose parts are pictures with a size of their own -> how it is told.
 SIZES: dict[int, Callable[[bytes], tuple[int, int] | None]] = {
+    JPEG: _jpeg_size,
     34887: _lerc_size,
     34933: _png_size,
     **dict.fromkeys((34927, 50001), _webp_size),
