@@ -97,6 +97,22 @@ def test_json_has_the_promised_keys_and_the_order_of_inputs(
     assert answer["results"][0]["seconds"] > 0
 
 
+def test_lenient_writes_what_there_is_of_a_damaged_picture_and_is_no_success(
+    command: Command, model_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw("a.png", "b.png")
+    Path("a.png").write_bytes(Path("a.png").read_bytes()[:-20])
+    assert command("upscale", "a.png", "b.png", "--json", "--model", model_file) == 1
+    assert [result["status"] for result in json.loads(capsys.readouterr().out)["results"]] == ["failed", "done"]
+    assert command("upscale", "a.png", "b.png", "--lenient", "--overwrite", "--json", "--model", model_file) == 1
+    captured = capsys.readouterr()
+    damaged, whole = json.loads(captured.out)["results"]
+    assert (damaged["status"], whole["status"], whole["error"]) == ("done", "done", None)
+    assert "damaged picture" in damaged["error"]
+    assert "damaged: a.png: damaged picture" in captured.err
+    assert Path(damaged["output"]).is_file()
+
+
 def test_what_failed_can_be_tried_again_from_the_list(
     command: Command, model_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -137,12 +137,25 @@ def test_cmyk_without_profile_is_converted_plainly_and_says_so() -> None:
     assert any("without a profile" in notice for notice in image.notices)
 
 
-def test_sixteen_bit_cmyk_says_that_it_lost_depth() -> None:
+@pytest.mark.parametrize("extra", [[], ["unassalpha"]])
+def test_sixteen_bit_cmyk_keeps_its_depth_and_its_alpha(extra: list[str]) -> None:
     stream = io.BytesIO()
-    tifffile.imwrite(stream, np.full((4, 4, 4), (65535, 0, 0, 0), np.uint16), photometric="separated")
+    samples = np.full((6, 7, 4 + len(extra)), (65535, 0, 13107, 32768, 700)[: 4 + len(extra)], np.uint16)
+    tifffile.imwrite(stream, samples, photometric="separated", planarconfig="contig", extrasamples=extra or None)
     image = read_image(stream.getvalue())
-    assert image.pixels[0, 0].tolist() == [0, 255, 255]
-    assert any("8 bits" in notice for notice in image.notices)
+    # (1 - ink)(1 - black), by hand: 0, 32767 and 52428 * 32767 / 65535
+    assert image.pixels[0, 0].tolist() == [0, 32767, 26214]
+    assert (None if image.alpha is None else image.alpha[0, 0]) == (700 if extra else None)
+
+
+def test_sixteen_bit_cmyk_is_converted_by_its_profile_as_eight_bits_are() -> None:
+    inks = np.random.default_rng(0).integers(0, 256, (16, 16, 4), dtype=np.uint8)
+    shallow = read_image(saved(Pillow.fromarray(inks, "CMYK"), "TIFF", icc_profile=cmyk_profile()))
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, inks.astype(np.uint16) * 257, photometric="separated", iccprofile=cmyk_profile())
+    deep = read_image(stream.getvalue())
+    np.testing.assert_allclose(deep.pixels / 257, shallow.pixels.astype(float), atol=1.01)
+    assert deep.metadata.icc_profile == shallow.metadata.icc_profile
 
 
 # What must be seen, by the EXIF standard (2.3, tag 274), of [[1, 2, 3], [4, 5, 6]] stored.

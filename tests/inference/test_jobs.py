@@ -262,3 +262,17 @@ def test_killed_ten_times_and_begun_again_it_ends_with_the_same_bytes(tmp_path: 
     whole = contents(tmp_path / "whole")
     assert len(whole) == 60
     assert contents(tmp_path / "cut") == whole
+
+
+def test_a_damaged_picture_is_refused_or_done_leniently_and_said_to_be_damaged(tmp_path: Path) -> None:
+    path = drawn(tmp_path / "in", 1) / "000.png"
+    path.write_bytes(path.read_bytes()[:-200])
+    (refused,) = done([path], tmp_path / "out")
+    assert (refused.status, refused.is_whole) == ("failed", False)
+    assert not (tmp_path / "out").exists()
+    (lenient,) = done([path], tmp_path / "out", lenient=True)
+    assert (lenient.status, lenient.is_whole, lenient.error) == ("done", False, refused.error)
+    assert "damaged" in str(lenient.error)
+    with PillowImage.open(tmp_path / "out" / "000_x2.png") as picture:
+        above = np.asarray(picture)[:8]
+    np.testing.assert_array_equal(above, synthetic_picture(0, 24)[:4].repeat(2, 0).repeat(2, 1))

@@ -70,16 +70,19 @@ class Report:
         self.outcomes.append(outcome)
         if outcome.status == "failed":
             say(f"failed: {_reason(outcome)}")
+        elif not outcome.is_whole:
+            say(f"damaged: {_reason(outcome)}; what there is of it is in {shown(outcome.output or '')}")
         elif not self.quiet:
             if outcome.error:
                 say(f"skipped: {_reason(outcome)}")
             elif not self.as_json and outcome.output != "-":
                 say(f"{outcome.status}: {shown(outcome.output or '')}")
+        if outcome.status != "failed" and not self.quiet:
             for notice in outcome.notices:
                 say(f"note: {shown(outcome.input)}: {notice}")
 
     def end(self, code: int) -> int:
-        """Print the summary and return the exit code: ``code`` if it is not 0, else 1 if something failed."""
+        """Print the summary and return the exit code: ``code`` if it is not 0, else 1 if something failed or was damaged."""
         counts = {status: sum(one.status == status for one in self.outcomes) for status in ("done", "skipped", "failed")}
         failed = [one for one in self.outcomes if one.status == "failed"]
         if self.as_json:
@@ -95,7 +98,7 @@ class Report:
             self._summary(counts, failed)
         if code:
             say("interrupted; the same command with --skip-existing does what is left")
-        return code or (1 if failed else 0)
+        return code or int(not all(one.is_whole for one in self.outcomes))
 
     def _summary(self, counts: dict[str, int], failed: list[Outcome]) -> None:
         jobs = len(self.names)

@@ -44,6 +44,7 @@ def upscale(
     max_pixels: Annotated[int, typer.Option(metavar="N", min=1, help="Largest input, in pixels.")] = 64_000_000,
     max_output_pixels: Annotated[int, typer.Option(metavar="N", min=1, help="Largest output, in pixels.")] = 1_100_000_000,
     max_bytes: Annotated[int, typer.Option(metavar="N", min=1, help="Largest input file, in bytes.")] = 1_000_000_000,
+    lenient: Annotated[bool, typer.Option("--lenient", help="Take what there is of a damaged image; exit code 1.")] = False,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = False,
     failed_list: Annotated[Path | None, typer.Option(metavar="FILE", help="List failed inputs here, for @FILE.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print sizes, tiles, memory and time; write nothing.")] = False,
@@ -83,6 +84,7 @@ def upscale(
         max_output_pixels=max_output_pixels,
         max_bytes=max_bytes,
         fail_fast=fail_fast,
+        lenient=lenient,
     )
     if dry_run:
         from superscale.cli.dry_run import dry_run as describe

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
@@ -19,7 +19,7 @@ from PIL import PngImagePlugin
 from PIL.Image import Image as PillowPicture
 
 from superscale.errors import Damaged, Unsupported
-from superscale.image import profile
+from superscale.image import png, profile
 from superscale.image.formats import HEADER_BYTES
 from superscale.image.metadata import XMP_TEXT, Metadata, orientation_of, read_metadata, upright, upright_size
 from superscale.image.picture import Image, checked_size, separated, to_pillow, with_alpha
@@ -40,8 +40,6 @@ JPEG_SEGMENT_BYTES = 65_000
 PNG_COLOURS = {b"gAMA": 4, b"cHRM": 32, b"cICP": 4}
 # Chunks by which it says its size, and which way up it is: EXIF and XMP, as they are or as text.
 PNG_ORIENTATION = (b"IHDR", b"eXIf", b"tEXt", b"zTXt", b"iTXt")
-# What a PNG's chunk has besides its body: length, kind and checksum.
-CHUNK_BYTES = 12
 # Rows of a 16-bit PNG that are filtered at a time, and the filter's number.
 PNG_ROWS = 16
 PAETH = 4
@@ -94,6 +92,14 @@ def read_pillow(form: str, stream: IO[bytes], name: str, max_pixels: int | None)
         return decode(picture, name, max_pixels)
 
 
+def rescue_bmp(data: bytes, name: str, max_pixels: int | None) -> Image:
+    """What can be had of a BMP that is cut short; the rest is zero."""
+    with open_picture(io.BytesIO(data), "BMP", name) as picture:
+        check_header(picture, name, max_pixels)
+        missing = bytes(picture.width * picture.height * 4)
+    return read_pillow("BMP", io.BytesIO(data + missing), name, max_pixels)
+
+
 def pillow_size(form: str, stream: IO[bytes], name: str) -> tuple[int, int]:
     """(width, height) of the picture once it is upright, from the header. Raises ImageError when the format's extra is missing."""
     with open_picture(stream, form, name) as picture:
@@ -116,18 +122,35 @@ def read_png(stream: IO[bytes], name: str, max_pixels: int | None) -> Image:
     with open_picture(stream, "PNG", name) as picture:
         check_header(picture, name, max_pixels)
         colours = _checked_colours(data, name)
-        # Pillow reads the file in any case: for the chunks behind the samples, and for their checksums.
+        png.check_promise(png.header(data), len(data), name)
+        # Pillow reads the file in any case: for the chunks behind the samples.
         image = _decoded(picture, name, data if _squeezed(picture) else None)
+        if _may_lack_rows(picture, data):
+            png.check_rows(data, name)
     if image.metadata.icc_profile is not None:
         colours = {kind: body for kind, body in colours.items() if kind == b"cICP"}  # it alone stands above a profile
     return replace(image, metadata=replace(image.metadata, png_colours=colours or None))
 
 
+def _may_lack_rows(picture: PillowPicture, data: bytes) -> bool:
+    """Whether rows may be missing: Pillow leaves them at zero, those at the end of a picture that is not interlaced."""
+    last = picture.crop((0, picture.height - 1, picture.width, picture.height))
+    return png.header(data).is_interlaced or not any(last.tobytes())
+
+
+def rescue_png(data: bytes, name: str, max_pixels: int | None) -> Image:
+    """What can be had of a damaged PNG; the rest is zero: black, or transparent."""
+    said = png.header(data)
+    checked_size(said.width, said.height, 1, max_pixels, name)
+    return read_png(io.BytesIO(png.mended(data)), name, max_pixels)
+
+
 def png_size(stream: IO[bytes], name: str) -> tuple[int, int]:
     """(width, height) of the picture once it is upright; its samples, behind which its orientation may stand, are left out."""
     signature = stream.read(8)
-    kept = [chunk for _, chunk in _chunks(stream, PNG_ORIENTATION)]
-    return pillow_size("PNG", io.BytesIO(b"".join((signature, *kept, _chunk(b"IEND", b"")))), name)
+    kept = [chunk for _, chunk in png.chunks(stream, PNG_ORIENTATION)]
+    png.check_promise(png.header(b"".join((signature, *kept))), stream.seek(0, io.SEEK_END), name)
+    return pillow_size("PNG", io.BytesIO(b"".join((signature, *kept, png.chunk(b"IEND", b"")))), name)
 
 
 def _checked_colours(data: bytes, name: str) -> dict[bytes, bytes]:
@@ -136,10 +159,10 @@ def _checked_colours(data: bytes, name: str) -> dict[bytes, bytes]:
     Raises Damaged unless every chunk is whole, with the right checksum, up to the last: Pillow forgives a lost end.
     """
     colours: dict[bytes, bytes] = {}
-    for kind, chunk in _chunks(io.BytesIO(data)):
-        if zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):
+    for kind, chunk in png.chunks(io.BytesIO(data)):
+        if not png.has_its_checksum(chunk):
             raise Damaged(f"{name}: damaged picture (wrong checksum of its {kind.decode('latin-1')!r} chunk)")
-        if PNG_COLOURS.get(kind) == len(chunk) - CHUNK_BYTES:
+        if PNG_COLOURS.get(kind) == len(chunk) - png.CHUNK_BYTES:
             colours[kind] = chunk[8:-4]
         if kind == b"IEND":
             return colours
@@ -192,10 +215,17 @@ def _samples(picture: PillowPicture, name: str) -> tuple[Array, bool, bytes | No
         return np.asarray(picture).astype(DEEP[picture.mode]), False, icc, ()
     if picture.mode not in TAKEN_AS:
         raise Unsupported(f"{name}: cannot read PIL's mode {picture.mode!r}; convert it to L, RGB, RGBA, I;16 or F first")
+    if picture.format == "BMP" and picture.palette is not None and _is_grey(picture.palette.getdata()[1]):
+        return np.asarray(picture.convert("L")), False, icc, ()
     mode = TAKEN_AS[picture.mode]
     if picture.mode == "P" and (picture.has_transparency_data or (picture.palette and picture.palette.mode == "RGBA")):
         mode = "RGBA"
     return np.asarray(_without_key(picture).convert(mode)), mode in ("LA", "RGBA"), icc, ()
+
+
+def _is_grey(palette: bytes) -> bool:
+    """Whether all colours of a palette, three bytes each, are grey: a drawing of 1 bit, from white to black or back."""
+    return palette[::3] == palette[1::3] == palette[2::3]
 
 
 def _without_key(picture: PillowPicture) -> PillowPicture:
@@ -253,11 +283,11 @@ def encode_png(image: Image, _quality: int) -> tuple[bytes, tuple[str, ...]]:
     colour_type = frame[25:26]
     header = struct.pack(">IIB", image.width, image.height, 16) + colour_type + bytes(3)
     # What may stand before or after the samples stands before them in Pillow's files.
-    around = [chunk for kind, chunk in _chunks(io.BytesIO(frame)) if kind not in (b"IHDR", b"IDAT", b"IEND")]
+    around = [chunk for kind, chunk in png.chunks(io.BytesIO(frame)) if kind not in (b"IHDR", b"IDAT", b"IEND")]
     whole = io.BytesIO()  # which hands out its bytes without a copy
-    whole.writelines((frame[:8], _chunk(b"IHDR", header), *around))
+    whole.writelines((frame[:8], png.chunk(b"IHDR", header), *around))
     whole.writelines(_deep_samples(samples))
-    whole.write(_chunk(b"IEND", b""))
+    whole.write(png.chunk(b"IEND", b""))
     return whole.getvalue(), ()
 
 
@@ -271,8 +301,8 @@ def _deep_samples(samples: Array) -> Iterator[bytes]:
         known = np.pad(rows.astype(np.int16), ((0, 0), (1, 0), (0, 0)))
         known, above = np.concatenate((above, known)), known[-1:]
         filtered = (rows - _paeth(known[1:, :-1], known[:-1, 1:], known[:-1, :-1])).astype(np.uint8).reshape(len(rows), -1)
-        yield _chunk(b"IDAT", packer.compress(np.pad(filtered, ((0, 0), (1, 0)), constant_values=PAETH).tobytes()))
-    yield _chunk(b"IDAT", packer.flush())
+        yield png.chunk(b"IDAT", packer.compress(np.pad(filtered, ((0, 0), (1, 0)), constant_values=PAETH).tobytes()))
+    yield png.chunk(b"IDAT", packer.flush())
 
 
 def _paeth(left: Array, above: Array, corner: Array) -> Array:
@@ -281,24 +311,6 @@ def _paeth(left: Array, above: Array, corner: Array) -> Array:
     nearest_of_two = np.where(by_above <= by_corner, above, corner)
     nearest: Array = np.where((by_left <= by_above) & (by_left <= by_corner), left, nearest_of_two)
     return nearest
-
-
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))
-
-
-def _chunks(stream: IO[bytes], wanted: Container[bytes] | None = None) -> Iterator[tuple[bytes, bytes]]:
-    """(kind, whole chunk) of a PNG, of the ``wanted`` kinds or all, up to the first that is cut short."""
-    stream.seek(8)
-    while len(heading := stream.read(8)) == 8:
-        length, kind = struct.unpack(">I4s", heading)
-        if wanted is not None and kind not in wanted:
-            stream.seek(length + 4, io.SEEK_CUR)
-            continue
-        chunk = heading + stream.read(length + 4)
-        if len(chunk) < length + CHUNK_BYTES:
-            return
-        yield kind, chunk
 
 
 def _saved_png(picture: PillowPicture, metadata: Metadata) -> bytes:

@@ -7,7 +7,7 @@ import os
 import stat
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,13 +18,25 @@ from PIL.Image import Image as PillowPicture
 
 from superscale.errors import Damaged, ImageError, Unsupported
 from superscale.files import write_bytes
-from superscale.image.codecs import decode, encode_jpeg, encode_png, pillow_size, png_size, read_avif, read_pillow, read_png
+from superscale.image.codecs import (
+    decode,
+    encode_jpeg,
+    encode_png,
+    pillow_size,
+    png_size,
+    read_avif,
+    read_pillow,
+    read_png,
+    rescue_bmp,
+    rescue_png,
+)
 from superscale.image.formats import HEADER_BYTES, READ_SUFFIXES, SUFFIXES, recognised
+from superscale.image.jpeg import jpeg_size, read_jpeg, rescue_jpeg
 from superscale.image.jxl import jxl_size, read_jxl
 from superscale.image.metadata import Metadata
 from superscale.image.picture import GREY, RGB, Image, KeepOrStrip, as_rgb8, at_depth, over_white, to_pillow
-from superscale.image.tiff import encode_tiff, read_tiff, tiff_size
-from superscale.image.webp import encode_webp
+from superscale.image.tiff import encode_tiff, read_tiff, rescue_tiff, tiff_size
+from superscale.image.webp import encode_webp, read_webp
 
 __all__ = [
     "MAX_PIXELS",
@@ -54,45 +66,65 @@ MAX_PIXELS = 64_000_000
 
 Reader = Callable[[IO[bytes], str, int | None], Image]
 Sizer = Callable[[IO[bytes], str], tuple[int, int]]
+Rescuer = Callable[[bytes, str, int | None], Image]
 Writer = Callable[[Image, int], tuple[bytes, tuple[str, ...]]]
 
 
 @dataclass(frozen=True)
 class Codec:
-    """One format: how a stream becomes a picture, how its size is told, and how a picture is written if it is."""
+    """One format: how a stream becomes a picture, how its size is told, and how a picture is written if it is.
+
+    ``rescue``: what can be had of the bytes of a damaged file, where the format allows to have a part.
+    """
 
     read: Reader
     size: Sizer
     write: Writer | None = None
+    rescue: Rescuer | None = None
 
 
-def _by_pillow(form: str, write: Writer | None = None) -> Codec:
-    return Codec(partial(read_pillow, form), partial(pillow_size, form), write)
+def _by_pillow(form: str, rescue: Rescuer | None = None) -> Codec:
+    return Codec(partial(read_pillow, form), partial(pillow_size, form), rescue=rescue)
 
 
 CODECS = {
-    "PNG": Codec(read_png, png_size, encode_png),
-    "JPEG": _by_pillow("JPEG", encode_jpeg),
-    "WEBP": _by_pillow("WEBP", encode_webp),
-    "TIFF": Codec(read_tiff, tiff_size, encode_tiff),
+    "PNG": Codec(read_png, png_size, encode_png, rescue_png),
+    "JPEG": Codec(read_jpeg, jpeg_size, encode_jpeg, rescue_jpeg),
+    "WEBP": Codec(read_webp, partial(pillow_size, "WEBP"), encode_webp),
+    "TIFF": Codec(read_tiff, tiff_size, encode_tiff, rescue_tiff),
     "GIF": _by_pillow("GIF"),
-    "BMP": _by_pillow("BMP"),
+    "BMP": _by_pillow("BMP", rescue_bmp),
     "AVIF": Codec(read_avif, partial(pillow_size, "AVIF")),
     "HEIC": _by_pillow("HEIC"),
     "JPEG XL": Codec(read_jxl, jxl_size),
 }
 
 
-def read_image(source: Path | str | bytes, max_pixels: int | None = MAX_PIXELS, name: str = "") -> Image:
+def read_image(source: Path | str | bytes, max_pixels: int | None = MAX_PIXELS, name: str = "", lenient: bool = False) -> Image:
     """Decode one still picture from a file or from bytes: type and number of samples as its header says.
 
     CMYK and Lab become sRGB, by their profile. Raises ImageError, with ``name`` or the file's own: Unsupported when it is no
-    picture, is animated or of several pages, Damaged when it is cut short, and TooLarge when its header tells of more than
-    ``max_pixels`` pixels (None: any number).
+    picture, is animated or of several pages, Damaged when it is cut short or does not hold what its header says, and TooLarge
+    when its header tells of more than ``max_pixels`` pixels (None: any number). ``lenient`` takes what there is of a damaged
+    PNG, JPEG, TIFF or BMP; what is missing is black, grey or transparent, and `Image.damage` says what was wrong.
     """
     name = name or ("<bytes>" if isinstance(source, bytes) else str(source))
-    with _reading(source, name) as (stream, codec):
-        return codec.read(stream, name, max_pixels)
+    try:
+        with _reading(source, name) as (stream, codec):
+            return codec.read(stream, name, max_pixels)
+    except Damaged as error:
+        rescued = _rescued(source, name, max_pixels) if lenient else None
+        if rescued is None:
+            raise
+        damage = str(error).removeprefix(f"{name}: ")
+        return replace(rescued.noted("a damaged file: what there is of it was read"), damage=damage)
+
+
+def _rescued(source: Path | str | bytes, name: str, max_pixels: int | None) -> Image | None:
+    """What can be had of a damaged file; None for nothing."""
+    with suppress(ImageError), _reading(source, name) as (stream, codec):
+        return None if codec.rescue is None else codec.rescue(stream.read(), name, max_pixels)
+    return None
 
 
 def image_size(path: Path) -> tuple[int, int]:

@@ -27,13 +27,15 @@ class Image:
     """A decoded picture, upright: ``pixels`` (H, W, C) uint8, uint16 or float32 (white 1.0); C = 1 grey, 3 RGB, else bands.
 
     ``alpha``: (H, W) of the same type, not multiplied into the colours, or None. ``metadata`` is what `write_image` puts back.
-    ``notices``: what had to be changed on the way, one sentence each.
+    ``notices``: what had to be changed on the way, one sentence each. ``damage``: what was wrong with a damaged file that was read
+    all the same, None for a whole one.
     """
 
     pixels: Array
     alpha: Array | None = None
     metadata: Metadata = NOTHING_SAID
     notices: tuple[str, ...] = ()
+    damage: str | None = None
 
     @property
     def height(self) -> int:

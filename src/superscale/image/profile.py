@@ -7,8 +7,15 @@ import struct
 from functools import lru_cache
 from typing import Any
 
+import imagecodecs
+import numpy as np
+from numpy.typing import NDArray
 from PIL import ImageCms
 from PIL.Image import Image as PillowPicture
+
+from superscale.image.pixels import peak
+
+Array = NDArray[Any]
 
 # Where a profile's header names the colour space of the numbers it explains (ICC.1, 7.2).
 SPACE = slice(16, 20)
@@ -61,3 +68,26 @@ def to_srgb(picture: PillowPicture, profile: bytes | None) -> tuple[PillowPictur
         return picture.convert("RGB"), (f"its {picture.mode} profile is damaged; converted to RGB without it",)
     notices = () if picture.mode == "L" else (f"{picture.mode} without a profile was converted to RGB by the plain formula",)
     return picture.convert("RGB"), notices
+
+
+def inks_to_srgb(inks: Array, profile: bytes | None) -> tuple[Array, tuple[str, ...]]:
+    """Samples (H, W, 4) of 8 or 16 bits, all ones full ink -> sRGB (H, W, 3) as deep, as `to_srgb` does it at 8 bits."""
+    if profile and profile[SPACE] == b"CMYK":
+        try:
+            samples = imagecodecs.cms_transform(
+                inks,
+                profile,
+                srgb(),
+                colorspace="cmyk",
+                outcolorspace="rgb",
+                intent=imagecodecs.CMS.INTENT.RELATIVE_COLORIMETRIC,
+                flags=imagecodecs.CMS.FLAGS.BLACKPOINTCOMPENSATION,
+            )
+            return np.ascontiguousarray(samples), ()
+        except imagecodecs.CmsError:
+            reason = "its CMYK profile is damaged; converted to RGB without it"
+    else:
+        reason = "CMYK without a profile was converted to RGB by the plain formula"
+    full = np.uint32(peak(inks.dtype))
+    left = full - inks.astype(np.uint32)
+    return ((left[..., :3] * left[..., 3:] + full // 2) // full).astype(inks.dtype), (reason,)

@@ -20,6 +20,7 @@ from superscale.image.codecs import decode, open_picture
 from superscale.image.metadata import Metadata
 from superscale.image.picture import GREY, RGB, Image, checked_size, separated, with_alpha
 from superscale.image.pixels import change_depth, stretch_bits, white
+from superscale.image.strips import check_parts, readable_parts
 
 Array = NDArray[Any]
 
@@ -33,7 +34,7 @@ D50 = (0.3457, 0.3585)
 UNSIGNED, FLOAT = 1, 3
 # ExtraSamples: colours multiplied by alpha, or not
 PREMULTIPLIED, STRAIGHT = 1, 2
-ICC_PROFILE, XMP = 34675, 700
+ICC_PROFILE, XMP, PHOTOMETRIC = 34675, 700, 262
 SUB_IFDS = (metadata.EXIF_IFD, metadata.GPS_IFD)
 CLASSIC_HEADER = b"II*\0\x08\0\0\0"
 LONG = 4
@@ -43,12 +44,14 @@ HELD = 1
 
 @dataclass(frozen=True)
 class Layout:
-    """What a page's header says: colour channels (or bands), alpha (0, PREMULTIPLIED or STRAIGHT), bits a sample."""
+    """What a page's header says: colour space, colour channels (or bands), alpha (0, PREMULTIPLIED or STRAIGHT), bits a sample."""
 
+    space: int
     channels: int
     alpha: int
     bits: int
     for_pillow: bool
+    notices: tuple[str, ...] = ()
 
 
 def tiff_size(stream: IO[bytes], name: str) -> tuple[int, int]:
@@ -68,16 +71,32 @@ def read_tiff(stream: IO[bytes], name: str, max_pixels: int | None) -> Image:
         page = _only_page(file, name)
         checked_size(page.imagewidth, page.imagelength, page.samplesperpixel, max_pixels, name)
         layout = _layout(page, name)
-        extras = _metadata(page, stream)
-        tags = page.tags
-        icc = bytes(tags[ICC_PROFILE].value) if ICC_PROFILE in tags else None
+        check_parts(page, stream, name)
         if layout.for_pillow:
             stream.seek(0)
             image = decode(open_picture(stream, "TIFF", name), name, max_pixels)
-            icc = image.metadata.icc_profile
         else:
-            _check_parts(page, name)
-            image = _image(page, layout, name)
+            image = _image(page, np.asarray(page.asarray(maxworkers=1)), layout, name)
+        return _with_metadata(image, page, layout, stream)
+
+
+def rescue_tiff(data: bytes, name: str, max_pixels: int | None) -> Image:
+    """What can be had of a damaged TIFF: its whole strips or tiles; the others are zero. Raises Damaged for kinds left to Pillow."""
+    stream = io.BytesIO(data)
+    with TiffFile(stream) as file:
+        page = _only_page(file, name)
+        checked_size(page.imagewidth, page.imagelength, page.samplesperpixel, max_pixels, name)
+        layout = _layout(page, name)
+        if layout.for_pillow:
+            raise Damaged(f"{name}: damaged picture, of a kind of which no part can be had")
+        return _with_metadata(_image(page, readable_parts(page, stream, name), layout, name), page, layout, stream)
+
+
+def _with_metadata(image: Image, page: TiffPage, layout: Layout, stream: IO[bytes]) -> Image:
+    extras = _metadata(page, stream)
+    icc = bytes(page.tags[ICC_PROFILE].value) if ICC_PROFILE in page.tags else None
+    if layout.for_pillow or layout.space == CMYK:
+        icc = image.metadata.icc_profile
     icc, unfit = profile.fitting(icc, image.channels) if image.channels in (GREY, RGB) else (None, ())
     return replace(image, metadata=replace(image.metadata, **extras, icc_profile=icc), notices=image.notices + unfit)
 
@@ -102,7 +121,7 @@ def _layout(page: TiffPage, name: str) -> Layout:
     bits = int(page.bitspersample)
     kind = int(page.sampleformat)
     samples = int(page.samplesperpixel)
-    photometric = int(page.photometric)
+    photometric, notices = _space(page, name)
     extra = tuple(int(sample) for sample in page.extrasamples)
     numbers = (kind == UNSIGNED and bits <= 16) or (kind == FLOAT and bits in (16, 32, 64))
     if not numbers:
@@ -114,14 +133,36 @@ def _layout(page: TiffPage, name: str) -> Layout:
         raise Unsupported(
             f"{name}: cannot read Lab colours that are relative to another white than D50; convert it to RGB first"
         )
-    if colours is None or (bits < 8 and samples == 1) or (colours == 4 and bits == 8):
+    if colours is None or (bits < 8 and samples == 1) or (colours == samples == 4 and bits == 8):
         if bits > 8:
             raise Unsupported(f"{name}: cannot read {bits}-bit TIFF in colour space {photometric}; convert it to RGB first")
-        return Layout(samples, 0, bits, for_pillow=True)
+        return Layout(photometric, samples, 0, bits, for_pillow=True)
     alpha = extra[0] if samples == colours + 1 and extra and extra[0] in (PREMULTIPLIED, STRAIGHT) else 0
     if samples < colours:
         raise Damaged(f"{name}: {samples} samples a pixel cannot hold its colours")
-    return Layout(samples - bool(alpha), alpha, bits, for_pillow=False)
+    if colours == 4 and samples > 4 and alpha != STRAIGHT:
+        raise Unsupported(
+            f"{name}: cannot read CMYK with {samples - 4} more inks or premultiplied alpha; convert it to RGB first"
+        )
+    return Layout(photometric, samples - bool(alpha), alpha, bits, for_pillow=False, notices=notices)
+
+
+def _space(page: TiffPage, name: str) -> tuple[int, tuple[str, ...]]:
+    """The colour space, and a notice where the file leaves it out and all readers take its samples for the same.
+
+    libtiff takes one sample for grey with black 0, Pillow takes it for grey with white 0 unless it has 16 bits; three are RGB.
+    """
+    if PHOTOMETRIC in page.tags:
+        return int(page.photometric), ()
+    samples = int(page.samplesperpixel)
+    if samples == RGB:
+        return RGB_COLOURS, ("it does not say its colour space: three samples a pixel were read as RGB",)
+    if samples == GREY and int(page.bitspersample) > 8:
+        return BLACK_IS_ZERO, ("it does not say its colour space: one sample a pixel was read as grey, 0 as black",)
+    raise Unsupported(
+        f"{name}: does not say what its {samples} samples a pixel mean (no PhotometricInterpretation), and programs differ; "
+        "expected that tag"
+    )
 
 
 def _is_d50(ratios: Any) -> bool:
@@ -129,60 +170,40 @@ def _is_d50(ratios: Any) -> bool:
     return numbers.size == 4 and bool(np.allclose(numbers[::2] / np.maximum(numbers[1::2], 1), D50, atol=0.002))
 
 
-def _check_parts(page: TiffPage, name: str) -> None:
-    """Every strip or tile must lie in the file: a missing one would be read as black."""
-    size = page.parent.filehandle.size
-    offsets = page.dataoffsets
-    counts = page.databytecounts
-    across = page.chunks[1] if page.is_tiled else page.imagewidth
-    down = page.chunks[0]
-    planes = page.samplesperpixel if int(page.planarconfig) == 2 else 1
-    expected = -(-page.imagelength // max(down, 1)) * -(-page.imagewidth // max(across, 1)) * planes
-    if len(offsets) < expected or len(counts) < expected:
-        raise Damaged(f"{name}: damaged picture ({len(offsets)} of {expected} parts)")
-    for offset, count in zip(offsets, counts, strict=False):
-        if offset < 8 or count < 1 or offset + count > size:
-            raise Damaged(f"{name}: damaged picture (cut short: a part lies beyond its end)")
-    if (
-        int(page.compression) == 1
-        and sum(counts) * 8 < page.imagewidth * page.imagelength * page.samplesperpixel * page.bitspersample
-    ):
-        raise Damaged(f"{name}: damaged picture (cut short: {sum(counts)} bytes of samples)")
-
-
-def _image(page: TiffPage, layout: Layout, name: str) -> Image:
-    samples = np.asarray(page.asarray(maxworkers=1))
+def _image(page: TiffPage, samples: Array, layout: Layout, name: str) -> Image:
     if int(page.planarconfig) == 2 and samples.ndim == 3:
         samples = np.moveaxis(samples, 0, -1)
     samples = samples.reshape(page.imagelength, page.imagewidth, page.samplesperpixel)
-    notices: tuple[str, ...] = ()
+    notices = layout.notices
     if samples.dtype.kind == "f":
-        notices = ("its 64-bit floats were read at 32 bits",) if samples.dtype.itemsize == 8 else ()
+        notices += ("its 64-bit floats were read at 32 bits",) if samples.dtype.itemsize == 8 else ()
         with np.errstate(over="ignore"):
             samples = samples.astype(np.float32)
     else:
         samples = stretch_bits(samples.astype(np.uint8 if layout.bits <= 8 else np.uint16), layout.bits)
-    if int(page.photometric) == WHITE_IS_ZERO:
+    if layout.space == WHITE_IS_ZERO:
         colours = samples[..., : layout.channels]
         samples = np.concatenate((white(samples.dtype) - colours, samples[..., layout.channels :]), axis=-1).astype(
             samples.dtype
         )
     samples = metadata.upright(samples, _orientation(page))
-    if int(page.photometric) == CMYK:
+    if layout.space == CMYK:
         return _from_cmyk(samples, page, notices)
     pixels, alpha = separated(samples, name, bool(layout.alpha))
-    leading_rgb = int(page.photometric) == RGB_COLOURS and pixels.shape[2] > RGB
+    leading_rgb = layout.space == RGB_COLOURS and pixels.shape[2] > RGB
     if layout.alpha == PREMULTIPLIED and alpha is not None:
         pixels = _divided(pixels, alpha)
     return Image(pixels, alpha, Metadata(leading_rgb=leading_rgb), notices)
 
 
 def _from_cmyk(samples: Array, page: TiffPage, notices: tuple[str, ...]) -> Image:
-    # Inks are converted by 8-bit tables: the one place where depth is lost on reading.
-    inks = PillowImage.fromarray(np.ascontiguousarray(change_depth(samples[..., :4], np.uint8)), "CMYK")
-    converted, changed = profile.to_srgb(inks, bytes(page.tags[ICC_PROFILE].value) if ICC_PROFILE in page.tags else None)
-    pixels = np.ascontiguousarray(np.asarray(converted))
-    return Image(pixels, notices=(*notices, *changed, f"its {page.bitspersample}-bit CMYK was read at 8 bits"))
+    """Inks of 16 bits (floats are brought to that), with or without alpha, as sRGB of 16 bits; 8 bits only with alpha come here."""
+    depth = np.uint8 if samples.dtype == np.uint8 else np.uint16
+    samples = change_depth(samples, depth)
+    icc = bytes(page.tags[ICC_PROFILE].value) if ICC_PROFILE in page.tags else None
+    pixels, changed = profile.inks_to_srgb(np.ascontiguousarray(samples[..., :4]), icc)
+    alpha = np.ascontiguousarray(samples[..., 4]) if samples.shape[-1] > 4 else None
+    return Image(pixels, alpha, Metadata(icc_profile=profile.srgb()), (*notices, *changed))
 
 
 def _divided(pixels: Array, alpha: Array) -> Array:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from dataclasses import replace
+from typing import IO
 
 import imagecodecs
 import numpy as np
 
-from superscale.errors import Unsupported
+from superscale.errors import Damaged, Unsupported
 from superscale.image import profile
+from superscale.image.codecs import read_pillow
 from superscale.image.metadata import Metadata
 from superscale.image.picture import RGB, Image, to_pillow, with_alpha
 
@@ -20,6 +23,25 @@ METHOD, LEAN_METHOD = 4, 2
 # Flags of the chunk VP8X.
 ICC, ALPHA, EXIF, XMP = 0x20, 0x10, 0x08, 0x04
 HEADING_BYTES = 8
+# More than the bits that libwebp reads ahead.
+BEHIND = b"\xff" * 16
+
+
+def read_webp(stream: IO[bytes], name: str, max_pixels: int | None) -> Image:
+    """One still picture. Raises ImageError; Damaged, too, when its last bytes are missing, for which libwebp reads zeros."""
+    data = stream.read()
+    image = read_pillow("WEBP", io.BytesIO(data), name, max_pixels)
+    # What follows the samples of a whole file does not matter: libwebp never gets there.
+    other = read_pillow("WEBP", io.BytesIO(_lengthened(data)), name, max_pixels)
+    if not np.array_equal(with_alpha(image), with_alpha(other)):
+        raise Damaged(f"{name}: damaged picture (cut short: its last bytes are missing)")
+    return image
+
+
+def _lengthened(data: bytes) -> bytes:
+    """The same file with ones behind its samples and its alpha."""
+    parts = [_chunk(kind, body + BEHIND if kind in (b"VP8 ", b"VP8L", b"ALPH") else body) for kind, body in _chunks(data)]
+    return b"".join((b"RIFF", struct.pack("<I", 4 + sum(map(len, parts))), b"WEBP", *parts))
 
 
 def encode_webp(image: Image, quality: int) -> tuple[bytes, tuple[str, ...]]:
@@ -64,7 +86,7 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def _chunks(data: bytes) -> list[tuple[bytes, bytes]]:
-    """(kind, body) of a WebP that libwebp has just written."""
+    """(kind, body) of a WebP."""
     chunks: list[tuple[bytes, bytes]] = []
     start = 12
     while start + HEADING_BYTES <= len(data):

@@ -30,7 +30,8 @@ Enlarge = Callable[[Image], Image]
 class Settings:
     """How jobs are done. Limits: None for none; each error names the setting that raises it.
 
-    ``scale``: what ``enlarge`` multiplies both sides by, to refuse an output of too many pixels before it is computed.
+    ``scale``: what ``enlarge`` multiplies both sides by, to refuse an output of too many pixels before it is computed. ``lenient``:
+    take what there is of damaged pictures.
     """
 
     scale: float
@@ -41,12 +42,14 @@ class Settings:
     max_output_pixels: int | None = None
     max_bytes: int | None = None
     fail_fast: bool = False
+    lenient: bool = False
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What became of one job; ``width`` and ``height`` of the output, None if there is none.
 
+    A job that is done and has an ``error`` was done on what there is of a damaged picture, and is no success: see `is_whole`.
     ``notices``: what had to be changed in the picture; ``again``: its name in a list of pictures to try again; ``settings``:
     those that ``error`` speaks of, by name.
     """
@@ -61,6 +64,11 @@ class Outcome:
     notices: tuple[str, ...] = ()
     again: str = ""
     settings: tuple[str, ...] = ()
+
+    @property
+    def is_whole(self) -> bool:
+        """Neither failed nor done on a damaged picture."""
+        return self.status != "failed" and not (self.status == "done" and self.error)
 
     def to_dict(self) -> dict[str, Any]:
         """The keys that ``upscale --json`` promises."""
@@ -176,7 +184,7 @@ def _loaded(step: _Step, settings: Settings, stdin: IO[bytes] | None) -> _Step:
         return replace(step, outcome=_failed(job, f"{job.output} cannot be written: no permission to write into {folder}"))
     if job.from_stdin:
         data = _read_stream(stdin, settings.max_bytes)
-        image = read_image(data, settings.max_pixels, name="standard input")
+        image = read_image(data, settings.max_pixels, "standard input", settings.lenient)
         own = suffix_of(data) or FALLBACK_SUFFIX
     else:
         image, own = read_input(job.input, settings), job.input.suffix
@@ -192,7 +200,7 @@ def read_input(path: Path, settings: Settings) -> Image:
     size = os.stat(path).st_size
     if settings.max_bytes is not None and size > settings.max_bytes:
         raise TooLarge(f"{size} bytes, more than {settings.max_bytes}", settings.max_bytes, "max_bytes")
-    return read_image(path, settings.max_pixels)
+    return read_image(path, settings.max_pixels, lenient=settings.lenient)
 
 
 def _read_stream(stdin: IO[bytes] | None, max_bytes: int | None) -> bytes:
@@ -255,7 +263,7 @@ def _stored(step: _Step, settings: Settings, stdout: IO[bytes] | None) -> _Step:
         stdout.write(data)
         stdout.flush()
     target = STDOUT if job.output is None else str(job.output)
-    done = Outcome(job.name, target, "done", image.width, image.height, notices=notices)
+    done = Outcome(job.name, target, "done", image.width, image.height, error=image.damage, notices=notices)
     return replace(step, image=None, outcome=done)
 
 
