@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from superscale.data.pack import Pack
 from superscale.data.pairs import PairFolder
-from superscale.data.prepare import prepare
 from superscale.errors import ImageError
 
 
@@ -29,12 +27,6 @@ def deep_folder(folder: Path) -> Path:
 EXPECTED = [(129, 0, 255), (255, 255, 255), (128, 128, 128)]
 
 
-def test_prepare_rounds_deep_samples_and_lays_transparency_over_white(tmp_path: Path) -> None:
-    prepare(deep_folder(tmp_path / "photos"), tmp_path / "pack", tile_px=16)
-    pack = Pack(tmp_path / "pack")
-    assert [tuple(pack.high_res(number)[3, 5]) for number in range(3)] == EXPECTED
-
-
 def test_pairs_do_the_same(tmp_path: Path) -> None:
     pairs = list(PairFolder(deep_folder(tmp_path / "photos"), 4))
     assert [tuple(pair.high_res[3, 5]) for pair in pairs] == EXPECTED
@@ -44,7 +36,5 @@ def test_pairs_do_the_same(tmp_path: Path) -> None:
 def test_bands_are_refused_with_the_name_of_their_file(tmp_path: Path) -> None:
     folder = deep_folder(tmp_path / "photos")
     tifffile.imwrite(folder / "field.tif", np.zeros((16, 16, 5), np.uint16), photometric="minisblack", planarconfig="contig")
-    manifest = prepare(folder, tmp_path / "pack", tile_px=16)
-    assert manifest.skipped == (("field.tif", "expected grey or RGB, got 5 bands; choose three of them first"),)
     with pytest.raises(ImageError, match=r"field\.tif: expected grey or RGB, got 5 bands"):
         list(PairFolder(folder, 4))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from superscale.data.matching import partners, split_folder
 from superscale.errors import DataError, UsageError
 from superscale.image.io import as_rgb8, list_images, read_image
 from superscale.image.region import crop_to_multiple
@@ -44,23 +45,19 @@ class PairFolder:
         self.rounding = rounding
         if not self.folder.is_dir():
             raise DataError(f"{self.folder}: expected a folder of high-resolution pictures, or of HR/ and LR_x{scale}/")
-        high_folder = self.folder / "HR" if (self.folder / "HR").is_dir() else self.folder
+        high_folder, low_folder = split_folder(self.folder, scale)
         self.high_res = list_images(high_folder)
         if not self.high_res:
             raise DataError(f"{high_folder}: no pictures (.png, .jpg, .webp, .tiff)")
-        low_folder = self.folder / f"LR_x{scale}"
-        self.low_res = self._match(list_images(low_folder), low_folder) if low_folder.is_dir() else None
+        self.low_res = self._match(list_images(low_folder), low_folder) if low_folder else None
         if self.low_res is not None:
             for _ in self:  # sizes that disagree are found before anything is measured or trained
                 pass
 
     def _match(self, low_res: list[Path], low_folder: Path) -> list[Path]:
-        by_stem = {path.stem: path for path in low_res}
-        matched = [by_stem.get(path.stem) or by_stem.get(f"{path.stem}x{self.scale}") for path in self.high_res]
-        missing = [path.name for path, partner in zip(self.high_res, matched, strict=True) if partner is None]
-        if missing:
-            raise DataError(f"{low_folder}: no low-resolution partner for {', '.join(missing)}")
-        return [path for path in matched if path is not None]
+        names = [path.relative_to(low_folder).as_posix() for path in low_res]
+        matched = partners([path.name for path in self.high_res], names, self.scale, low_folder)
+        return [low_folder / name for name in matched]
 
     @property
     def low_res_source(self) -> str:

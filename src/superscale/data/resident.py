@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from superscale.data.loader import RawBatch
-from superscale.data.pack import CHANNELS, Samples
+from superscale.data.pack import Samples
 from superscale.data.patches import PatchPlan, Place
 from superscale.image.region import mirrored
 
@@ -39,6 +39,7 @@ class ResidentSamples:
 
     def __init__(self, samples: Samples, device: torch.device) -> None:
         self.shapes = samples.shapes
+        self.channels = samples.channels
         self.starts = samples.starts.tolist()
         # The copy of a read-only memory map that torch may own.
         self.samples = torch.frombuffer(bytearray(samples.samples), dtype=torch.uint8).to(device)
@@ -54,5 +55,5 @@ class ResidentSamples:
         offsets = torch.arange(side, device=self.samples.device)
         y = mirrored(top + offsets, height)  # (B, side)
         x = mirrored(left + offsets, width)
-        pixel = start[:, :, None] + CHANNELS * (y[:, :, None] * width[:, :, None] + x[:, None, :])
-        return self.samples[pixel[..., None] + torch.arange(CHANNELS, device=self.samples.device)]
+        pixel = start[:, :, None] + self.channels * (y[:, :, None] * width[:, :, None] + x[:, None, :])
+        return self.samples[pixel[..., None] + torch.arange(self.channels, device=self.samples.device)]

@@ -10,9 +10,10 @@ from pathlib import Path
 import torch
 
 from superscale.data.loader import Load, load_batch
-from superscale.data.pack import MANIFEST, Pack
+from superscale.data.matching import split_folder
+from superscale.data.pack import MANIFEST, PAIRED, Pack
 from superscale.data.patches import PatchPlan, patch_problems
-from superscale.data.prepare import prepare, prepare_synthetic
+from superscale.data.prepare import LowRes, prepare, prepare_synthetic
 from superscale.data.resident import ResidentPack
 from superscale.errors import Cancelled, DataError, RecipeError
 from superscale.files import write_text
@@ -38,9 +39,16 @@ def open_pack(recipe: Recipe, run_dir: Path, stop: Callable[[], bool] = lambda: 
     if recipe.data.path == "synthetic":
         prepare_synthetic(own, side_px=max(128, recipe.data.patch_px), scale=recipe.scale)
     else:
-        stored = recipe.data.rounding if recipe.data.low_res == "stored" else "none"
-        prepare(Path(recipe.data.path), own, scale=recipe.scale, low_res=stored, progress=partial(_unless_stopped, stop))
+        folder = Path(recipe.data.path)
+        prepare(folder, own, scale=recipe.scale, low_res=_low_res(recipe, folder), progress=partial(_unless_stopped, stop))
     return Pack(own)
+
+
+def _low_res(recipe: Recipe, folder: Path) -> LowRes | None:
+    """What a run's own pack stores of low-resolution pictures; None: the real ones beside the photos."""
+    if recipe.data.low_res != "stored":
+        return "none"
+    return None if split_folder(folder, recipe.scale)[1] else recipe.data.rounding
 
 
 def _unless_stopped(stop: Callable[[], bool], _done: int, _total: int) -> None:
@@ -79,8 +87,14 @@ def pack_problems(recipe: Recipe, pack: Pack) -> list[str]:
     """What keeps the recipe from being trained on this pack, a line each."""
     data = recipe.data
     problems = patch_problems(pack, scale=recipe.scale, patch_px=data.patch_px)
-    if data.low_res == "stored" and pack.manifest.low_res != data.rounding:
-        problems.append(f"{pack.folder}: stores low_res {pack.manifest.low_res!r}, the recipe wants {data.rounding!r}")
+    stored = pack.manifest.low_res
+    if data.low_res == "stored" and stored not in (PAIRED, data.rounding):
+        problems.append(f"{pack.folder}: stores low_res {stored!r}, the recipe wants {data.rounding!r}")
+    if data.low_res != "stored" and stored == PAIRED:
+        problems.append(
+            f"{pack.folder}: holds real low-resolution pictures, which data.low_res = {data.low_res!r} does not use; "
+            'train on them with data.low_res = "stored", or prepare with low_res none'
+        )
     return problems
 
 

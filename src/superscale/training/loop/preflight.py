@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import torch
 
+from superscale.data.matching import split_folder
 from superscale.data.pack import Pack
 from superscale.data.patches import NAMED, side_problems, small_problems
 from superscale.data.prepare import DEFAULT_TILE_PX, tile_regions
@@ -146,7 +147,10 @@ def _check_photos(recipe: Recipe, folder: Path, found: Findings) -> int:
     if not folder.is_dir():
         found.add(f"{folder}: no such folder of photographs (data.path)", "data.path")
         return 0
-    paths = list_images(folder)
+    high = found.attempt(lambda: split_folder(folder, recipe.scale)[0])
+    if high is None:
+        return 0
+    paths = list_images(high)
     damaged: list[str] = []
     small: list[str] = []
     pixels = 0
