@@ -17,7 +17,7 @@ from superscale.data.draws import Draw, RoundDraw
 from superscale.data.jpeg import MCU_PX, jpeg
 from superscale.errors import DataError
 from superscale.image.color import BLUE, GREEN, OFFSET, RED, luma
-from superscale.image.pixels import PEAK_8BIT, round_half_up, to_float
+from superscale.image.pixels import PEAK_8BIT, peak, round_half_up, to_float
 from superscale.image.region import Region, mirrored
 from superscale.image.resize import PlainMethod, Rounding, imresize, margin_px, plain_matrix
 
@@ -41,7 +41,7 @@ def degraded_context_px(scale: int) -> int:
 
 
 def bicubic_patch(high_res: Tensor, scale: int, rounding: Rounding) -> tuple[Tensor, Tensor]:
-    """Patches with their context, uint8 (B, C, P + 2m, P + 2m), m = `context_px` -> (low_res, high_res), uint8.
+    """Patches with their context, integers (B, C, P + 2m, P + 2m), m = `context_px` -> (low_res, high_res) of the same type.
 
     (B, C, P/scale, P/scale) and (B, C, P, P): sample for sample what cropping a reduction of the whole picture gives.
     """
@@ -49,9 +49,22 @@ def bicubic_patch(high_res: Tensor, scale: int, rounding: Rounding) -> tuple[Ten
 
 
 def degraded_patch(high_res: Tensor, scale: int, draws: Sequence[Draw]) -> tuple[Tensor, Tensor]:
-    """Patches with their context, uint8 (B, 3, P + 2m, P + 2m), m = `degraded_context_px` -> (low_res, high_res), uint8, as above."""
-    low_res = round_half_up(torch.uint8)(degrade(to_float(high_res), draws, scale) * PEAK_8BIT).to(torch.uint8)
+    """Patches with their context, integers (B, 3 or 1, P + 2m, P + 2m), m = `degraded_context_px` -> (low_res, high_res), as above.
+
+    Grey is degraded as RGB whose noise is the same in all channels.
+    """
+    dtype = high_res.dtype
+    planes = to_float(high_res)
+    if planes.shape[1] == 1:
+        planes = degrade(planes.expand(-1, 3, -1, -1), [_in_grey(draw) for draw in draws], scale)[:, :1]
+    else:
+        planes = degrade(planes, draws, scale)
+    low_res = round_half_up(dtype)(planes * peak(dtype)).to(dtype)
     return _without_context(low_res, high_res, scale, degraded_context_px(scale))
+
+
+def _in_grey(draw: Draw) -> Draw:
+    return replace(draw, first=replace(draw.first, grey_noise=True), second=replace(draw.second, grey_noise=True))
 
 
 def _without_context(low_res: Tensor, high_res: Tensor, scale: int, margin: int) -> tuple[Tensor, Tensor]:

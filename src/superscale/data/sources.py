@@ -92,11 +92,16 @@ def _sizes(path: Path) -> dict[str, tuple[int, int]]:
     return sizes
 
 
+def is_database(place: Path) -> bool:
+    """Whether a folder is an LMDB folder."""
+    return (place / LMDB_DATA).is_file()
+
+
 def open_source(place: Path) -> Source:
     """The pictures of a folder or an LMDB folder. Raises DataError when there is no folder or nothing in it."""
     if not place.is_dir():
         raise DataError(f"{place}: expected a folder of photographs")
-    if (place / LMDB_DATA).is_file():
+    if is_database(place):
         if not (place / LMDB_LIST).is_file():
             raise DataError(f"{place}: expected {LMDB_LIST} beside {LMDB_DATA}, as BasicSR writes it")
         source: Source = Database(place)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -37,10 +37,12 @@ def open_pack(recipe: Recipe, run_dir: Path, stop: Callable[[], bool] = lambda: 
     own = run_dir / OWN_PACK
     write_text(run_dir / OWN_PACK_SOURCE, json.dumps(_source(recipe)))
     if recipe.data.path == "synthetic":
-        prepare_synthetic(own, side_px=max(128, recipe.data.patch_px), scale=recipe.scale)
+        prepare_synthetic(own, side_px=max(128, recipe.data.patch_px), scale=recipe.scale, channels=recipe.channels)
     else:
         folder = Path(recipe.data.path)
-        prepare(folder, own, scale=recipe.scale, low_res=_low_res(recipe, folder), progress=partial(_unless_stopped, stop))
+        progress = partial(_unless_stopped, stop)
+        low_res = _low_res(recipe, folder)
+        prepare(folder, own, scale=recipe.scale, low_res=low_res, channels=recipe.channels, progress=progress)
     return Pack(own)
 
 
@@ -58,7 +60,13 @@ def _unless_stopped(stop: Callable[[], bool], _done: int, _total: int) -> None:
 
 def _source(recipe: Recipe) -> dict[str, object]:
     """What a run's own pack is made of."""
-    return {"path": recipe.data.path, "scale": recipe.scale}
+    other = {} if recipe.channels == 3 else {"channels": recipe.channels}
+    return {"path": recipe.data.path, "scale": recipe.scale, **other}
+
+
+def _told(source: Mapping[str, object]) -> str:
+    channels = f" in {source['channels']} channels" if "channels" in source else ""
+    return f"{source['path']} at scale {source['scale']}{channels}"
 
 
 def prepared_pack(recipe: Recipe, run_dir: Path) -> Path | None:
@@ -76,8 +84,8 @@ def prepared_pack(recipe: Recipe, run_dir: Path) -> Path | None:
         return None
     if made_of.is_file() and (was := json.loads(made_of.read_bytes())) != (wanted := _source(recipe)):
         raise DataError(
-            f"{own}: prepared from {was['path']} at scale {was['scale']}, the recipe names {wanted['path']} at scale "
-            f"{wanted['scale']}; set it back, choose another run directory, or begin anew",
+            f"{own}: prepared from {_told(was)}, the recipe names {_told(wanted)}; set it back, choose another run directory, or "
+            "begin anew",
             ways_out=("run_dir", "fresh"),
         )
     return own
@@ -87,6 +95,12 @@ def pack_problems(recipe: Recipe, pack: Pack) -> list[str]:
     """What keeps the recipe from being trained on this pack, a line each."""
     data = recipe.data
     problems = patch_problems(pack, scale=recipe.scale, patch_px=data.patch_px)
+    channels = pack.manifest.channels
+    if channels not in (1, recipe.channels) or (channels == 1 and recipe.channels not in (1, 3)):
+        problems.append(
+            f"{pack.folder}: holds pictures of {channels} channels, the generator takes {recipe.channels}; prepare them with "
+            f"channels {recipe.channels}, or set generator.channels={channels}"
+        )
     stored = pack.manifest.low_res
     if data.low_res == "stored" and stored not in (PAIRED, data.rounding):
         problems.append(f"{pack.folder}: stores low_res {stored!r}, the recipe wants {data.rounding!r}")
