@@ -10,6 +10,7 @@ import pytest
 import tifffile
 
 from superscale.data.pack import Pack
+from superscale.data.pairs import PairFolder
 from superscale.data.prepare import prepare
 from superscale.errors import DataError
 
@@ -61,6 +62,20 @@ def test_8_bit_photos_among_deep_ones_keep_their_white(tmp_path: Path) -> None:
     (folder / "b.png").write_bytes(imagecodecs.png_encode(np.full((16, 16), 1, np.uint16)))
     prepare(folder, tmp_path / "pack", tile_px=16)
     assert [int(Pack(tmp_path / "pack").high_res(number)[0, 0, 0]) for number in range(2)] == [200 * 257, 1]
+
+
+def test_pairs_are_read_at_the_depth_of_their_files(tmp_path: Path) -> None:
+    pairs = list(PairFolder(deep_folder(tmp_path / "photos"), 4))
+    assert [tuple(pair.high_res[3, 5]) for pair in pairs] == IN_16_BITS
+    assert [tuple(pair.low_res[1, 1]) for pair in pairs] == IN_16_BITS
+
+
+def test_an_8_bit_low_res_picture_is_brought_to_the_depth_of_its_partner(tmp_path: Path) -> None:
+    for name, pixels in (("HR", np.full((16, 16), 1000, np.uint16)), ("LR_x4", np.full((4, 4), 4, np.uint8))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").write_bytes(imagecodecs.png_encode(pixels))
+    (pair,) = PairFolder(tmp_path, 4)
+    assert (pair.low_res[0, 0, 0], pair.high_res[0, 0, 0], pair.one_channel) == (4 * 257, 1000, True)
 
 
 def test_bands_are_packed_alone_and_left_out_by_name_among_others(tmp_path: Path) -> None:
