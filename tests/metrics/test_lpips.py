@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from superscale.errors import UnknownNameError
+from superscale.errors import UnknownNameError, UsageError
 from superscale.metrics.lpips import BACKBONES, Lpips, lpips
 from superscale.metrics.notation import LPIPS
 
