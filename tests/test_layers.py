@@ -15,6 +15,7 @@ OWNERS = {
     "PIL": ("image/",),
     "safetensors": ("weights/",),
     "torch.distributed": ("machine/processes.py",),
+    "lmdb": ("data/sources.py",),
     "onnx": ("weights/onnx.py",),
     "onnxruntime": ("weights/onnx.py", "inference/backends.py"),
     "fastapi": ("server/",),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage
 import torch
 from PIL import Image as PillowImage
 
@@ -12,6 +13,7 @@ from superscale.data.draws import DegradationConfig
 from superscale.data.loader import load_batch, to_device
 from superscale.data.pack import Pack
 from superscale.data.patches import PatchPlan
+from superscale.image.io import Image, write_image
 from superscale.image.resize import imresize
 
 Command = Callable[..., int]
@@ -82,3 +84,16 @@ def test_what_the_preview_cannot_show_is_an_error_before_anything_is_prepared(
     assert command("prepare", photos, "-o", tmp_path / "pack", "--preview", "--recipe", "reel_x4") == 2
     assert "did you mean 'real_x4'" in capsys.readouterr().err
     assert not (tmp_path / "pack").exists()
+
+
+def test_pairs_are_packed_reported_and_counted(tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    photo = skimage.data.astronaut()[100:356]
+    for name, left in (("a", 100), ("b", 96)):
+        write_image(tmp_path / "HR" / f"{name}.png", Image(np.ascontiguousarray(photo[:, 100:356])))
+        write_image(tmp_path / "LR" / f"{name}.png", Image(imresize(np.ascontiguousarray(photo[:, left : left + 256]), 1 / 4)))
+    assert command("prepare", tmp_path / "HR", "--low-res", tmp_path / "LR", "-o", tmp_path / "pack") == 0
+    out, err = capsys.readouterr()
+    assert out == f"{tmp_path / 'pack'}: 2 sub-images of 2 pairs, 0 skipped, 1 shifted\n"
+    assert "shifted b.png: its low-res picture lies 0.00 low-res pixels too high and 1.00 too far right" in err
+    assert command("prepare", tmp_path / "HR", "--low-res", "doubel", "-o", tmp_path / "other") == 2
+    assert "none, double, uint8 or a folder" in capsys.readouterr().err

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image as PillowImage
 
 from superscale.data.pack import Pack
 from superscale.data.prepare import prepare, prepare_synthetic, tile_regions
@@ -53,11 +54,35 @@ def test_a_damaged_photo_is_left_out_named_and_counted(photos: Path, tmp_path: P
     assert {tile.source for tile in manifest.tiles} == {f"photo-{number}.png" for number in (0, 1, 3, 4, 5)}
 
 
-def test_grey_and_transparent_photos_become_rgb(tmp_path: Path) -> None:
-    grey = synthetic_picture(0, 32)[..., :1]
-    write_image(tmp_path / "in" / "grey.png", Image(grey))
-    prepare(tmp_path / "in", tmp_path / "pack")
-    np.testing.assert_array_equal(Pack(tmp_path / "pack").high_res(0), np.repeat(grey, 3, axis=2))
+def test_grey_photos_become_rgb_where_rgb_is_asked_for_or_another_photo_is_rgb(tmp_path: Path) -> None:
+    grey, rgb = synthetic_picture(0, 32)[..., :1], synthetic_picture(1, 32)
+    write_image(tmp_path / "in" / "a-grey.png", Image(grey))
+    prepare(tmp_path / "in", tmp_path / "alone")
+    np.testing.assert_array_equal(Pack(tmp_path / "alone").high_res(0), grey)
+    prepare(tmp_path / "in", tmp_path / "asked", channels=3)
+    np.testing.assert_array_equal(Pack(tmp_path / "asked").high_res(0), np.repeat(grey, 3, axis=2))
+    write_image(tmp_path / "in" / "b-rgb.png", Image(rgb))
+    prepare(tmp_path / "in", tmp_path / "mixed")
+    np.testing.assert_array_equal(Pack(tmp_path / "mixed").high_res(0), np.repeat(grey, 3, axis=2))
+    np.testing.assert_array_equal(Pack(tmp_path / "mixed").high_res(1), rgb)
+
+
+def test_rgb_photos_become_grey_as_pillow_makes_them(photos: Path, tmp_path: Path) -> None:
+    prepare(photos, tmp_path / "pack", channels=1)
+    pack = Pack(tmp_path / "pack")
+    expected = np.asarray(PillowImage.open(photos / pack.manifest.tiles[0].source).convert("L"))
+    # Pillow computes in fixed point
+    assert np.abs(pack.high_res(0)[..., 0].astype(int) - expected).max() <= 1
+
+
+def test_the_manifest_of_a_pack_of_8_bit_rgb_says_what_it_always_said(photos: Path, tmp_path: Path) -> None:
+    prepare(photos, tmp_path / "pack", low_res="double")
+    assert sorted(path.name for path in (tmp_path / "pack").iterdir()) == ["high_res.u8", "low_res.u8", "manifest.json"]
+    manifest = json.loads((tmp_path / "pack" / "manifest.json").read_text())
+    assert list(manifest) == ["version", "scale", "low_res", "tiles", "skipped"]
+    assert list(manifest["tiles"][0]) == ["source", "sha256", "top", "left", "height", "width"]
+    data = b"".join(np.asarray(PillowImage.open(path).convert("RGB")).tobytes() for path in sorted(photos.iterdir()))
+    assert (tmp_path / "pack" / "high_res.u8").read_bytes() == data
 
 
 def test_nothing_to_prepare_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:

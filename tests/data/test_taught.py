@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from superscale.data.pack import HIGH_RES, LOW_RES, Pack
+from superscale.data.pack import Pack
 from superscale.data.patches import PatchPlan
 from superscale.data.photograph import PhotographConfig
 from superscale.data.prepare import prepare_synthetic
-from superscale.data.taught import TEACHER, is_taught, taught_pack, teach
+from superscale.data.taught import HIGH_RES, LOW_RES, TEACHER, is_taught, taught_pack, teach
 from superscale.errors import Cancelled, DataError
 
 

@@ -40,6 +40,6 @@ def test_equal_pictures_have_none_and_only_what_lies_inside_the_border_counts(ne
     assert feature_distance(other, picture, network, data_range=1.0, border=4).item() == 0
 
 
-def test_grey_pictures_are_refused(network: FeatureNetwork) -> None:
-    with pytest.raises(UsageError, match="RGB"):
-        feature_distance(torch.rand(1, 1, 48, 48), torch.rand(1, 1, 48, 48), network, data_range=1.0, border=0)
+def test_pictures_of_two_bands_are_refused(network: FeatureNetwork) -> None:
+    with pytest.raises(UsageError, match="2"):
+        feature_distance(torch.rand(1, 2, 48, 48), torch.rand(1, 2, 48, 48), network, data_range=1.0, border=0)

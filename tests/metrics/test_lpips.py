@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from superscale.errors import UnknownNameError
+from superscale.errors import UnknownNameError, UsageError
 from superscale.metrics.lpips import BACKBONES, Lpips, lpips
 from superscale.metrics.notation import LPIPS
 
@@ -76,3 +76,15 @@ def test_every_backbone_has_its_metric_and_other_names_a_suggestion() -> None:
     assert tuple(f"lpips-{name}" for name in BACKBONES) == LPIPS
     with pytest.raises(UnknownNameError, match="squeeze"):
         Lpips("sqeeze")
+
+
+def test_grey_is_compared_as_rgb_of_equal_channels() -> None:
+    network = Lpips("squeeze")
+    first, second = torch.rand(2, 1, 1, 40, 40, generator=torch.Generator().manual_seed(0))
+    grey, rgb = (
+        lpips(first.repeat(1, channels, 1, 1), second.repeat(1, channels, 1, 1), network, data_range=1.0, border=0)
+        for channels in (1, 3)
+    )
+    assert torch.equal(grey, rgb)
+    with pytest.raises(UsageError, match="RGB"):
+        lpips(torch.rand(1, 4, 40, 40), torch.rand(1, 4, 40, 40), network, data_range=1.0, border=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 PREVIEW = "preview.png"
 PREVIEW_PATCH_PX = 192
+REDUCTIONS = ("none", "double", "uint8")
 
 
 def prepare(
@@ -22,48 +23,65 @@ def prepare(
     output: Annotated[Path, typer.Option("-o", "--output", help="The folder to make.")],
     tile_px: Annotated[int, typer.Option("--tile", min=16, help="Largest side of a sub-image in pixels.")] = 512,
     scale: Annotated[int, typer.Option(min=1, help="Sides are cropped to a multiple of this.")] = 4,
-    low_res: Annotated[str, typer.Option(help="Also store bicubic reductions: none, double or uint8 rounding.")] = "none",
+    low_res: Annotated[
+        str | None,
+        typer.Option(
+            metavar="none|double|uint8|LR_DIR",
+            help="Also store bicubic reductions, in double or uint8 rounding, or real low-resolution pictures; default: LR_x4/ of a "
+            "folder that holds it beside HR/, else none.",
+        ),
+    ] = None,
+    channels: Annotated[int | None, typer.Option(min=1, help="1: grey, 3: RGB, N: bands; default: as the photographs.")] = None,
+    bits: Annotated[int | None, typer.Option(help="8 or 16 a sample; default: as the photographs.")] = None,
     preview: Annotated[
         bool, typer.Option("--preview", help=f"Also write {PREVIEW}: what a network will see; of a finished pack, only that.")
     ] = False,
     recipe: Annotated[str | None, typer.Option(help="The recipe whose pictures --preview shows; default: bicubic.")] = None,
 ) -> None:
-    """Cut a folder of photographs into a pack of sub-images that training reads at full speed."""
+    """Cut a folder of photographs, or of HR/ and LR_x4/, into a pack of sub-images that training reads at full speed."""
     from superscale.data.pack import MANIFEST
 
-    if low_res not in ("none", "double", "uint8"):
-        raise UsageError(f"--low-res must be none, double or uint8, got {low_res!r}")
+    if low_res not in (None, *REDUCTIONS) and not Path(low_res).is_dir():
+        raise UsageError(f"--low-res must be {', '.join(REDUCTIONS)} or a folder of low-resolution pictures, got {low_res!r}")
+    if bits not in (None, 8, 16):
+        raise UsageError(f"--bits must be 8 or 16, got {bits}")
     if recipe is not None and not preview:
         raise UsageError("--recipe says what --preview shows; give both or neither")
     shown = _load(recipe)  # before the long work
     if preview and (output / MANIFEST).is_file():
         print(f"{output}: prepared already, only the preview is made", file=sys.stderr)
     else:
-        _prepare(folder, output, tile_px, scale, low_res)
+        pictures = low_res if low_res is None or low_res in REDUCTIONS else Path(low_res)
+        _prepare(folder, output, {"tile_px": tile_px, "scale": scale, "low_res": pictures, "channels": channels, "bits": bits})
     if preview:
         _preview(output, scale, shown)
 
 
-def _prepare(folder: Path, output: Path, tile_px: int, scale: int, low_res: str) -> None:
+def _prepare(folder: Path, output: Path, options: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.progress import Progress
 
+    from superscale.data.pack import PAIRED
     from superscale.data.prepare import prepare as make_pack
 
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("preparing", total=None)
         manifest = make_pack(
-            folder,
-            output,
-            tile_px=tile_px,
-            scale=scale,
-            low_res=low_res,  # type: ignore[arg-type]
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            folder, output, **options, progress=lambda done, total: bar.update(task, completed=done, total=total)
         )
     for source, why in manifest.skipped:
         print(f"skipped {source}: {why}", file=sys.stderr)
+    for source, down, right in manifest.shifts:
+        print(f"shifted {source}: its low-res picture lies {_where(down, right)}", file=sys.stderr)
     photos = len({tile.source for tile in manifest.tiles})
-    print(f"{output}: {len(manifest.tiles)} sub-images of {photos} photos, {len(manifest.skipped)} skipped")
+    kind = "pairs" if manifest.low_res == PAIRED else "photos"
+    shifted = f", {len(manifest.shifts)} shifted" if manifest.shifts else ""
+    print(f"{output}: {len(manifest.tiles)} sub-images of {photos} {kind}, {len(manifest.skipped)} skipped{shifted}")
+
+
+def _where(down: float, right: float) -> str:
+    rows = f"{abs(down):.2f} low-res pixels too {'low' if down > 0 else 'high'}"
+    return f"{rows} and {abs(right):.2f} too far {'right' if right > 0 else 'left'}"
 
 
 def _load(recipe: str | None) -> Recipe | None:

@@ -19,7 +19,7 @@ from superscale.data.jpeg import MCU_PX, jpeg
 from superscale.data.photograph import PhotographDraw, photographed
 from superscale.errors import DataError
 from superscale.image.color import BLUE, GREEN, OFFSET, RED, luma
-from superscale.image.pixels import PEAK_8BIT, round_half_up, to_float
+from superscale.image.pixels import PEAK_8BIT, peak, round_half_up, to_float
 from superscale.image.region import Region, mirrored
 from superscale.image.resize import PlainMethod, Rounding, imresize, margin_px, plain_matrix
 
@@ -43,7 +43,7 @@ def degraded_context_px(scale: int) -> int:
 
 
 def bicubic_patch(high_res: Tensor, scale: int, rounding: Rounding) -> tuple[Tensor, Tensor]:
-    """Patches with their context, uint8 (B, C, P + 2m, P + 2m), m = `context_px` -> (low_res, high_res), uint8.
+    """Patches with their context, integers (B, C, P + 2m, P + 2m), m = `context_px` -> (low_res, high_res) of the same type.
 
     (B, C, P/scale, P/scale) and (B, C, P, P): sample for sample what cropping a reduction of the whole picture gives.
     """
@@ -51,12 +51,27 @@ def bicubic_patch(high_res: Tensor, scale: int, rounding: Rounding) -> tuple[Ten
 
 
 def degraded_patch(high_res: Tensor, scale: int, draws: Sequence[Draw] | Sequence[PhotographDraw]) -> tuple[Tensor, Tensor]:
-    """Patches with their context, uint8 (B, 3, P + 2m, P + 2m), m = `degraded_context_px` -> (low_res, high_res), uint8, as above."""
-    low_res = round_half_up(torch.uint8)(_damaged(to_float(high_res), draws, scale) * PEAK_8BIT).to(torch.uint8)
+    """Patches with their context, integers (B, 3 or 1, P + 2m, P + 2m), m = `degraded_context_px` -> (low_res, high_res), as above.
+
+    Grey is degraded as RGB whose noise is the same in all channels.
+    """
+    dtype = high_res.dtype
+    planes = to_float(high_res)
+    if planes.shape[1] == 1:
+        planes = _damaged(planes.expand(-1, 3, -1, -1), [_in_grey(draw) for draw in draws], scale)[:, :1]
+    else:
+        planes = _damaged(planes, draws, scale)
+    low_res = round_half_up(dtype)(planes * peak(dtype)).to(dtype)
     return _without_context(low_res, high_res, scale, degraded_context_px(scale))
 
 
-def _damaged(high_res: Tensor, draws: Sequence[Draw] | Sequence[PhotographDraw], scale: int) -> Tensor:
+def _in_grey(draw: Draw | PhotographDraw) -> Draw | PhotographDraw:
+    if isinstance(draw, PhotographDraw):
+        return replace(draw, grey_noise=True)
+    return replace(draw, first=replace(draw.first, grey_noise=True), second=replace(draw.second, grey_noise=True))
+
+
+def _damaged(high_res: Tensor, draws: Sequence[Draw | PhotographDraw], scale: int) -> Tensor:
     if all(isinstance(draw, PhotographDraw) for draw in draws):
         return photographed(high_res, cast(Sequence[PhotographDraw], draws), scale)
     return degrade(high_res, cast(Sequence[Draw], draws), scale)

@@ -20,7 +20,7 @@ from superscale.image.resize import Rounding
 
 @dataclass(frozen=True)
 class RawBatch:
-    """Patches as they leave the disk, uint8 (B, H, W, 3): a stored pair, or (``low_res`` None) high-res with its context.
+    """Patches as they leave the disk, uint8 or uint16 (B, H, W, C): a stored pair, or (``low_res`` None) high-res with its context.
 
     ``draws``: how each is to be degraded; empty for bicubic.
     """
@@ -38,7 +38,7 @@ Load = Callable[[tuple[int, ...]], RawBatch]
 
 @dataclass(frozen=True)
 class Batch:
-    """float32 in [0, 1] on the training device: ``low_res`` (B, 3, p, p), ``high_res`` (B, 3, p*scale, p*scale)."""
+    """float32 in [0, 1] on the training device: ``low_res`` (B, C, p, p), ``high_res`` (B, C, p*scale, p*scale)."""
 
     numbers: tuple[int, ...]
     low_res: Tensor
@@ -73,8 +73,11 @@ def stream(load: Load, *, start: int, batch: int, rank: int = 0, world_size: int
             yield ready
 
 
-def to_device(raw: RawBatch, device: torch.device, scale: int, rounding: Rounding) -> Batch:
-    """Move a batch, reduce or degrade it there if its low-res was not stored, then turn and flip both alike."""
+def to_device(raw: RawBatch, device: torch.device, scale: int, rounding: Rounding, channels: int | None = None) -> Batch:
+    """Move a batch, reduce or degrade it there if its low-res was not stored, then turn and flip both alike.
+
+    ``channels``: what the generator takes, to which grey is repeated; by default those of the batch.
+    """
     # Matrix products on planes that lie one after another take a quarter of the time.
     high_res = raw.high_res.to(device, non_blocking=True).permute(0, 3, 1, 2).contiguous()
     if raw.low_res is not None:
@@ -83,11 +86,14 @@ def to_device(raw: RawBatch, device: torch.device, scale: int, rounding: Roundin
         low_res, high_res = degraded_patch(high_res, scale, raw.draws)
     else:
         low_res, high_res = bicubic_patch(high_res, scale, rounding)
-    return Batch(raw.numbers, to_float(turned(low_res, raw.symmetries)), to_float(turned(high_res, raw.symmetries)))
+    pair = (to_float(turned(planes, raw.symmetries)) for planes in (low_res, high_res))
+    return Batch(raw.numbers, *(planes.expand(-1, channels or -1, -1, -1) for planes in pair))
 
 
 def turned(planes: Tensor, symmetries: tuple[int, ...]) -> Tensor:
     """Square patches (B, C, S, S), each under one of the square's 8 symmetries: 0-3 quarter turns, 4-7 those of the mirror image."""
+    if planes.dtype == torch.uint16:  # which torch does not flip
+        return turned(planes.view(torch.int16), symmetries).view(torch.uint16)
     patches = []
     for patch, symmetry in zip(planes, symmetries, strict=True):
         mirrored = patch.flip(-1) if symmetry >= 4 else patch

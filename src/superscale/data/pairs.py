@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
+from superscale.data.layout import Layout, in_layout, layout_of
+from superscale.data.matching import partners, split_folder
 from superscale.errors import DataError, UsageError
-from superscale.image.io import as_rgb8, list_images, read_image
+from superscale.image.io import list_images, read_image
+from superscale.image.picture import GREY, RGB
 from superscale.image.region import crop_to_multiple
 from superscale.image.resize import Rounding, imresize
 
-Array = NDArray[np.uint8]
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A picture at both sizes, uint8 RGB: ``low_res`` (h, w, 3), ``high_res`` (h*scale, w*scale, 3).
+    """A picture at both sizes, uint8 or uint16: ``low_res`` (h, w, C), ``high_res`` (h*scale, w*scale, C), RGB or bands.
 
     ``one_channel``: the high-res file holds grey only, which MATLAB scripts measure as it is.
     """
@@ -34,7 +36,8 @@ class Pair:
 class PairFolder:
     """The pictures of a folder, as pairs: ``HR/`` with ``LR_x{scale}/``, or high-resolution pictures that are reduced here.
 
-    Protocol: high-res cropped to a multiple of the scale, upper left kept; grey read as RGB; bicubic in the given rounding.
+    Protocol: high-res cropped to a multiple of the scale, upper left kept; grey read as RGB; depth and bands as the
+    files have them (the deeper of a pair, floats at 16 bits); bicubic in the given rounding.
     Raises DataError, before the first pair, when the folder is empty, files do not match, or sizes disagree.
     """
 
@@ -44,23 +47,19 @@ class PairFolder:
         self.rounding = rounding
         if not self.folder.is_dir():
             raise DataError(f"{self.folder}: expected a folder of high-resolution pictures, or of HR/ and LR_x{scale}/")
-        high_folder = self.folder / "HR" if (self.folder / "HR").is_dir() else self.folder
+        high_folder, low_folder = split_folder(self.folder, scale)
         self.high_res = list_images(high_folder)
         if not self.high_res:
             raise DataError(f"{high_folder}: no pictures (.png, .jpg, .webp, .tiff)")
-        low_folder = self.folder / f"LR_x{scale}"
-        self.low_res = self._match(list_images(low_folder), low_folder) if low_folder.is_dir() else None
+        self.low_res = self._match(list_images(low_folder), low_folder) if low_folder else None
         if self.low_res is not None:
             for _ in self:  # sizes that disagree are found before anything is measured or trained
                 pass
 
     def _match(self, low_res: list[Path], low_folder: Path) -> list[Path]:
-        by_stem = {path.stem: path for path in low_res}
-        matched = [by_stem.get(path.stem) or by_stem.get(f"{path.stem}x{self.scale}") for path in self.high_res]
-        missing = [path.name for path, partner in zip(self.high_res, matched, strict=True) if partner is None]
-        if missing:
-            raise DataError(f"{low_folder}: no low-resolution partner for {', '.join(missing)}")
-        return [path for path in matched if path is not None]
+        names = [path.relative_to(low_folder).as_posix() for path in low_res]
+        matched = partners([path.name for path in self.high_res], names, self.scale, low_folder)
+        return [low_folder / name for name in matched]
 
     @property
     def low_res_source(self) -> str:
@@ -78,27 +77,31 @@ class PairFolder:
 
     def __getitem__(self, index: int) -> Pair:
         path = self.high_res[index]
-        high_res, one_channel = _read(path)
+        image = read_image(path, max_pixels=None)
+        layout = _as_rgb(layout_of(image))
+        low_image = None if self.low_res is None else read_image(self.low_res[index], max_pixels=None)
+        if low_image is not None:
+            layout = layout.with_room_for(_as_rgb(layout_of(low_image)))
+        high_res = in_layout(image, layout, str(path))
         try:
             high_res = crop_to_multiple(high_res, self.scale)
         except UsageError as error:
             raise DataError(f"{path}: {error}") from error
-        if self.low_res is None:
+        if self.low_res is None or low_image is None:
             low_res: Any = imresize(high_res, 1 / self.scale, rounding=self.rounding)
         else:
-            low_res, _ = _read(self.low_res[index])
+            low_res = in_layout(low_image, layout, str(self.low_res[index]))
             if tuple(side * self.scale for side in low_res.shape[:2]) != high_res.shape[:2]:
                 raise DataError(
                     f"{self.low_res[index]}: {low_res.shape[1]}x{low_res.shape[0]} times {self.scale} is not "
                     f"{high_res.shape[1]}x{high_res.shape[0]} of {path}"
                 )
-        return Pair(path.stem, low_res, high_res, one_channel)
+        return Pair(path.stem, low_res, high_res, image.channels == GREY)
 
     def __iter__(self) -> Iterator[Pair]:
         return (self[index] for index in range(len(self)))
 
 
-def _read(path: Path) -> tuple[Array, bool]:
-    """A file as uint8 RGB, and whether it holds grey only."""
-    image = read_image(path, max_pixels=None)
-    return as_rgb8(image, str(path)), image.channels == 1
+def _as_rgb(layout: Layout) -> Layout:
+    """Grey is measured as RGB."""
+    return replace(layout, channels=RGB) if layout.channels == GREY else layout

@@ -18,7 +18,7 @@ from superscale.data.photograph import PhotographConfig, PhotographDraw, draw_ph
 from superscale.errors import DataError
 from superscale.image.region import Region, mirrored_patch
 
-Array = NDArray[np.uint8]
+Array = NDArray[Any]
 # A problem that many pictures share names so many of them.
 NAMED = 3
 
@@ -111,14 +111,14 @@ class PatchPlan:
         return context_px(self.scale) if self.degradation is None else degraded_context_px(self.scale)
 
     def high_res_with_context(self, place: Place) -> Array:
-        """The patch and the pixels around it that its reduction reads, uint8 (P + 2m, P + 2m, 3), mirrored at the picture's border."""
+        """The patch and the pixels around it that its reduction reads, (P + 2m, P + 2m, C), mirrored at the picture's border."""
         margin = self.margin_px
         side = self.patch_px + 2 * margin
         region = Region(place.top * self.scale - margin, place.left * self.scale - margin, side, side)
         return mirrored_patch(self.pack.high_res(place.tile), region)
 
     def stored_pair(self, place: Place) -> tuple[Array, Array]:
-        """(low_res, high_res) from the pack, uint8 (P/scale, P/scale, 3) and (P, P, 3)."""
+        """(low_res, high_res) from the pack, (P/scale, P/scale, C) and (P, P, C)."""
         side = self.patch_px // self.scale
         region = Region(place.top, place.left, side, side)
         low_res = region.of_pixels(self.pack.low_res(place.tile))

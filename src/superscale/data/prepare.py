@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from superscale.data.pack import HIGH_RES, LOW_RES, MANIFEST, Manifest, Tile
+from superscale.data.layout import Layout
+from superscale.data.matching import low_folders, split_folder
+from superscale.data.pack import MANIFEST, PAIRED, Manifest, Tile, high_res_file, low_res_file
+from superscale.data.photos import Left, Photo, Photos, Wider, sha256
+from superscale.data.sources import open_source
 from superscale.data.synthetic import synthetic_picture
-from superscale.errors import DataError, ImageError
+from superscale.errors import DataError, UsageError
 from superscale.files import new_folder, write_text
-from superscale.image.io import as_rgb8, list_images, read_image
 from superscale.image.region import Region, covering
 from superscale.image.resize import imresize
 
 LowRes = Literal["none", "double", "uint8"]
 Progress = Callable[[int, int], None]
 DEFAULT_TILE_PX = 512
-Photo = tuple[str, str, NDArray[np.uint8]]
 
 
 def prepare(
@@ -31,87 +33,105 @@ def prepare(
     *,
     tile_px: int = DEFAULT_TILE_PX,
     scale: int = 4,
-    low_res: LowRes = "none",
+    low_res: LowRes | Path | None = None,
+    channels: int | None = None,
+    bits: int | None = None,
     progress: Progress | None = None,
 ) -> Manifest:
-    """Cut every photo below ``source`` into sub-images of at most ``tile_px`` and pack them into the new folder ``output``.
+    """Cut every photo of ``source``, a folder or an LMDB folder, into sub-images of at most ``tile_px``; pack them into a new folder.
 
-    Sides are cropped to a multiple of ``scale`` (upper left kept). ``low_res`` also stores their bicubic reductions, in that
-    rounding. A damaged photo is left out and listed in the manifest's ``skipped``; no usable photo at all is a DataError.
-    The folder appears under its name only when it is whole.
+    Sides are cropped to a multiple of ``scale`` (upper left kept). ``low_res``: "double" or "uint8" also stores bicubic reductions, in
+    that rounding; a folder holds real low-resolution pictures, which are stored instead, matched by name; by default LR_x{scale}/ of a
+    source that holds it beside HR/, else nothing. ``channels`` of the pack, and ``bits`` of its samples (8 or 16): by default what
+    the photos have; of a mixture RGB, and the deepest.
+
+    A damaged photo is left out and listed in the manifest's ``skipped``. A pair whose two pictures lie more than half a low-res pixel
+    apart is packed and listed in ``shifts``. Raises DataError when no photo is usable, or a pair does not match in name or size. The
+    folder appears under its name only when it is whole.
     """
-    source = Path(source)
-    if not source.is_dir():
-        raise DataError(f"{source}: expected a folder of photographs")
-    paths = list_images(source)
-    if not paths:
-        raise DataError(f"{source}: no photographs (.png, .jpg, .webp, .tiff) in this folder or below it")
-    skipped: list[tuple[str, str]] = []
-    photos = _read_all(paths, source, skipped, progress)
-    return _pack(photos, Path(output), tile_px, scale, low_res, skipped, str(source))
-
-
-def prepare_synthetic(output: Path | str, *, count: int = 64, side_px: int = 128, scale: int = 4) -> Manifest:
-    """A pack of drawn pictures, for `smoke` and for tests."""
-    pictures = (synthetic_picture(number, side_px) for number in range(count))
-    photos = ((f"synthetic-{number}", _sha256(pixels.tobytes()), pixels) for number, pixels in enumerate(pictures))
-    return _pack(photos, Path(output), side_px, scale, "none", [], "synthetic")
-
-
-def _read_all(paths: list[Path], source: Path, skipped: list[tuple[str, str]], progress: Progress | None) -> Iterator[Photo]:
-    for number, path in enumerate(paths, start=1):
-        name = path.relative_to(source).as_posix()
+    if bits not in (None, 8, 16):
+        raise UsageError(f"bits must be 8 or 16, got {bits}")
+    high, low = _places(Path(source), low_res, scale)
+    photos = Photos(open_source(high), open_source(low) if low else None, scale, channels, bits)
+    stored = PAIRED if low else "none" if low_res in (None, "none") else str(low_res)
+    layout: Layout | None = None
+    while True:
+        left = Left()
         try:
-            data = path.read_bytes()
-            pixels = as_rgb8(read_image(data), name)
-        except (ImageError, OSError) as error:
-            skipped.append((name, str(error).removeprefix("<bytes>: ").removeprefix(f"{name}: ")))
-        else:
-            yield name, _sha256(data), pixels
-        if progress is not None:
-            progress(number, len(paths))
+            return _pack(photos.read(layout, left, progress), Path(output), tile_px, scale, stored, left, str(source))
+        except Wider as found:
+            layout = found.layout
 
 
-def _pack(
-    photos: Iterable[Photo],
-    output: Path,
-    tile_px: int,
-    scale: int,
-    low_res: LowRes,
-    skipped: list[tuple[str, str]],
-    source: str,
+def _places(source: Path, low_res: LowRes | Path | None, scale: int) -> tuple[Path, Path | None]:
+    """The folders of high- and of real low-resolution pictures."""
+    if isinstance(low_res, Path):
+        if low_res.resolve() == source.resolve():
+            raise DataError(f"{low_res}: the folder of the high-resolution pictures is not that of the low-resolution ones too")
+        return source, low_res
+    high, low = split_folder(source, scale)
+    if low_res is None and low is None and (others := low_folders(source)):
+        raise DataError(
+            f"{source}: holds {', '.join(others)}, but no LR_x{scale}/; choose the scale of the pairs, or low_res none for HR/ alone"
+        )
+    return high, low if low_res is None else None
+
+
+def prepare_synthetic(
+    output: Path | str, *, count: int = 64, side_px: int = 128, scale: int = 4, channels: int = 3
 ) -> Manifest:
+    """A pack of drawn pictures, for `smoke` and for tests; other channels than three repeat those."""
+    drawn = (synthetic_picture(number, side_px)[..., np.arange(channels) % 3] for number in range(count))
+    photos = (Photo(f"synthetic-{number}", sha256(pixels.tobytes()), pixels) for number, pixels in enumerate(drawn))
+    return _pack(photos, Path(output), side_px, scale, "none", Left(), "synthetic")
+
+
+def _pack(photos: Iterator[Photo], output: Path, tile_px: int, scale: int, low_res: str, left: Left, source: str) -> Manifest:
     if tile_px < scale:
         raise DataError(f"tile_px must be at least the scale {scale}, got {tile_px}")
     if output.exists():
         raise DataError(f"{output}: exists already; remove it or choose another folder")
     with new_folder(output) as building:
+        first = next(photos, None)
+        found = () if first is None else chain((first,), photos)
+        dtype, channels = ("uint8", 3) if first is None else (str(first.pixels.dtype), first.pixels.shape[2])
+        high_path, low_path = building / high_res_file(dtype), building / low_res_file(dtype)
         tiles: list[Tile] = []
-        with open(building / HIGH_RES, "wb") as high_file, open(building / LOW_RES, "wb") as low_file:
-            for name, digest, pixels in photos:
-                for region in tile_regions(pixels.shape[0], pixels.shape[1], tile_px, scale):
-                    high_res = np.ascontiguousarray(region.of_pixels(pixels))
+        with open(high_path, "wb") as high_file, open(low_path, "wb") as low_file:
+            for photo in found:
+                for region in tile_regions(photo.pixels.shape[0], photo.pixels.shape[1], tile_px, scale):
+                    high_res = np.ascontiguousarray(region.of_pixels(photo.pixels))
                     high_file.write(high_res.data)
                     if low_res != "none":
-                        low_file.write(np.ascontiguousarray(imresize(high_res, 1 / scale, rounding=low_res)).data)
-                    tiles.append(Tile(name, digest, region.top, region.left, region.height, region.width))
+                        low_file.write(np.ascontiguousarray(_low_res(photo, region, high_res, scale, low_res)).data)
+                    tiles.append(_tile(photo, region))
             for file in (high_file, low_file):
                 file.flush()
                 os.fsync(file.fileno())
         if low_res == "none":
-            (building / LOW_RES).unlink()
+            low_path.unlink()
         if not tiles:
-            reasons = "; ".join(f"{name}: {why}" for name, why in skipped[:3])
+            reasons = "; ".join(f"{name}: {why}" for name, why in left.skipped[:3])
             raise DataError(f"{source}: not one usable photograph ({reasons or f'all smaller than {scale} pixels'})")
-        manifest = Manifest(scale, low_res, tuple(tiles), tuple(skipped))
+        manifest = Manifest(scale, low_res, tuple(tiles), tuple(left.skipped), dtype, channels, tuple(left.shifts))
         write_text(building / MANIFEST, manifest.to_json())
     return manifest
+
+
+def _low_res(photo: Photo, region: Region, high_res: NDArray[Any], scale: int, low_res: str) -> NDArray[Any]:
+    """What belongs to a sub-image: a piece of the given picture, or its reduction."""
+    if photo.low_res is None:
+        return imresize(high_res, 1 / scale, rounding=low_res)  # type: ignore[arg-type]
+    small = Region(region.top // scale, region.left // scale, region.height // scale, region.width // scale)
+    piece: NDArray[Any] = small.of_pixels(photo.low_res)
+    return piece
+
+
+def _tile(photo: Photo, region: Region) -> Tile:
+    place = (region.top, region.left, region.height, region.width)
+    return Tile(photo.name, photo.sha256, *place, low_res_sha256=photo.low_res_sha256)
 
 
 def tile_regions(height: int, width: int, tile_px: int, scale: int) -> list[Region]:
     """Cover a photo with sub-images of at most ``tile_px``, nearly equal and without overlap, sides multiples of ``scale``."""
     return covering(height // scale * scale, width // scale * scale, tile_px, scale)
-
-
-def _sha256(data: Any) -> str:
-    return hashlib.sha256(data).hexdigest()

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from superscale.data.loader import RawBatch
-from superscale.data.pack import CHANNELS, Samples
+from superscale.data.pack import Samples
 from superscale.data.patches import PatchPlan, Place
 from superscale.image.region import mirrored
 
 
 class ResidentPack:
-    """`loader.load_batch` of a plan, sample for sample, as uint8 tensors on ``device``; which patches come is drawn on the CPU."""
+    """`loader.load_batch` of a plan, sample for sample, as tensors on ``device``; which patches come is drawn on the CPU."""
 
     def __init__(self, plan: PatchPlan, device: torch.device, stored_low_res: bool) -> None:
         self.plan = plan
@@ -39,12 +39,16 @@ class ResidentSamples:
 
     def __init__(self, samples: Samples, device: torch.device) -> None:
         self.shapes = samples.shapes
+        self.channels = samples.channels
         self.starts = samples.starts.tolist()
-        # The copy of a read-only memory map that torch may own.
-        self.samples = torch.frombuffer(bytearray(samples.samples), dtype=torch.uint8).to(device)
+        # A copy: torch may not own a read-only memory map.
+        held = torch.from_numpy(samples.samples.copy()).to(device)
+        self.dtype = held.dtype
+        # Not every device picks single samples of 16 bits without a sign.
+        self.samples = held.view(torch.int16) if held.dtype == torch.uint16 else held
 
     def cut(self, places: Sequence[Place], factor: int, margin: int, side: int) -> Tensor:
-        """Squares (B, side, side, 3) whose corner is ``factor`` times the place's, less ``margin``; mirrored at the border."""
+        """Squares (B, side, side, C) whose corner is ``factor`` times the place's, less ``margin``; mirrored at the border."""
         rows = [
             (self.starts[place.tile], *self.shapes[place.tile][:2], place.top * factor - margin, place.left * factor - margin)
             for place in places
@@ -54,5 +58,6 @@ class ResidentSamples:
         offsets = torch.arange(side, device=self.samples.device)
         y = mirrored(top + offsets, height)  # (B, side)
         x = mirrored(left + offsets, width)
-        pixel = start[:, :, None] + CHANNELS * (y[:, :, None] * width[:, :, None] + x[:, None, :])
-        return self.samples[pixel[..., None] + torch.arange(CHANNELS, device=self.samples.device)]
+        pixel = start[:, :, None] + self.channels * (y[:, :, None] * width[:, :, None] + x[:, None, :])
+        cut = self.samples[pixel[..., None] + torch.arange(self.channels, device=self.samples.device)]
+        return cut.view(self.dtype)

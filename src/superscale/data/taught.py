@@ -17,14 +17,17 @@ import torch
 from numpy.typing import NDArray
 
 from superscale.data.loader import load_batch, to_device
-from superscale.data.pack import CHANNELS, HIGH_RES, LOW_RES, MANIFEST, Manifest, Pack, Tile
+from superscale.data.pack import MANIFEST, Manifest, Pack, Tile, high_res_file, low_res_file
 from superscale.data.patches import PatchPlan
 from superscale.errors import DataError
 from superscale.files import write_bytes, write_text
 from superscale.image.pixels import round_half_up, to_pixels
 from superscale.image.resize import Rounding
 
+HIGH_RES = high_res_file("uint8")
+LOW_RES = low_res_file("uint8")
 TEACHER = "teacher.u8"
+CHANNELS = 3
 # In the manifest, where a prepared pack has the rounding of its reductions.
 DAMAGED = "damaged"
 
@@ -40,6 +43,11 @@ def teach(
 
     ``progress(made, count)`` is called after every patch, and may raise to stop. Raises DataError when an answer has the wrong size.
     """
+    pack = plan.pack.manifest
+    if (pack.dtype, pack.channels) != ("uint8", CHANNELS):
+        raise DataError(
+            f"a teacher is asked about 8-bit RGB, and {plan.pack.folder} holds {pack.dtype} of {pack.channels} channels"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     side = plan.patch_px
     sizes = {LOW_RES: CHANNELS * (side // plan.scale) ** 2, HIGH_RES: CHANNELS * side**2, TEACHER: CHANNELS * side**2}

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
-import numpy as np
 import torch
 
 from superscale.data.pairs import Array, Pair, PairFolder
@@ -17,7 +16,7 @@ from superscale.metrics.catalog import NOTHING_LEARNED, Learned, measure
 from superscale.metrics.notation import require_metrics
 from superscale.metrics.planes import Color
 
-# uint8 RGB (h, w, 3) -> uint8 RGB (h*scale, w*scale, 3)
+# (h, w, C) -> (h*scale, w*scale, C) of the same type, uint8 or uint16: RGB, or as many bands as the files hold
 Upscale = Callable[[Array], Array]
 Progress = Callable[[int], None]
 
@@ -48,11 +47,11 @@ def benchmark(
     observe: Observe | None = None,
     learned: Learned = NOTHING_LEARNED,
 ) -> Table:
-    """Any callable, uint8 RGB (h, w, 3) -> uint8 RGB (h*scale, w*scale, 3), measured: one row a metric.
+    """Any callable, RGB (h, w, 3) -> RGB (h*scale, w*scale, 3) of the same type, uint8 or uint16, measured: one row a metric.
 
     ``pairs``: a `PairFolder`, or any (low_res, high_res) arrays, named by their number. Unless told otherwise the convention
     is the papers': luma, and a border as wide as the scale; the table says it. Raises DataError when an output has
-    another size than the truth or is not 8-bit, naming the picture.
+    another size or depth than the truth, naming the picture.
     """
     named = (pair if isinstance(pair, Pair) else Pair(str(number), *pair) for number, pair in enumerate(pairs))
     first = next(named, None)
@@ -65,9 +64,15 @@ def benchmark(
         border=scale if border is None else border,
         low_res=pairs.low_res_source if isinstance(pairs, PairFolder) else "as given",
     )
+    bits: set[int] = set()
+
+    def seen(pair: Pair) -> Pair:
+        bits.add(bits_of(pair))
+        return pair
+
     rows = measure_outputs(
         lambda pair: upscale(pair.low_res),
-        chain([first], named),
+        map(seen, chain([first], named)),
         model=model,
         data=data or (pairs.label if isinstance(pairs, PairFolder) else "pairs"),
         metrics=metrics,
@@ -77,7 +82,7 @@ def benchmark(
         observe=observe,
         learned=learned,
     )
-    return Table(rows, convention)
+    return Table(rows, replace(convention, bits=tuple(sorted(bits))))
 
 
 @torch.inference_mode()
@@ -127,7 +132,13 @@ def _check(super_res: Array, pair: Pair, model: str) -> None:
             f"{model} made {super_res.shape[1]}x{super_res.shape[0]} of {pair.name}, "
             f"expected {pair.high_res.shape[1]}x{pair.high_res.shape[0]}"
         )
-    if super_res.dtype != np.uint8:
+    if super_res.dtype != pair.high_res.dtype:
         raise DataError(
-            f"{model} made {super_res.dtype} samples of {pair.name}, expected uint8: pictures are measured at 8 bits"
+            f"{model} made {super_res.dtype} samples of {pair.name}, expected {pair.high_res.dtype}: pictures are measured at the "
+            f"{bits_of(pair)} bits of the truth"
         )
+
+
+def bits_of(pair: Pair) -> int:
+    """The depth at which a pair is measured."""
+    return pair.high_res.dtype.itemsize * 8

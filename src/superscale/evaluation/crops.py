@@ -11,6 +11,7 @@ from superscale.data.pairs import Array, Pair
 from superscale.evaluation.benchmark import Seen
 from superscale.evaluation.page import INPUT, TRUTH
 from superscale.image.io import Image, encode
+from superscale.image.pixels import change_depth
 from superscale.image.region import Region
 from superscale.image.resize import imresize
 from superscale.machine import processes
@@ -57,5 +58,10 @@ class Crops:
         return {key: found[key] for key in keys if key in found}
 
 
+def _shown(pixels: Array) -> Array:
+    """As a page shows it: 8 bits, of bands the first three."""
+    return change_depth(np.ascontiguousarray(pixels[..., :3] if pixels.shape[2] > 2 else pixels[..., :1]), np.uint8)
+
+
 def _url(pixels: Array) -> str:
-    return "data:image/png;base64," + base64.b64encode(encode(Image(np.ascontiguousarray(pixels)), ".png")).decode()
+    return "data:image/png;base64," + base64.b64encode(encode(Image(_shown(pixels)), ".png")).decode()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from superscale.data.pairs import Array, Pair
+from superscale.errors import DataError
 from superscale.evaluation.benchmark import Progress, Upscale
 from superscale.evaluation.low_res import REDUCTIONS
 from superscale.evaluation.table import aligned
@@ -81,6 +82,8 @@ def explain(upscale: Upscale, pairs: Iterable[Pair], scale: int, progress: Progr
     """A model's means under every usual convention. Low-res pictures are made anew from the high-res ones; stored ones are not used."""
     values: list[list[tuple[float, float]]] = [[] for _ in USUAL]
     for done, pair in enumerate(pairs, start=1):
+        if pair.high_res.dtype != np.uint8 or pair.high_res.shape[2] != 3:
+            raise DataError(f"{pair.name}: the conventions side by side are those of 8-bit grey and RGB pictures")
         outputs = {name: upscale(reduce(pair.high_res, scale)) for name, reduce in REDUCTIONS.items()}
         for usual, seen in zip(USUAL, values, strict=True):
             seen.append(_measured(outputs[usual.low_res], pair, usual, scale))

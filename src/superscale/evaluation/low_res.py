@@ -21,7 +21,7 @@ def not_antialiased(high_res: Array, scale: int) -> Array:
     """What OpenCV's INTER_CUBIC and torch's bicubic make by default: four taps (a = -0.75), however much is left out between."""
     planes = torch.from_numpy(to_float(high_res))[None]
     size = (high_res.shape[0] // scale, high_res.shape[1] // scale)
-    reduced: Array = to_pixels(F.interpolate(planes, size=size, mode="bicubic", align_corners=False)[0])
+    reduced: Array = to_pixels(F.interpolate(planes, size=size, mode="bicubic", align_corners=False)[0], high_res.dtype)
     return reduced
 
 

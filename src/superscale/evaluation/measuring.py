@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from superscale.data.pairs import Array, Pair, PairFolder
 from superscale.errors import DataError, SuperscaleError, UsageError
-from superscale.evaluation.benchmark import Seen, Upscale, measure_outputs
+from superscale.evaluation.benchmark import Seen, Upscale, bits_of, measure_outputs
 from superscale.evaluation.cost import Cost, peak_memory
 from superscale.evaluation.outputs import OutputFolder
 from superscale.evaluation.table import Convention, Row, Table
@@ -38,6 +38,8 @@ Upscales = str | Path | Upscale
 Progress = Callable[[str, str, int, int], None]
 # data set, model, what was just measured; at this process
 Observe = Callable[[str, str, Seen], None]
+# rows, costs, and the depths of the pictures that were seen
+Measured = tuple[list[Row], list[Cost], set[int]]
 
 
 @dataclass(frozen=True)
@@ -68,11 +70,12 @@ def evaluate(
 ) -> Table:
     """Every model on every folder of pictures by every metric; what `superscale evaluate` prints.
 
-    ``models``: bundled names, model files, "bicubic" or "bilinear"; given by name, also callables, uint8 RGB (h, w, 3) ->
-    uint8 RGB (h*scale, w*scale, 3). ``data``: folders of high-resolution pictures, or of HR/ and LR_x4/. ``outputs``: folders of
-    another tool's pictures, measured as a model of the folder's name. ``border``: pixels cut off each side, by default the scale.
-    ``rounding``: of the bicubic reduction. ``lpips_weights``: the folder of the published weights of LPIPS and DISTS, by default
-    the cache; ``niqe_model``: a file that fit-niqe wrote. Under torchrun the processes share the pictures.
+    ``models``: bundled names, model files, "bicubic" or "bilinear"; given by name, also callables, RGB (h, w, 3) -> RGB
+    (h*scale, w*scale, 3) of the same type, uint8 or uint16. ``data``: folders of high-resolution pictures, or of HR/ and LR_x4/,
+    measured at the depth of their files. ``outputs``: folders of another tool's pictures, measured as a model of the folder's name.
+    ``border``: pixels cut off each side, by default the scale. ``rounding``: of the bicubic reduction. ``lpips_weights``: the folder of
+    the published weights of LPIPS and DISTS, by default the cache; ``niqe_model``: a file that fit-niqe wrote. Under torchrun the
+    processes share the pictures.
 
     Raises UsageError, DataError or ModelError, at every process what went wrong at any.
     """
@@ -82,20 +85,22 @@ def evaluate(
         sources = " / ".join(dict.fromkeys(folder.low_res_source for folder in folders))
         convention = Convention(scale=scale, color=color, border=scale if border is None else border, low_res=sources)
 
-        def own_share() -> tuple[list[Row], list[Cost]]:
+        def own_share() -> Measured:
             named = models if isinstance(models, Mapping) else {str(model): model for model in models}
             tasks = _tasks(named, outputs, folders, scale, str(place))
             learned = _learned(metrics, lpips_weights, niqe_model)
             measure = partial(measure_outputs, metrics=metrics, border=convention.border, color=color, learned=learned)
             measured = [_own_share(task, measure, progress, observe) for task in tasks]
-            return [row for rows, _ in measured for row in rows], [cost for _, cost in measured]
+            bits = set().union(*(depths for _, _, depths in measured))
+            return [row for rows, _, _ in measured for row in rows], [cost for _, cost, _ in measured], bits
 
         parts = _of_all_processes(own_share)
-    return Table(_whole_rows(parts, folders), convention, _whole_costs(parts))
+    bits = tuple(sorted({depth for part in parts for depth in part["bits"]})) or convention.bits
+    return Table(_whole_rows(parts, folders), replace(convention, bits=bits), _whole_costs(parts))
 
 
 def upscale_of(model: Upscales, scale: int, device: str) -> Upscale:
-    """uint8 (h, w, 3) -> uint8 (h*scale, w*scale, 3), of a baseline, a bundled model or a file; a callable is one. Raises ModelError."""
+    """(h, w, C) -> (h*scale, w*scale, C) of the same type, of a baseline, a bundled model or a file; a callable is one. Raises ModelError."""
     if callable(model):
         return model
     if model in BASELINES:
@@ -168,17 +173,19 @@ def _learned(metrics: Sequence[str], lpips_weights: str | Path | None, niqe_mode
 
 def _own_share(
     task: _Task, measure: Callable[..., list[Row]], progress: Progress | None, observe: Observe | None
-) -> tuple[list[Row], Cost]:
-    """A task on this process's share of the pictures."""
+) -> tuple[list[Row], Cost, set[int]]:
+    """A task on this process's share of the pictures, and their depths."""
     data = task.folder.label
     numbers = processes.share(len(task.folder))
     seen_all: list[tuple[float, int]] = []
+    bits: set[int] = set()
 
     def told(done: int) -> None:
         if progress is not None:
             progress(task.model, data, done, len(numbers))
 
     def watch(seen: Seen) -> None:
+        bits.add(bits_of(seen.pair))
         seen_all.append((seen.seconds, seen.super_res.shape[0] * seen.super_res.shape[1]))
         if observe is not None:
             observe(data, task.model, seen)
@@ -189,17 +196,17 @@ def _own_share(
         rows = measure(task.output_of, pairs, model=task.model, data=data, progress=told, observe=watch)
     megapixels = sum(pixels for _, pixels in seen_all) / 1e6
     if task.device is None:
-        return rows, Cost(task.model, data, None, megapixels, None)
-    return rows, Cost(task.model, data, sum(seconds for seconds, _ in seen_all), megapixels, peak.bytes)
+        return rows, Cost(task.model, data, None, megapixels, None), bits
+    return rows, Cost(task.model, data, sum(seconds for seconds, _ in seen_all), megapixels, peak.bytes), bits
 
 
-def _of_all_processes(own_share: Callable[[], tuple[list[Row], list[Cost]]]) -> list[Mapping[str, Any]]:
-    """Rows and costs of every process's share; raises at every process what went wrong at any."""
+def _of_all_processes(own_share: Callable[[], Measured]) -> list[Mapping[str, Any]]:
+    """Rows, costs and depths of every process's share; raises at every process what went wrong at any."""
     failure: SuperscaleError | None = None
-    facts: dict[str, Any] = {"rows": [], "costs": [], "failure": None}
+    facts: dict[str, Any] = {"rows": [], "costs": [], "bits": [], "failure": None}
     try:
-        rows, costs = own_share()
-        facts |= {"rows": [asdict(row) for row in rows], "costs": [asdict(cost) for cost in costs]}
+        rows, costs, bits = own_share()
+        facts |= {"rows": [asdict(row) for row in rows], "costs": [asdict(cost) for cost in costs], "bits": sorted(bits)}
     except SuperscaleError as error:
         failure = error
         facts["failure"] = [isinstance(error, UsageError), str(error)]

@@ -10,6 +10,7 @@ import numpy as np
 from superscale.data.pairs import Array, Pair
 from superscale.errors import DataError
 from superscale.image.io import list_images, over_white, read_image
+from superscale.image.picture import at_depth
 
 
 class OutputFolder:
@@ -35,12 +36,20 @@ class OutputFolder:
         self.paths = {name: paths[0] for name, paths in found.items()}
 
     def __call__(self, pair: Pair) -> Array:
-        """The output for a pair, uint8 RGB. Raises DataError, naming the file, when it has another size than the truth."""
+        """The output for a pair, at the depth of its file or, if that is deeper, of the truth.
+
+        Raises DataError, naming the file, when it has another size than the truth.
+        """
         path = self.paths[pair.name]
-        pixels = over_white(read_image(path)).pixels
+        image = over_white(read_image(path))
+        if image.pixels.dtype == np.uint8:
+            image = at_depth(image, pair.high_res.dtype)
+        pixels = image.pixels
         height, width = pair.high_res.shape[:2]
         if pixels.shape[:2] != (height, width):
             raise DataError(f"{path}: {pixels.shape[1]}x{pixels.shape[0]}, expected {width}x{height} as the truth {pair.name}")
+        if pixels.shape[2] not in (1, pair.high_res.shape[2]):
+            raise DataError(f"{path}: {pixels.shape[2]} channels, expected {pair.high_res.shape[2]} as the truth {pair.name}")
         return np.ascontiguousarray(np.broadcast_to(pixels, pair.high_res.shape))
 
 

@@ -47,6 +47,8 @@ def differences(ours: Convention, theirs: Convention) -> list[str]:
         mine, published = getattr(ours, name), getattr(theirs, name)
         if mine != published:
             found.append(f"its {name} is {published}, ours {mine}")
+    if ours.bits != theirs.bits:
+        found.append(f"its pictures have {theirs.bits[0]} bits, ours {' and '.join(map(str, ours.bits))}")
     same = ours.low_res == theirs.low_res or (theirs.low_res == UNSTATED and ours.low_res in BICUBIC)
     if not same:
         found.append(f"its low-res is {theirs.low_res}, ours {ours.low_res}")

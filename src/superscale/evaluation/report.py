@@ -46,12 +46,16 @@ def _finite(value: float) -> float | None:
 
 
 def to_csv(table: Table) -> str:
-    """Long form: one line a value, its convention on every line; ``statistic`` is image, mean or std."""
+    """Long form: one line a value, its convention on every line; ``statistic`` is image, mean or std.
+
+    Other depths than 8 bits have a last column ``bits``.
+    """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(CSV_HEADER)
     convention = table.convention
-    tail = (convention.scale, convention.color, convention.border, convention.low_res)
+    depths = () if convention.bits == (8,) else (" ".join(map(str, convention.bits)),)
+    writer.writerow((*CSV_HEADER, *("bits" for _ in depths)))
+    tail = (convention.scale, convention.color, convention.border, convention.low_res, *depths)
     for row in table:
         head = (row.data, row.model, row.metric)
         writer.writerows((*head, "image", name, repr(value), *tail) for name, value in row.images.items())

@@ -16,23 +16,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Convention:
-    """All that decides a number besides the pictures: pictures are 8-bit, high-res cropped to a multiple of the scale."""
+    """All that decides a number besides the pictures, whose high-res is cropped to a multiple of the scale.
+
+    ``bits``: the depths of the pictures, each of which is measured against its own white.
+    """
 
     scale: int
     color: Color
     border: int
     low_res: str
+    bits: tuple[int, ...] = (8,)
 
     def __str__(self) -> str:
         colour = "Y (BT.601 studio swing)" if self.color == "y" else "RGB"
         return (
             f"×{self.scale}, {colour}, border {self.border} px, low-res: {self.low_res}, "
-            f"8-bit pictures, high-res cropped to a multiple of {self.scale}"
+            f"{self._depth()}, high-res cropped to a multiple of {self.scale}"
         )
 
+    def _depth(self) -> str:
+        peaks = "".join(f", peak {2**bits - 1}" for bits in self.bits if bits != 8)
+        return f"{'- and '.join(map(str, self.bits))}-bit pictures{peaks}"
+
     def to_dict(self) -> dict[str, Any]:
-        """The convention as JSON has it."""
-        return asdict(self) | {"bits": 8, "crop_to_multiple": self.scale, "text": str(self)}
+        """The convention as JSON has it; ``bits`` is a list where pictures of several depths were measured."""
+        bits = self.bits[0] if len(self.bits) == 1 else list(self.bits)
+        return asdict(self) | {"bits": bits, "crop_to_multiple": self.scale, "text": str(self)}
 
 
 @dataclass(frozen=True)

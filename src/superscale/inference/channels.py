@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from superscale.errors import Unsupported
 from superscale.image.fringe import spread_colours
 from superscale.image.io import Image
 from superscale.image.resize import resize_to
@@ -22,11 +23,13 @@ Enlarge = Callable[[Array, Progress | None], Array]
 RGB = 3
 
 
-def enlarge_image(image: Image, enlarge: Enlarge, consistent: bool, progress: Progress | None) -> Image:
+def enlarge_image(
+    image: Image, enlarge: Enlarge, consistent: bool, progress: Progress | None, network_channels: int = RGB
+) -> Image:
     """Grey stays grey, type and metadata are kept; alpha is enlarged bicubically, and colours under it are those of the nearest
     visible pixels. ``consistent``: back-project, and note by how much."""
     visible = image.pixels if image.alpha is None else spread_colours(image.pixels, image.alpha)
-    pixels = enlarge_bands(visible, enlarge, progress)
+    pixels = enlarge_bands(visible, enlarge, progress, network_channels)
     if consistent:
         pixels, before, after = back_projected(pixels, visible)
         note = f"reduced again it gives back the input to {after:.1f} dB; {before:.1f} dB before back-projection"
@@ -37,11 +40,14 @@ def enlarge_image(image: Image, enlarge: Enlarge, consistent: bool, progress: Pr
     return image.with_pixels(pixels, alpha if alpha.dtype.kind == "u" else alpha.clip(0, 1))
 
 
-def enlarge_bands(pixels: Array, enlarge: Enlarge, progress: Progress | None) -> Array:
-    """Grey and RGB as they are; other numbers of bands three at a time, the last group filled up by repeating its last band."""
+def enlarge_bands(pixels: Array, enlarge: Enlarge, progress: Progress | None, network_channels: int = RGB) -> Array:
+    """Grey and what the network takes as they are; for one of RGB, other numbers of bands three at a time, the last group filled up by
+    repeating its last band. Raises Unsupported when another network takes another number of bands."""
     count = pixels.shape[2]
-    if count in (1, RGB):
+    if network_channels == 1 or count in (1, network_channels):
         return enlarge(pixels, progress)
+    if network_channels != RGB:
+        raise Unsupported(f"a picture of {count} channels, and the network takes {network_channels}; choose another model")
     groups: list[Array] = []
     starts = range(0, count, RGB)
     for number, start in enumerate(starts):

@@ -47,7 +47,7 @@ class Engine:
         return tile_that_fits(self.contract.bytes_per_pixel, self.overlap_px, device_type, self.free_bytes)
 
     def __call__(self, pixels: Array, progress: Progress | None = None, cancel: Cancel | None = None) -> Array:
-        """(H, W, C) -> (H*scale, W*scale, C) of the same type, C = 1 or the network's; integers, or floats in [0, 1].
+        """(H, W, C) -> (H*scale, W*scale, C) of the same type, C = 1 or the network's (any for a network of 1); integers, or floats in [0, 1].
 
         ``progress(tiles_done, tiles)`` is called after every tile. Raises Cancelled when ``cancel`` is set, OutOfMemoryError, and
         ModelError.
@@ -76,11 +76,17 @@ class Engine:
 
     def _through_network(self, pixels: Array) -> Array:
         planes = to_float(pixels)
-        height, width = (side * self.contract.scale for side in planes.shape[1:])
+        if self.contract.channels == 1:
+            return to_pixels(np.concatenate([self._planes(plane[None]) for plane in planes]), pixels.dtype)
         grey = planes.shape[0] == 1
-        given = np.broadcast_to(planes, (self.contract.channels, *planes.shape[1:])) if grey else planes
-        super_res = self.backend(_padded(given, self.contract.multiple_of)[None])[0, :, :height, :width]
+        super_res = self._planes(np.broadcast_to(planes, (self.contract.channels, *planes.shape[1:])) if grey else planes)
         return to_pixels(super_res.mean(axis=0, keepdims=True) if grey else super_res, pixels.dtype)
+
+    def _planes(self, planes: Array) -> Array:
+        """The network's channels (C, h, w) -> (C, h*scale, w*scale)."""
+        height, width = (side * self.contract.scale for side in planes.shape[1:])
+        super_res: Array = self.backend(_padded(planes, self.contract.multiple_of)[None])[0, :, :height, :width]
+        return super_res
 
 
 def _padded(planes: Array, multiple: int) -> Array:

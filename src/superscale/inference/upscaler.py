@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from superscale.errors import UsageError
 from superscale.image.io import Image, PillowPicture, decode, read_image, to_pillow
 from superscale.image.resize import resize_to
-from superscale.inference.channels import RGB, enlarge_image, in_unit_range, part_of
+from superscale.inference.channels import enlarge_image, in_unit_range, part_of
 from superscale.inference.consistency import back_projected
 from superscale.inference.engine import Cancel, Engine, Progress
 from superscale.inference.sizes import enlarged
@@ -97,12 +97,14 @@ class Upscaler:
         def resized(pixels: Array, progress: Progress | None) -> Array:
             return self._resized(pixels, progress, cancel)
 
-        return enlarge_image(image, resized, self.options.consistent, progress)
+        return enlarge_image(image, resized, self.options.consistent, progress, self.contract.channels)
 
     def pixels(self, pixels: Array, *, progress: Progress | None = None, cancel: Cancel | None = None) -> Array:
-        """(H, W, C), C = 1 or 3, uint8, uint16 or float -> the same, larger."""
-        if pixels.ndim != 3 or pixels.shape[2] not in (1, RGB) or 0 in pixels.shape:
-            raise UsageError(f"expected a picture (H, W, 1) or (H, W, 3), got {pixels.shape}")
+        """(H, W, C), C = 1 or the network's (any for a network of 1), uint8, uint16 or float -> the same, larger."""
+        channels = self.contract.channels
+        fits = pixels.ndim == 3 and 0 not in pixels.shape and (channels == 1 or pixels.shape[2] in (1, channels))
+        if not fits:
+            raise UsageError(f"expected a picture (H, W, 1) or (H, W, {channels}), got {pixels.shape}")
         if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
             raise UsageError("the picture holds samples that are not finite; fill them with a number first")
         larger = self._resized(pixels, progress, cancel)

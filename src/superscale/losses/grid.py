@@ -36,7 +36,7 @@ def grid_loss(super_res: Tensor, high_res: Tensor, scale: int) -> Tensor:
 
 
 def lines_loss(super_res: Tensor, high_res: Tensor) -> Tensor:
-    """Measure how much more periods of 4 and 2 pixels stand out in ``super_res`` than in ``high_res``; (B, 3, H, W) in [0, 1] -> a scalar.
+    """Measure how much more periods of 4 and 2 pixels stand out in ``super_res`` than in ``high_res``; (B, 3 or 1, H, W) in [0, 1] -> a scalar.
 
     For luma, along rows and columns: the mean excess of log(power / power of the neighbouring frequencies), zero where nothing stands
     out more than in ``high_res``. Raises UsageError when a side is below 65 pixels.
@@ -47,10 +47,10 @@ def lines_loss(super_res: Tensor, high_res: Tensor) -> Tensor:
 
 
 def _standing_out(image: Tensor) -> Tensor:
-    """(B, 3, H, W) -> (B, 4): the logarithms at both periods, along rows and along columns."""
+    """(B, 3 or 1, H, W) -> (B, 4): the logarithms at both periods, along rows and along columns."""
     if min(image.shape[-2:]) <= SEGMENT_PX:
         raise UsageError(f"the lines of a spectrum need patches of {SEGMENT_PX + 1} pixels a side, got {tuple(image.shape)}")
-    planes = luma(image)
+    planes = luma(image.expand(-1, 3, -1, -1) if image.shape[1] == 1 else image)
     logs = []
     for turned in (planes, planes.transpose(-1, -2)):
         power = spectrum(turned) + FAINT

@@ -38,10 +38,18 @@ class PerceptualLoss(nn.Module):
         self.distance = {"mse": F.mse_loss, "l1": F.l1_loss}[distance]
 
     def forward(self, super_res: Tensor, high_res: Tensor) -> Tensor:
-        """Two RGB batches (B, 3, H, W) in [0, 1] -> a scalar."""
+        """Two batches in [0, 1], RGB (B, 3, H, W) or grey (B, 1, H, W), which is repeated as RGB -> a scalar."""
+        super_res, high_res = as_rgb(super_res), as_rgb(high_res)
         wanted = frozenset(self.layers)
         with torch.no_grad():
             truth = self.network(high_res, wanted, self.after_activation)
         seen = self.network(super_res, wanted, self.after_activation)
         terms = [weight * self.distance(seen[name].float(), truth[name].float()) for name, weight in self.layers.items()]
         return torch.stack(terms).sum()
+
+
+def as_rgb(planes: Tensor) -> Tensor:
+    """Grey (B, 1, H, W) repeated as RGB (B, 3, H, W), which is taken as it is. Raises UsageError for other channels."""
+    if planes.shape[1] not in (1, 3):
+        raise UsageError(f"the features of RGB networks know pictures of 1 or 3 channels, got {planes.shape[1]}")
+    return planes.expand(-1, 3, -1, -1)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -86,16 +86,19 @@ MEASURES: dict[str, Callable[[Sample], Tensor]] = {
 
 
 def measure(
-    super_res: NDArray[np.uint8],
-    high_res: NDArray[np.uint8],
+    super_res: NDArray[Any],
+    high_res: NDArray[Any],
     metrics: Sequence[str],
     *,
     border: int,
     color: Color,
-    low_res: NDArray[np.uint8] | None = None,
+    low_res: NDArray[Any] | None = None,
     learned: Learned = NOTHING_LEARNED,
 ) -> dict[str, float]:
-    """The named metrics of one 8-bit picture. Raises UnknownNameError for a metric that is not in the table."""
+    """The named metrics of one picture, uint8 or uint16, each against its own white.
+
+    Raises UnknownNameError for a metric that is not in the table.
+    """
     require_metrics(metrics)
     sample = Sample(
         super_res=torch.from_numpy(to_float(super_res))[None],

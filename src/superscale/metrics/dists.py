@@ -65,7 +65,7 @@ def _alike(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
 def dists(super_res: Tensor, high_res: Tensor, network: nn.Module, *, data_range: float, border: int) -> Tensor:
     """DISTS of each picture, (B,) float64, 0 for equal ones, lower is better; always RGB, at the pictures' own size.
 
-    ``super_res``, ``high_res``: (B, 3, H, W), values 0 to ``data_range``. ``network``: a `Dists` with its weights loaded.
+    ``super_res``, ``high_res``: (B, 3 or 1, H, W), values 0 to ``data_range``. ``network``: a `Dists` with its weights loaded.
     Raises UsageError for other channels or less than 32x32 pixels inside the border.
     """
     first, second = rgb_pair("DISTS", super_res, high_res, data_range=data_range, border=border)

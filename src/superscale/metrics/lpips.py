@@ -119,7 +119,7 @@ def _unit(features: Tensor) -> Tensor:
 def lpips(super_res: Tensor, high_res: Tensor, network: nn.Module, *, data_range: float, border: int) -> Tensor:
     """LPIPS of each picture, (B,) float64, 0 for equal ones, lower is better; always RGB, as published.
 
-    ``super_res``, ``high_res``: (B, 3, H, W), values 0 to ``data_range``. ``network``: an `Lpips` with its weights loaded.
+    ``super_res``, ``high_res``: (B, 3 or 1, H, W), values 0 to ``data_range``. ``network``: an `Lpips` with its weights loaded.
     Raises UsageError for other channels or less than 32x32 pixels inside the border.
     """
     pair = rgb_pair("LPIPS", super_res, high_res, data_range=data_range, border=border)
@@ -129,7 +129,12 @@ def lpips(super_res: Tensor, high_res: Tensor, network: nn.Module, *, data_range
 
 
 def rgb_pair(metric: str, super_res: Tensor, high_res: Tensor, *, data_range: float, border: int) -> tuple[Tensor, Tensor]:
-    """Both batches (B, 3, H, W) in [0, 1], float64, borders cut. Raises UsageError when a backbone cannot look at them."""
+    """Both batches (B, 3, H, W) in [0, 1], float64, borders cut, grey (B, 1, H, W) repeated.
+
+    Raises UsageError when a backbone cannot look at them.
+    """
+    if super_res.shape[1] == high_res.shape[1] == 1:
+        super_res, high_res = (planes.expand(-1, 3, -1, -1) for planes in (super_res, high_res))
     if super_res.shape[1] != 3:
         raise UsageError(f"{metric} compares RGB planes (B, 3, H, W), got shape {tuple(super_res.shape)}")
     first, second = measured_planes(super_res, high_res, data_range=data_range, border=border, color="rgb")

@@ -34,4 +34,8 @@ def measured_planes(
 def _colored(planes: Tensor, data_range: float, color: Color) -> Tensor:
     if color == "rgb" or planes.shape[1] == 1:
         return planes
+    if planes.shape[1] != 3:
+        raise UsageError(
+            f"pictures of {planes.shape[1]} bands have no luma; measure them with color rgb, which takes all bands"
+        )
     return luma(planes / data_range) / PEAK_8BIT * data_range

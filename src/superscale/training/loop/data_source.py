@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,9 +11,10 @@ from pathlib import Path
 import torch
 
 from superscale.data.loader import Load, load_batch
-from superscale.data.pack import MANIFEST, Pack
+from superscale.data.matching import split_folder
+from superscale.data.pack import MANIFEST, PAIRED, Pack
 from superscale.data.patches import PatchPlan, patch_problems
-from superscale.data.prepare import prepare, prepare_synthetic
+from superscale.data.prepare import LowRes, prepare, prepare_synthetic
 from superscale.data.resident import ResidentPack
 from superscale.errors import Cancelled, DataError, RecipeError
 from superscale.files import write_text
@@ -37,11 +38,20 @@ def open_pack(recipe: Recipe, run_dir: Path, stop: Callable[[], bool] = lambda: 
     own = run_dir / OWN_PACK
     write_text(run_dir / OWN_PACK_SOURCE, json.dumps(_source(recipe)))
     if recipe.data.path == "synthetic":
-        prepare_synthetic(own, side_px=max(128, recipe.data.patch_px), scale=recipe.scale)
+        prepare_synthetic(own, side_px=max(128, recipe.data.patch_px), scale=recipe.scale, channels=recipe.channels)
     else:
-        stored = recipe.data.rounding if recipe.data.low_res == "stored" else "none"
-        prepare(Path(recipe.data.path), own, scale=recipe.scale, low_res=stored, progress=partial(_unless_stopped, stop))
+        folder = Path(recipe.data.path)
+        progress = partial(_unless_stopped, stop)
+        low_res = _low_res(recipe, folder)
+        prepare(folder, own, scale=recipe.scale, low_res=low_res, channels=recipe.channels, progress=progress)
     return Pack(own)
+
+
+def _low_res(recipe: Recipe, folder: Path) -> LowRes | None:
+    """What a run's own pack stores of low-resolution pictures; None: the real ones beside the photos."""
+    if recipe.data.low_res != "stored":
+        return "none"
+    return None if split_folder(folder, recipe.scale)[1] else recipe.data.rounding
 
 
 def _unless_stopped(stop: Callable[[], bool], _done: int, _total: int) -> None:
@@ -51,7 +61,13 @@ def _unless_stopped(stop: Callable[[], bool], _done: int, _total: int) -> None:
 
 def _source(recipe: Recipe) -> dict[str, object]:
     """What a run's own pack is made of."""
-    return {"path": recipe.data.path, "scale": recipe.scale}
+    other = {} if recipe.channels == 3 else {"channels": recipe.channels}
+    return {"path": recipe.data.path, "scale": recipe.scale, **other}
+
+
+def _told(source: Mapping[str, object]) -> str:
+    channels = f" in {source['channels']} channels" if "channels" in source else ""
+    return f"{source['path']} at scale {source['scale']}{channels}"
 
 
 def prepared_pack(recipe: Recipe, run_dir: Path) -> Path | None:
@@ -69,8 +85,8 @@ def prepared_pack(recipe: Recipe, run_dir: Path) -> Path | None:
         return None
     if made_of.is_file() and (was := json.loads(made_of.read_bytes())) != (wanted := _source(recipe)):
         raise DataError(
-            f"{own}: prepared from {was['path']} at scale {was['scale']}, the recipe names {wanted['path']} at scale "
-            f"{wanted['scale']}; set it back, choose another run directory, or begin anew",
+            f"{own}: prepared from {_told(was)}, the recipe names {_told(wanted)}; set it back, choose another run directory, or "
+            "begin anew",
             ways_out=("run_dir", "fresh"),
         )
     return own
@@ -80,8 +96,20 @@ def pack_problems(recipe: Recipe, pack: Pack) -> list[str]:
     """What keeps the recipe from being trained on this pack, a line each."""
     data = recipe.data
     problems = patch_problems(pack, scale=recipe.scale, patch_px=data.patch_px)
-    if data.low_res == "stored" and pack.manifest.low_res != data.rounding:
-        problems.append(f"{pack.folder}: stores low_res {pack.manifest.low_res!r}, the recipe wants {data.rounding!r}")
+    channels = pack.manifest.channels
+    if channels not in (1, recipe.channels) or (channels == 1 and recipe.channels not in (1, 3)):
+        problems.append(
+            f"{pack.folder}: holds pictures of {channels} channels, the generator takes {recipe.channels}; prepare them with "
+            f"channels {recipe.channels}, or set generator.channels={channels}"
+        )
+    stored = pack.manifest.low_res
+    if data.low_res == "stored" and stored not in (PAIRED, data.rounding):
+        problems.append(f"{pack.folder}: stores low_res {stored!r}, the recipe wants {data.rounding!r}")
+    if data.low_res != "stored" and stored == PAIRED:
+        problems.append(
+            f"{pack.folder}: holds real low-resolution pictures, which data.low_res = {data.low_res!r} does not use; "
+            'train on them with data.low_res = "stored", or prepare with low_res none'
+        )
     return problems
 
 

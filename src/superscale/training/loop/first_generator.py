@@ -28,8 +28,6 @@ def with_generator(recipe: Recipe) -> Recipe:
             f"scale is {recipe.scale}, but {recipe.start} enlarges {contract.scale} times",
             ways_out=(f"scale={contract.scale}",),
         )
-    if contract.channels != 3:
-        raise RecipeError(f"start: {recipe.start} takes pictures of {contract.channels} channels; training reads RGB")
     return replace(recipe, generator=config_of(generator))
 
 

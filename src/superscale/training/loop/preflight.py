@@ -12,11 +12,12 @@ from typing import TypeVar
 
 import torch
 
+from superscale.data.matching import split_folder
 from superscale.data.pack import Pack
 from superscale.data.patches import NAMED, side_problems, small_problems
 from superscale.data.prepare import DEFAULT_TILE_PX, tile_regions
+from superscale.data.sources import Folder, is_database, open_source
 from superscale.errors import ImageError, SuperscaleError
-from superscale.image.io import image_size, list_images
 from superscale.machine.device import free_bytes, pick_device
 from superscale.networks.catalog import discriminator_of
 from superscale.training.loop.criteria import build_criteria
@@ -25,7 +26,7 @@ from superscale.training.loop.first_generator import first_generator, with_gener
 from superscale.training.loop.stage_state import StageState, new_state, to_tensors
 from superscale.training.loop.step_memory import step_memory
 from superscale.training.loop.steps import AUTOCAST_TYPES, Criteria
-from superscale.training.loop.validation import validation_pairs
+from superscale.training.loop.validation import require_channels, validation_pairs
 from superscale.training.recipe.schema import Recipe
 from superscale.training.run import states
 from superscale.training.run.directory import is_taken
@@ -65,10 +66,13 @@ def preflight(recipe: Recipe, run_dir: Path, device_name: str = "auto") -> Findi
     """Look at everything a run needs: output, data, validation, networks, weights, disk, memory. Writes nothing."""
     found = Findings()
     check_output(run_dir, found)
-    pack_bytes = check_data(recipe, run_dir, found)
-    check_validation(recipe, found)
+    network = Findings()
+    whole = network.attempt(lambda: with_generator(recipe))
+    pack_bytes = check_data(whole or recipe, run_dir, found)
+    check_validation(whole or recipe, found)
     device = found.attempt(lambda: pick_device(device_name))
-    whole = found.attempt(lambda: with_generator(recipe))
+    found.problems += network.problems
+    found.ways_out += network.ways_out
     if whole is not None:
         check_state(whole, run_dir, found)
     generator = found.attempt(lambda: first_generator(whole)) if whole is not None else None
@@ -136,37 +140,42 @@ def check_validation(recipe: Recipe, found: Findings) -> None:
         return
     damaged = Findings()
     for index in range(len(pairs)):
-        damaged.attempt(partial(pairs.__getitem__, index))
+        damaged.attempt(lambda index=index: require_channels(pairs[index], recipe.channels))  # type: ignore[misc]
     found.problems += damaged.problems[:NAMED]
     if len(damaged.problems) > NAMED:
-        found.problems.append(f"{recipe.validation.path}: {len(damaged.problems) - NAMED} more pictures cannot be read")
+        found.problems.append(f"{recipe.validation.path}: {len(damaged.problems) - NAMED} more pictures cannot be used")
 
 
 def _check_photos(recipe: Recipe, folder: Path, found: Findings) -> int:
     if not folder.is_dir():
         found.add(f"{folder}: no such folder of photographs (data.path)", "data.path")
         return 0
-    paths = list_images(folder)
+    high = found.attempt(lambda: split_folder(folder, recipe.scale)[0])
+    if high is None:
+        return 0
+    source = found.attempt(lambda: Folder(high) if not is_database(high) else open_source(high))
+    if source is None:
+        return 0
     damaged: list[str] = []
     small: list[str] = []
     pixels = 0
-    for path in paths:
+    for name in source.names:
         try:
-            width, height = image_size(path)
+            width, height = source.size(name)
         except ImageError as error:
             damaged.append(str(error))
             continue
         pixels += width * height
         regions = tile_regions(height, width, DEFAULT_TILE_PX, recipe.scale) if min(height, width) >= recipe.scale else []
         if min((min(region.height, region.width) for region in regions), default=0) < recipe.data.patch_px:
-            small.append(f"{path.relative_to(folder)} ({width}x{height})")
-    if len(damaged) == len(paths):
+            small.append(f"{name} ({width}x{height})")
+    if len(damaged) == len(source.names):
         found.problems.append(f"{folder}: not one readable photograph (.png, .jpg, .webp, .tiff)")
     else:
         found.notes += [f"would be skipped: {reason}" for reason in damaged]
-    which = f"{folder}: {len(small)} of {len(paths)} photographs give sub-images"
+    which = f"{folder}: {len(small)} of {len(source.names)} photographs give sub-images"
     found.problems += small_problems(which, small, recipe.data.patch_px)
-    return pixels * 3
+    return pixels * recipe.channels
 
 
 def state_bytes(state: StageState) -> int:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from superscale.data.matching import partners, split_folder
+from superscale.data.sources import Source, open_source
 from superscale.errors import ImageError, OutOfMemoryError
-from superscale.image.io import image_size, list_images
 from superscale.training.loop.data_source import prepared_pack
 from superscale.training.loop.train import train
 from superscale.training.recipe.schema import CheckpointConfig, Recipe, StageConfig, ValidationConfig
@@ -94,17 +95,37 @@ def _few_photos(recipe: Recipe, run_dir: Path, folder: Path) -> str:
         return str(pack)
     if recipe.data.path == "synthetic":
         return recipe.data.path
-    copies = folder / "photos"
-    copies.mkdir()
-    for photo in list_images(Path(recipe.data.path)):
-        if len(list(copies.iterdir())) == PHOTOS:
+    photos = Path(recipe.data.path)
+    high, low = split_folder(photos, recipe.scale)
+    if low is None or recipe.data.low_res != "stored":
+        _copy_few(open_source(high), folder / "photos")
+    else:
+        source, partner = open_source(high), open_source(low)
+        matched = dict(zip(source.names, partners(source.names, partner.names, recipe.scale, low), strict=True))
+        names = _copy_few(source, folder / "photos" / "HR")
+        _copy(partner, {name: matched[original] for name, original in names.items()}, folder / "photos" / low.name)
+    return str(folder / "photos")
+
+
+def _copy_few(source: Source, copies: Path) -> dict[str, str]:
+    """Copy the first readable pictures; their new names and what they were called."""
+    names: dict[str, str] = {}
+    for name in source.names:
+        if len(names) == PHOTOS:
             break
         try:
-            image_size(photo)
+            source.size(name)
         except ImageError:
             continue
-        shutil.copyfile(photo, copies / f"{len(list(copies.iterdir()))}{photo.suffix}")
-    return str(copies)
+        names[str(len(names))] = name
+    _copy(source, names, copies)
+    return names
+
+
+def _copy(source: Source, names: Mapping[str, str], copies: Path) -> None:
+    copies.mkdir(parents=True)
+    for name, original in names.items():
+        (copies / f"{name}{Path(original).suffix}").write_bytes(source.read(original))
 
 
 def _last_row(run_dir: Path, stage: str) -> dict[str, Any]:

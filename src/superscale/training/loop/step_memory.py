@@ -38,9 +38,10 @@ def step_memory(state: StageState, criteria: Criteria, precision: AutocastType, 
     Measured on the CPU on a step of one image and a step of two, whose difference is an image's; nothing moves.
     """
     taken = []
+    channels = state.generator.contract.channels
     for batch in (1, 2):
-        images = torch.rand(batch, 3, patch_px, patch_px)
-        low_res = torch.rand(batch, 3, patch_px // scale, patch_px // scale)
+        images = torch.rand(batch, channels, patch_px, patch_px)
+        low_res = torch.rand(batch, channels, patch_px // scale, patch_px // scale)
         taken.append(
             _kept_bytes(state, lambda data: _step(state, data, criteria, precision), Batch((0,) * batch, low_res, images))
         )

@@ -281,7 +281,8 @@ class _Run:
         """The next batch, on the device."""
         with self.log.pace.waiting():
             raw = next(batches)
-        return to_device(raw, self.device, self.recipe.scale, self.recipe.data.rounding)
+        recipe = self.recipe
+        return to_device(raw, self.device, recipe.scale, recipe.data.rounding, recipe.channels)
 
     def _gradients(self, stage: _Stage, state: StageState, forward: Forward, batch: Batch) -> tuple[Numbers, Tensor | None]:
         """Leave a batch's gradients, averaged over all processes, on the networks that move; the numbers, and a GAN's output."""

@@ -236,6 +236,9 @@ class Recipe:
             problems.append("generator is missing: give [generator] a name, or start a model whose network is trained")
         for name, stage in self.stage.items():
             problems += self._discriminator_problems(dotted_key("stage", name), stage.adversarial)
+            problems += self._channel_problems(dotted_key("stage", name), stage)
+        if self.data.low_res == "degraded" and self.channels not in (1, 3):
+            problems.append(f"data.low_res = 'degraded' knows pictures of 1 or 3 channels, the generator takes {self.channels}")
         problems += [
             f"{dotted_key('stage', name)}.lines_weight needs data.patch_px of at least {SEGMENT_PX + 1}, got {self.data.patch_px}"
             for name, stage in self.stage.items()
@@ -264,19 +267,36 @@ class Recipe:
         own_px = adversarial.discriminator.patch_px
         if own_px not in (type(adversarial.discriminator).patch_px, self.data.patch_px):
             return [f"{where}.patch_px is {own_px}, but data.patch_px is {self.data.patch_px}; leave it out"]
+        own_channels = adversarial.discriminator.channels
+        if own_channels not in (type(adversarial.discriminator).channels, self.channels):
+            return [f"{where}.channels is {own_channels}, but the generator's are {self.channels}; leave it out"]
         try:
             self.discriminator(adversarial)
         except UsageError as error:
             return [f"{where}: {error}"]
         return []
 
+    def _channel_problems(self, where: str, stage: StageConfig) -> list[str]:
+        """What of a stage looks at colours, and knows only those of grey and RGB pictures."""
+        named = {"perceptual": stage.perceptual is not None, "lines_weight": stage.lines_weight > 0}
+        return [
+            f"{where}.{name} knows pictures of 1 channel (grey) or 3 (RGB), the generator takes {self.channels}; leave it out"
+            for name, used in named.items()
+            if used and self.channels not in (1, 3)
+        ]
+
+    @property
+    def channels(self) -> int:
+        """Samples a pixel of what it trains on: the generator's; 3 while it is not known."""
+        return self.generator.channels if self.generator is not None else 3
+
     def precision_of(self, stage: StageConfig) -> Literal["fp32", "bf16"]:
         """What one of its stages is computed in."""
         return self.precision if stage.precision == "inherit" else stage.precision
 
     def discriminator(self, adversarial: AdversarialConfig) -> DiscriminatorConfig:
-        """The discriminator of one of its stages, for patches of the run's size. Raises UsageError when there is none for them."""
-        return replace(adversarial.discriminator, patch_px=self.data.patch_px)
+        """The discriminator of one of its stages, for the run's patches. Raises UsageError when there is none for them."""
+        return replace(adversarial.discriminator, patch_px=self.data.patch_px, channels=self.channels)
 
 
 def bundled_recipes() -> list[str]:
