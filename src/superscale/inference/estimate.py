@@ -9,6 +9,7 @@ import numpy as np
 
 from superscale.image.io import Image
 from superscale.image.region import covering
+from superscale.inference.channels import grouped
 from superscale.inference.sizes import enlarged
 from superscale.inference.upscaler import Upscaler
 
@@ -63,5 +64,5 @@ def estimate(image: Image, upscaler: Upscaler, pixel_seconds: float) -> Estimate
         tiles=len(plan),
         # Three pictures are under way at once: read, enlarged, written.
         memory_bytes=image.pixels.nbytes * 2 + enlarged_bytes * 2 + network_bytes,
-        seconds=sum(areas) * pixel_seconds,
+        seconds=sum(areas) * len(grouped(image, upscaler.options.bands)[1]) * pixel_seconds,
     )

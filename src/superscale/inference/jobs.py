@@ -48,7 +48,7 @@ class Outcome:
     """What became of one job; ``width`` and ``height`` of the output, None if there is none.
 
     ``notices``: what had to be changed in the picture; ``again``: its name in a list of pictures to try again; ``settings``:
-    those that ``error`` speaks of, by name.
+    those that ``error`` speaks of, by name; ``range``: the values that were black and white; ``remarks``: what was chosen.
     """
 
     input: str
@@ -61,10 +61,12 @@ class Outcome:
     notices: tuple[str, ...] = ()
     again: str = ""
     settings: tuple[str, ...] = ()
+    range: tuple[float, float] | None = None
+    remarks: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The keys that ``upscale --json`` promises."""
-        return {key: value for key, value in asdict(self).items() if key not in ("notices", "again", "settings")}
+        return {key: value for key, value in asdict(self).items() if key not in ("notices", "again", "settings", "remarks")}
 
 
 @dataclass(frozen=True)
@@ -255,7 +257,8 @@ def _stored(step: _Step, settings: Settings, stdout: IO[bytes] | None) -> _Step:
         stdout.write(data)
         stdout.flush()
     target = STDOUT if job.output is None else str(job.output)
-    done = Outcome(job.name, target, "done", image.width, image.height, notices=notices)
+    values = None if image.values is None else (image.values.low, image.values.high)
+    done = Outcome(job.name, target, "done", image.width, image.height, notices=notices, range=values, remarks=image.remarks)
     return replace(step, image=None, outcome=done)
 
 
