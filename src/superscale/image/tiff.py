@@ -81,7 +81,7 @@ def read_tiff(stream: IO[bytes], name: str, max_pixels: int | None) -> Image:
             mask = _mask_instead(page, layout, extras["geo"], mask, name)
         if layout.for_pillow:
             stream.seek(0)
-            image = decode(open_picture(stream, "TIFF", name), name, max_pixels)
+            image = decode(_first_frame(stream, page, name), name, max_pixels)
             image = replace(image, metadata=replace(image.metadata, exif=None))
             icc = image.metadata.icc_profile
         else:
@@ -106,6 +106,15 @@ def _only_page(file: TiffFile, name: str) -> TiffPage:
     if found is None or found.imagedepth != 1:
         raise Unsupported(f"{name}: no flat picture in this TIFF")
     return found
+
+
+def _first_frame(stream: IO[bytes], page: TiffPage, name: str) -> PillowImage.Image:
+    """The picture as Pillow opens it, to which a mask or a preview behind it would be an animation."""
+    if page.index:
+        raise Unsupported(f"{name}: its first page is a preview or a mask, and a later one the picture; save it alone first")
+    picture = open_picture(stream, "TIFF", name)
+    picture.is_animated = False  # type: ignore[attr-defined]
+    return picture
 
 
 def _mask(file: TiffFile, page: TiffPage, name: str) -> Array | None:

@@ -56,7 +56,7 @@ def encode_tiff(image: Image, _quality: int) -> tuple[bytes, tuple[str, ...]]:
             predictor=2 if samples.dtype.kind in "iu" else None,
             iccprofile=kept.icc_profile,
             resolution=kept.dpi or kept.per_unit,
-            resolutionunit="INCH" if kept.dpi is not None else None,
+            resolutionunit="INCH" if kept.dpi is not None else "NONE" if kept.per_unit is not None else None,
             extratags=[*tags, *_stated(kept.stated_range, samples)],
             **how,
         )
