@@ -88,8 +88,8 @@ def value_range(pixels: Array, seen: Array | None, choice: RangeChoice, stated: 
     """The range of samples (H, W, C), all bands together, measured where ``seen`` (H, W, 1 or C) is true (None: everywhere).
 
     ``choice``: "full", two values, percentiles ("p1:p99"), or "auto": 8-bit samples have their full range; others the range that the
-    header states (``stated``); or else the percentiles 0.1 and 99.9, widened to the least and the greatest value unless those lie
-    more than half of the percentiles' distance beyond. uint16, and floats in 0 to 1, whose 99.9th percentile is above half of their
+    header states (``stated``); or else the least and the greatest value that lie no farther beyond the percentiles 0.1 and 99.9 than
+    half of their distance. uint16, and floats in 0 to 1, whose 99.9th percentile is above half of their
     full range have the full range, as photographs. Raises Unsupported for a choice that leaves no range.
     """
     full = full_range(pixels.dtype)
@@ -107,21 +107,23 @@ def value_range(pixels: Array, seen: Array | None, choice: RangeChoice, stated: 
         if not low < high:
             raise Unsupported(f"the percentiles {choice} of its values are both {low:g}; choose a range of values instead")
         return ValueRange(low, high, "percentiles")
-    return _measured(sample, *_extremes(pixels, seen), full)
+    return _measured(pixels, seen, sample, full)
 
 
-def _measured(sample: Array, least: float, greatest: float, full: ValueRange) -> ValueRange:
+def _measured(pixels: Array, seen: Array | None, sample: Array, full: ValueRange) -> ValueRange:
     # "higher" and "lower": of a small picture too, one sample at either end does not count.
     low = float(np.percentile(sample, OUTLIERS, method="higher"))
     high = float(np.percentile(sample, 100 - OUTLIERS, method="lower"))
+    least, greatest = _extremes(pixels, seen)
     is_photograph = full.low == 0 <= least and greatest <= full.high and high > full.high / 2
     if is_photograph:
         return full
-    reach = (high - low) * REACH
-    low = least if least >= low - reach else low
-    high = greatest if greatest <= high + reach else high
+    if high > low:
+        reach = (high - low) * REACH
+        belongs = (pixels >= low - reach) & (pixels <= high + reach)
+        least, greatest = _extremes(pixels, belongs if seen is None else belongs & seen)
     # A picture of one value: any range above it will do.
-    return ValueRange(low, high if high > low else low + max(1.0, abs(low)), "measured")
+    return ValueRange(least, greatest if greatest > least else least + max(1.0, abs(least)), "measured")
 
 
 def _sample(pixels: Array, seen: Array | None) -> Array:
