@@ -75,6 +75,9 @@ def test_extremes_near_the_rest_belong_to_the_picture() -> None:
 def test_what_the_header_states_goes_before_what_is_measured() -> None:
     assert of(ramp(10, 20, np.int16), stated=(-1024.0, 3071.0)) == (-1024, 3071, "header")
 
+    # A header that most samples contradict is wrong.
+    assert of(ramp(10, 4000, np.uint16), stated=(0.0, 255.0)) == (10, 4000, "measured")
+
 
 def test_values_and_percentiles_can_be_chosen() -> None:
     samples = np.arange(1001, dtype=np.float32).reshape(1, 1001, 1)

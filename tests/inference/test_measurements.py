@@ -125,9 +125,9 @@ def test_holes_stay_holes_at_any_factor(scale: float, model: Model, tmp_path: Pa
         assert (big.nodata, big.read(1).min()) == (-9999, -9999)
 
 
-@pytest.mark.parametrize(("dtype", "low", "high"), [(np.uint16, 0, 4095), (np.int16, -1024, 1656), (np.float32, 0, 0.2)])
+@pytest.mark.parametrize(("dtype", "low", "high"), [(np.int16, -1024, 1656), (np.float32, 0, 0.2)])
 def test_twelve_bits_and_reflectance_are_enlarged_as_well_as_eight_bits(dtype: Any, low: float, high: float) -> None:
-    photo = skimage.data.camera()[64:192, 160:288, None]
+    photo = skimage.data.camera()[80:160, 190:270, None]
     truth = low + photo / 255 * (high - low)
     reduced = imresize(truth, 1 / 4).clip(low, high)
     given = np.rint(reduced).astype(dtype) if np.dtype(dtype).kind != "f" else reduced.astype(dtype)

@@ -72,6 +72,9 @@ def _stated(values: tuple[float, float] | None, samples: Array) -> list[tuple[An
         return []
     kind = STATED_KINDS[str(samples.dtype)]
     count = samples.shape[-1]
+    limits: Any = np.finfo(samples.dtype) if kind in "fd" else np.iinfo(samples.dtype)
+    if values[0] < limits.min or values[1] > limits.max:
+        return []  # no sample of this type has them
     numbers = [value if kind in "fd" else int(value) for value in values]
     return [(code, kind, count, (number,) * count, True) for code, number in zip(STATED[0], numbers, strict=True)]
 

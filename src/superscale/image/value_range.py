@@ -61,12 +61,15 @@ class ValueRange:
 
     def from_unit(self, unit: Array, dtype: Any, beyond: Array | float = 0.0) -> Array:
         """Floats in about [0, 1] -> samples of a type, integers rounded half up, with what lies ``beyond`` the range added."""
-        samples = unit.astype(np.float64) * (self.high - self.low) + (self.low + beyond)
         kind = np.dtype(dtype)
         limits: Any = np.finfo(kind) if kind.kind == "f" else np.iinfo(kind)
-        if kind.kind != "f":
-            samples = np.floor(samples + 0.5)
-        result: Array = samples.clip(float(limits.min), float(limits.max)).astype(kind)
+        result = np.empty(unit.shape, kind)
+        added = np.broadcast_to(np.asarray(beyond, np.float64), unit.shape)
+        # Band by band, since doubles of a whole picture are many.
+        for band in range(unit.shape[2]):
+            samples = unit[..., band].astype(np.float64) * (self.high - self.low) + (self.low + added[..., band])
+            whole = samples if kind.kind == "f" else np.floor(samples + 0.5)
+            result[..., band] = whole.clip(float(limits.min), float(limits.max)).astype(kind)
         return result
 
 
@@ -88,18 +91,18 @@ def value_range(pixels: Array, seen: Array | None, choice: RangeChoice, stated: 
     """The range of samples (H, W, C), all bands together, measured where ``seen`` (H, W, 1 or C) is true (None: everywhere).
 
     ``choice``: "full", two values, percentiles ("p1:p99"), or "auto": 8-bit samples have their full range; others the range that the
-    header states (``stated``); or else the least and the greatest value that lie no farther beyond the percentiles 0.1 and 99.9 than
-    half of their distance. uint16, and floats in 0 to 1, whose 99.9th percentile is above half of their
-    full range have the full range, as photographs. Raises Unsupported for a choice that leaves no range.
+    header states (``stated``), if it holds the samples; or else the least and the greatest value that lie no farther beyond the
+    percentiles 0.1 and 99.9 than half of their distance. uint16, and floats in 0 to 1, whose 99.9th percentile is above half of
+    their full range have the full range, as photographs. Raises Unsupported for a choice that leaves no range.
     """
     full = full_range(pixels.dtype)
     if not isinstance(choice, str):
         return ValueRange(*choice, "given")
     if choice == "full" or (choice == "auto" and pixels.dtype == np.uint8):
         return full
-    if choice == "auto" and stated is not None:
-        return ValueRange(*stated, "header")
     sample = _sample(pixels, seen)
+    if choice == "auto" and stated is not None and _holds(stated, sample):
+        return ValueRange(*stated, "header")
     if not sample.size:
         return full
     if choice != "auto":
@@ -108,6 +111,14 @@ def value_range(pixels: Array, seen: Array | None, choice: RangeChoice, stated: 
             raise Unsupported(f"the percentiles {choice} of its values are both {low:g}; choose a range of values instead")
         return ValueRange(low, high, "percentiles")
     return _measured(pixels, seen, sample, full)
+
+
+def _holds(stated: tuple[float, float], sample: Array) -> bool:
+    """Whether a range holds all samples but outliers; one that does not is a mistake of whoever wrote it."""
+    if not sample.size:
+        return True
+    low, high = np.percentile(sample, [OUTLIERS, 100 - OUTLIERS])
+    return bool(stated[0] <= low and high <= stated[1])
 
 
 def _measured(pixels: Array, seen: Array | None, sample: Array, full: ValueRange) -> ValueRange:
