@@ -16,6 +16,7 @@ BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGES = [
     ("tutorial.md", "big.png"),
     ("pictures.md", "faithful.png"),
+    ("measurements.md", "natural.tif"),
     ("evaluation.md", "report/report.html"),
     ("models.md", "half.png"),
     ("real-world.md", "pack/preview.png"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +12,8 @@ from superscale.errors import UsageError
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 PRECISIONS: tuple[Precision, ...] = ("auto", "fp32", "fp16", "bf16")
 LARGEST_SCALE = 64
+PERCENTILES = re.compile(r"p(\d+(?:\.\d+)?):p(\d+(?:\.\d+)?)")
+Bands = Literal["auto", "all", "rgb+rest"] | tuple[int, int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +23,13 @@ class UpscaleOptions:
     ``tile``: input pixels a side, "auto" (as the memory allows that is free, and halved where that turns out wrong), or 0 for the
     whole picture; a number is never shrunk. ``overlap``: pixels that a tile sees around itself, or "auto". ``consistent``:
     back-project, so that the result, reduced again, gives back the input. ``tta``: self-ensemble, the mean over the picture's
-    eight orientations, at eight times the cost. Raises UsageError for a value that cannot be.
+    eight orientations, at eight times the cost.
+
+    ``value_range``: the values that are black and white to the network: "auto" (the full range of 8 bits; for other types what the
+    header states, or what is measured), "full" (the full range of the type, for floats 0 to 1), two values, or percentiles
+    ("p1:p99"). ``bands``: which bands are colours, and seen by the network together, while every other is enlarged by itself:
+    "auto" (as the file says), "all" (none, also not alpha), "rgb+rest" (the first three) or the numbers of three, from 1.
+    Raises UsageError for a value that cannot be.
     """
 
     scale: float | None = None
@@ -29,6 +39,8 @@ class UpscaleOptions:
     overlap: int | Literal["auto"] = "auto"
     consistent: bool = False
     tta: bool = False
+    value_range: str | tuple[float, float] = "auto"
+    bands: Bands = "auto"
 
     def __post_init__(self) -> None:
         if self.scale is not None and not 0 < self.scale <= LARGEST_SCALE:
@@ -39,3 +51,26 @@ class UpscaleOptions:
             raise UsageError(f"tile must be 'auto', 0 or a number of pixels, got {self.tile!r}")
         if self.overlap != "auto" and (not isinstance(self.overlap, int) or self.overlap < 0):
             raise UsageError(f"overlap must be 'auto' or a number of pixels, got {self.overlap!r}")
+        _check_value_range(self.value_range)
+        if self.bands not in ("auto", "all", "rgb+rest") and not _three_bands(self.bands):
+            raise UsageError(f"bands must be 'auto', 'all', 'rgb+rest' or three different numbers from 1, got {self.bands!r}")
+
+
+def _check_value_range(choice: str | tuple[float, float]) -> None:
+    if isinstance(choice, str):
+        found = PERCENTILES.fullmatch(choice)
+        right = choice in ("auto", "full") or (found and 0 <= float(found[1]) < float(found[2]) <= 100)
+    else:
+        right = len(choice) == 2 and all(math.isfinite(value) for value in choice) and choice[0] < choice[1]
+    if not right:
+        raise UsageError(
+            f"the value range must be 'auto', 'full', two rising values or two rising percentiles ('p1:p99'), got {choice!r}"
+        )
+
+
+def _three_bands(bands: object) -> bool:
+    return (
+        isinstance(bands, tuple)
+        and len(bands) == len(set(bands)) == 3
+        and all(isinstance(band, int) and band > 0 for band in bands)
+    )

@@ -165,10 +165,16 @@ def test_float_tiff_keeps_values_beyond_one() -> None:
     np.testing.assert_array_equal(tifffile.imread(io.BytesIO(encode(image, ".tif"))), samples)
 
 
-def test_double_tiff_says_that_it_was_read_at_32_bits() -> None:
-    image = read_image(saved_tiff(np.full((4, 4), 0.1), photometric="minisblack"))
-    assert image.pixels[0, 0, 0] == np.float32(0.1)
-    assert any("64-bit" in notice for notice in image.notices)
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32, np.uint32, np.float16, np.float64])
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+def test_tiff_of_other_types_keeps_its_type_and_every_value(dtype: type, byteorder: Any) -> None:
+    limits: Any = np.finfo(dtype) if np.dtype(dtype).kind == "f" else np.iinfo(dtype)
+    samples = np.array([[limits.min, limits.max, 0], [1, 2, 3]], dtype)
+    image = read_image(saved_tiff(samples, photometric="minisblack", byteorder=byteorder))
+    assert image.pixels.dtype == np.dtype(dtype)
+    written = tifffile.imread(io.BytesIO(encode(image, ".tif")))
+    assert written.dtype == np.dtype(dtype)
+    np.testing.assert_array_equal(written, samples)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])

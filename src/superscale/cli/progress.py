@@ -54,6 +54,8 @@ def _with_flags(text: str, settings: Iterable[str]) -> str:
 class Report:
     """Prints each outcome as it comes and, at the end, the counts, the JSON and the list of failures.
 
+    ``verbose``: also what was chosen for each image.
+
     ``names``: those of all jobs in order, as the list of failures has them.
     """
 
@@ -61,6 +63,7 @@ class Report:
     as_json: bool = False
     quiet: bool = False
     failed_list: Path | None = None
+    verbose: bool = False
     outcomes: list[Outcome] = field(default_factory=list)
 
     def add(self, outcome: Outcome) -> None:
@@ -77,6 +80,8 @@ class Report:
                 say(f"skipped: {_reason(outcome)}")
             elif not self.as_json and outcome.output != "-":
                 say(f"{outcome.status}: {shown(outcome.output or '')}")
+            for remark in outcome.remarks if self.verbose else ():
+                say(f"{shown(outcome.input)}: {remark}")
         if outcome.status != "failed" and not self.quiet:
             for notice in outcome.notices:
                 say(f"note: {shown(outcome.input)}: {notice}")

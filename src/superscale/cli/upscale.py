@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 INPUTS = "Images, folders, quoted globs (also '**'), @list.txt (one path per line), or - for standard input."
 OUTPUT = "File, folder, - for standard output, or a template with {stem} {name} {ext} {scale} {model} {parent}."
+RANGE = "The values that are black and white: of the type, measured, given, or percentiles."
+BANDS = "Which bands are red, green and blue; each other is upscaled by itself."
 CONSISTENT = "Back-projection: downscaling the output gives back the input."
 
 
@@ -36,6 +38,8 @@ def upscale(
     precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or bf16.")] = "auto",
     consistent: Annotated[bool, typer.Option("--consistent", help=CONSISTENT)] = False,
     tta: Annotated[bool, typer.Option("--tta", help="Self-ensemble of eight orientations: slower, more accurate.")] = False,
+    values: Annotated[str, typer.Option("--range", metavar="auto|full|LOW:HIGH|p1:p99", help=RANGE)] = "auto",
+    bands: Annotated[str, typer.Option(metavar="auto|all|1,2,3|rgb+rest", help=BANDS)] = "auto",
     form: Annotated[str | None, typer.Option("--format", help="png, jpg, webp or tiff; default: the input's.")] = None,
     quality: Annotated[int, typer.Option(metavar="N", min=1, max=100, help="JPEG and WebP quality.")] = 95,
     metadata: Annotated[str, typer.Option(help="keep or strip EXIF, XMP and text.")] = "keep",
@@ -68,6 +72,7 @@ def upscale(
     if failed_list is not None and failed_list.exists() and str(failed_list) in inputs:
         raise UsageError(f"--failed-list {failed_list} is one of the inputs; name another file")
     how: Any = {"scale": scale, "device": device, "precision": precision, "consistent": consistent, "tta": tta}
+    how |= {"value_range": _value_range(values), "bands": _bands(bands)}
     options = UpscaleOptions(**how, tile=_number("--tile", tile), overlap=_number("--overlap", overlap))
     suffix = _suffix(form)
 
@@ -91,7 +96,7 @@ def upscale(
 
         describe(jobs, upscaler, settings, as_json)
     else:
-        _run(jobs, upscaler, settings, Report([job.again for job in jobs], as_json, quiet, failed_list))
+        _run(jobs, upscaler, settings, Report([job.again for job in jobs], as_json, quiet, failed_list, verbose))
 
 
 def _upscaler(model: str | None, fidelity: float | None, options: UpscaleOptions, verbose: bool) -> Upscaler:
@@ -167,3 +172,18 @@ def _number(option: str, text: str) -> Any:
     if text != "auto" and not text.isdecimal():
         raise UsageError(f"{option} must be 'auto' or a number of pixels, got {text!r}")
     return text if text == "auto" else int(text)
+
+
+def _value_range(text: str) -> str | tuple[float, float]:
+    if text in ("auto", "full") or text.startswith("p"):
+        return text
+    try:
+        low, high = (float(part) for part in text.split(":"))
+    except ValueError as error:
+        raise UsageError(f"--range must be auto, full, LOW:HIGH or percentiles such as p1:p99, got {text!r}") from error
+    return low, high
+
+
+def _bands(text: str) -> Any:
+    numbers = text.split(",")
+    return tuple(map(int, numbers)) if all(number.isdecimal() for number in numbers) else text

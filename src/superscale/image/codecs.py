@@ -200,7 +200,7 @@ def _decoded(picture: PillowPicture, name: str, deep_png: bytes | None) -> Image
     if not has_alpha and picture.mode != "P" and "transparency" in picture.info:
         samples = _keyed(samples, picture.info["transparency"], key_bits)
         has_alpha = True
-    pixels, alpha = separated(upright(samples, orientation), name, has_alpha)
+    pixels, alpha = separated(upright(samples, orientation), has_alpha)
     icc, unfit = profile.fitting(icc, pixels.shape[2])
     return Image(pixels, alpha, replace(metadata, icc_profile=icc), notices + unfit)
 

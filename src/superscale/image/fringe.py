@@ -15,15 +15,18 @@ Array = NDArray[Any]
 
 
 def spread_colours(pixels: Array, alpha: Array) -> Array:
-    """(H, W, C) and alpha (H, W) -> (H, W, C) that differs only where alpha is 0; the same object if it is so nowhere or everywhere."""
+    """(H, W, C) and alpha (H, W), or one for each band (H, W, C) -> (H, W, C) that differs only where alpha is 0.
+
+    The same object if it is so nowhere or everywhere.
+    """
     hidden = alpha == 0
     if not hidden.any() or hidden.all():
         return pixels
-    weights = alpha[..., None].astype(np.float32)
+    weights = (alpha if alpha.ndim == 3 else alpha[..., None]).astype(np.float32)
     weights /= weights.max()
     filled = _filled(pixels.astype(np.float32), weights)
     nearest = filled if pixels.dtype.kind == "f" else np.floor(filled + 0.5)
-    return np.where(hidden[..., None], nearest.astype(pixels.dtype), pixels)
+    return np.where(weights == 0, nearest.astype(pixels.dtype), pixels)
 
 
 def _filled(colours: Array, weights: Array) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,41 @@ import numpy as np
 Geo = dict[int, Any]
 
 PIXEL_SCALE, TIEPOINTS, TRANSFORMATION, KEYS = 33550, 33922, 34264, 34735
-# tag -> its type as tifffile names it; besides the above: doubles and text of the keys, GDAL's band names and no-data value
-TAGS = {PIXEL_SCALE: "d", TIEPOINTS: "d", TRANSFORMATION: "d", KEYS: "H", 34736: "d", 34737: "s", 42112: "s", 42113: "s"}
+# GDAL's own: band names, scales and offsets (XML), the value of no data (text), rational polynomial coefficients.
+GDAL_METADATA, GDAL_NODATA, RPC = 42112, 42113, 50844
+# tag -> its type as tifffile names it; besides the above: doubles and text of the keys
+TAGS = {
+    **dict.fromkeys((PIXEL_SCALE, TIEPOINTS, TRANSFORMATION, 34736, RPC), "d"),
+    KEYS: "H",
+    **dict.fromkeys((34737, GDAL_METADATA, GDAL_NODATA), "s"),
+}
+# Tags by which pixels lie on the ground.
+PLACING = (PIXEL_SCALE, TIEPOINTS, TRANSFORMATION, KEYS, RPC)
 RASTER_TYPE, PIXEL_IS_POINT = 1025, 2
+# In the coefficients: offset and scale of the line, offset and scale of the sample; they count from the first pixel's centre.
+RPC_LINE, RPC_SAMPLE = (2, 7), (3, 8)
+# What GDAL has computed from the old samples.
+STATISTICS = re.compile(r'\s*<Item name="STATISTICS_[^"]*"[^>]*>[^<]*</Item>')
+
+
+def lies_on_ground(geo: Geo | None) -> bool:
+    """Whether the tags place the pixels on the ground."""
+    return any(code in PLACING for code in geo or {})
+
+
+def nodata_value(geo: Geo | None, dtype: Any) -> Any:
+    """The value of no data as a sample of a type; None when there is none, or a sample of that type cannot have it, or it is NaN."""
+    try:
+        number = float(str((geo or {})[GDAL_NODATA]).strip("\0 "))
+    except (KeyError, ValueError):
+        return None
+    kind = np.dtype(dtype)
+    if kind.kind == "f":
+        # GDAL writes the decimals of a double, also for samples of fewer bits.
+        with np.errstate(over="ignore"):
+            return kind.type(number) if np.isfinite(number) else None
+    limits = np.iinfo(kind)
+    return kind.type(int(number)) if number.is_integer() and limits.min <= number <= limits.max else None
 
 
 def scaled(geo: Geo, factor_x: float, factor_y: float) -> Geo:
@@ -32,7 +65,20 @@ def scaled(geo: Geo, factor_x: float, factor_y: float) -> Geo:
         to_old[:2, 3] = shift / factor_x - shift, shift / factor_y - shift
         matrix = np.array(geo[TRANSFORMATION], dtype=np.float64).reshape(4, 4) @ to_old
         result[TRANSFORMATION] = tuple(matrix.ravel().tolist())
+    if RPC in geo:
+        result[RPC] = _scaled_coefficients(geo[RPC], factor_x, factor_y)
+    if GDAL_METADATA in geo:
+        result[GDAL_METADATA] = STATISTICS.sub("", geo[GDAL_METADATA])
     return result
+
+
+def _scaled_coefficients(coefficients: Any, factor_x: float, factor_y: float) -> tuple[float, ...]:
+    numbers = [float(number) for number in coefficients]
+    for (offset, scale), factor in ((RPC_LINE, factor_y), (RPC_SAMPLE, factor_x)):
+        if len(numbers) > scale:
+            numbers[offset] = (numbers[offset] + 0.5) * factor - 0.5
+            numbers[scale] *= factor
+    return tuple(numbers)
 
 
 def _raster_type(geo: Geo) -> int:

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL.Image import Image as PillowPicture
 
 from superscale.errors import Damaged, ImageError, Unsupported
 from superscale.files import write_bytes
+from superscale.image import holes
 from superscale.image.codecs import (
     decode,
     encode_jpeg,
@@ -35,7 +37,9 @@ from superscale.image.jpeg import jpeg_size, read_jpeg, rescue_jpeg
 from superscale.image.jxl import jxl_size, read_jxl
 from superscale.image.metadata import Metadata
 from superscale.image.picture import GREY, RGB, Image, KeepOrStrip, as_rgb8, at_depth, over_white, to_pillow
-from superscale.image.tiff import encode_tiff, read_tiff, rescue_tiff, tiff_size
+from superscale.image.pixels import PEAK
+from superscale.image.tiff import read_tiff, rescue_tiff, tiff_size
+from superscale.image.tiff_writer import encode_tiff
 from superscale.image.webp import encode_webp, read_webp
 
 __all__ = [
@@ -64,6 +68,7 @@ SRGB_GAMMA = (45455).to_bytes(4, "big")
 # More than any full-frame camera takes (61 million); enlarged four times it is already 3 GB.
 MAX_PIXELS = 64_000_000
 
+Array = NDArray[Any]
 Reader = Callable[[IO[bytes], str, int | None], Image]
 Sizer = Callable[[IO[bytes], str], tuple[int, int]]
 Rescuer = Callable[[bytes, str, int | None], Image]
@@ -208,6 +213,10 @@ def _fitted(image: Image, form: str) -> Image:
         return image
     if image.channels not in (GREY, RGB):
         raise Unsupported(f"a picture of {image.channels} bands can only be written as TIFF")
+    if image.pixels.dtype.kind != "f" and str(image.pixels.dtype) not in PEAK:
+        raise Unsupported(f"samples of {image.pixels.dtype} can only be written as TIFF")
+    if (valid := image.valid()) is not None:
+        image = _see_through(image, valid).noted(f"{form} holds no value of no data: such pixels are transparent")
     if form == "JPEG" and image.alpha is not None:
         image = over_white(image).noted("JPEG holds no transparency: the picture was laid over white")
     dtype: Any = image.pixels.dtype
@@ -216,6 +225,14 @@ def _fitted(image: Image, form: str) -> Image:
     if form != "PNG" and dtype != np.uint8:
         return at_depth(image, np.uint8).noted(f"{form} holds 8 bits a sample: {dtype} was reduced")
     return image
+
+
+def _see_through(image: Image, valid: Array) -> Image:
+    """The picture with alpha 0, and black, where there are no data."""
+    alpha = holes.as_alpha(valid, image.pixels.dtype)
+    if image.alpha is not None:
+        alpha = np.minimum(alpha, image.alpha)
+    return replace(image, pixels=np.where(valid, image.pixels, image.pixels.dtype.type(0)), alpha=alpha, mask=None)
 
 
 def write_image(path: Path | str, image: Image, quality: int = QUALITY, metadata: KeepOrStrip = "keep") -> tuple[str, ...]:

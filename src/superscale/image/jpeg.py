@@ -124,7 +124,7 @@ def _image(picture: PillowPicture, samples: Array | None, name: str) -> Image:
     if samples is None:
         return decode(picture, name).noted(*beside)
     metadata, orientation, notices = read_metadata(picture)
-    pixels, _ = separated(upright(samples, orientation), name, False)
+    pixels, _ = separated(upright(samples, orientation), False)
     icc, unfit = profile.fitting(picture.info.get("icc_profile"), pixels.shape[2])
     return Image(pixels, None, replace(metadata, icc_profile=icc), (*notices, *unfit, *beside))
 

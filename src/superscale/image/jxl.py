@@ -56,7 +56,7 @@ def read_jxl(stream: IO[bytes], name: str, max_pixels: int | None) -> Image:
         samples = samples.astype(np.float32)
     if header.depth and samples.dtype.kind == "u":
         samples = stretch_bits(samples, header.depth)
-    pixels, alpha = separated(samples, name, bool(info.has_alpha_channel))
+    pixels, alpha = separated(samples, bool(info.has_alpha_channel))
     if pixels.shape[2] not in (GREY, RGB):
         raise Unsupported(f"{name}: {pixels.shape[2]} channels; expected grey or RGB")
     icc, notices = profile.fitting(icc, pixels.shape[2])

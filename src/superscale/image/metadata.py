@@ -12,7 +12,7 @@ from PIL import ExifTags
 from PIL import Image as PillowImage
 from PIL.Image import Image as PillowPicture
 
-from superscale.image.geo import Geo
+from superscale.image.geo import GDAL_NODATA, Geo
 
 Array = NDArray[Any]
 
@@ -34,8 +34,10 @@ class Metadata:
     """What a file says of its picture; None where it says nothing.
 
     ``exif`` without orientation, which has been applied, and without sizes in pixels; ``dpi``: across and down; ``text`` and
-    ``png_colours`` (chunk -> body: gamma, chromaticities, code points) of a PNG; ``geo``: where a GeoTIFF lies; ``leading_rgb``:
-    the first three of a TIFF's many bands are colours.
+    ``png_colours`` (chunk -> body: gamma, chromaticities, code points) of a PNG. Of a TIFF: ``geo``, where it lies on the ground, and
+    what GDAL says of it; ``leading_rgb``: the first three of its many bands are colours; ``grey_bands``: its three bands are none;
+    ``per_unit``: pixels across and down in the unit of its description (ImageJ); ``stated_range``: what its header calls the least
+    and the greatest value; ``tile_px``: rows and columns of its tiles.
     """
 
     icc_profile: bytes | None = None
@@ -46,10 +48,15 @@ class Metadata:
     png_colours: dict[bytes, bytes] | None = None
     geo: Geo | None = None
     leading_rgb: bool = False
+    grey_bands: bool = False
+    per_unit: tuple[float, float] | None = None
+    stated_range: tuple[float, float] | None = None
+    tile_px: tuple[int, int] | None = None
 
     def stripped(self) -> Metadata:
-        """Only what the colours need: without it a picture would look different."""
-        return replace(self, exif=None, xmp=None, dpi=None, text=None, geo=None)
+        """Only what the samples need: without it a picture would look different, and no data would be taken for data."""
+        nodata = {code: value for code, value in (self.geo or {}).items() if code == GDAL_NODATA}
+        return replace(self, exif=None, xmp=None, dpi=None, text=None, per_unit=None, geo=nodata or None)
 
     def said(self, *names: str) -> dict[str, Any]:
         """The fields that say something, by name, of all or of the named ones: options as encoders take them."""

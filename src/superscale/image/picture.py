@@ -11,9 +11,10 @@ from PIL import Image as PillowImage
 from PIL.Image import Image as PillowPicture
 
 from superscale.errors import Damaged, TooLarge, Unsupported
-from superscale.image import geo
+from superscale.image import geo, holes
 from superscale.image.metadata import Metadata
 from superscale.image.pixels import change_depth, white
+from superscale.image.value_range import ValueRange
 
 Array = NDArray[Any]
 KeepOrStrip = Literal["keep", "strip"]
@@ -24,11 +25,14 @@ NOTHING_SAID = Metadata()
 
 @dataclass(frozen=True)
 class Image:
-    """A decoded picture, upright: ``pixels`` (H, W, C) uint8, uint16 or float32 (white 1.0); C = 1 grey, 3 RGB, else bands.
+    """A decoded picture, upright: ``pixels`` (H, W, C) uint8, uint16 or floats (white 1.0); C = 1 grey, 3 RGB, else bands.
 
+    Measurements may also be int8, int16, int32 or uint32, with any value for white; what is no data among them is not finite, has
+    the value that the metadata name, or is marked by ``mask`` (H, W), true where there are data; None: no mask.
     ``alpha``: (H, W) of the same type, not multiplied into the colours, or None. ``metadata`` is what `write_image` puts back.
-    ``notices``: what had to be changed on the way, one sentence each. ``damage``: what was wrong with a damaged file that was read
-    all the same, None for a whole one.
+    ``notices``: what had to be changed on the way, one sentence each; ``remarks``: what was chosen. ``damage``: what was wrong with
+    a damaged file that was read all the same, None for a whole one. ``values``: the range of values that was black to white when
+    the picture was enlarged, None before.
     """
 
     pixels: Array
@@ -36,6 +40,9 @@ class Image:
     metadata: Metadata = NOTHING_SAID
     notices: tuple[str, ...] = ()
     damage: str | None = None
+    mask: Array | None = None
+    remarks: tuple[str, ...] = ()
+    values: ValueRange | None = None
 
     @property
     def height(self) -> int:
@@ -52,13 +59,25 @@ class Image:
         """Samples a pixel, alpha not counted."""
         return int(self.pixels.shape[2])
 
+    def valid(self) -> Array | None:
+        """(H, W, 1 or C), true where there are data; None where nothing is missing."""
+        return holes.valid_samples(self.pixels, self.metadata.geo, self.mask, self.has_colours)
+
+    @property
+    def has_colours(self) -> bool:
+        """Whether the first three bands are red, green and blue."""
+        return self.metadata.leading_rgb or (self.channels == RGB and not self.metadata.grey_bands)
+
     def with_pixels(self, pixels: Array, alpha: Array | None) -> Image:
-        """The same picture at another size: what ties pixels to the ground is scaled with them."""
+        """The same picture at another size: what ties pixels to the ground, or to a unit, and the mask are scaled with them."""
         metadata = self.metadata
+        across, down = pixels.shape[1] / self.width, pixels.shape[0] / self.height
         if metadata.geo is not None:
-            scaled = geo.scaled(metadata.geo, pixels.shape[1] / self.width, pixels.shape[0] / self.height)
-            metadata = replace(metadata, geo=scaled)
-        return replace(self, pixels=pixels, alpha=alpha, metadata=metadata)
+            metadata = replace(metadata, geo=geo.scaled(metadata.geo, across, down))
+        if metadata.per_unit is not None:
+            metadata = replace(metadata, per_unit=(metadata.per_unit[0] * across, metadata.per_unit[1] * down))
+        mask = None if self.mask is None else holes.nearest(self.mask, *pixels.shape[:2])
+        return replace(self, pixels=pixels, alpha=alpha, mask=mask, metadata=metadata)
 
     def noted(self, *notices: str) -> Image:
         """The same picture with those of the notices that it does not have yet."""
@@ -77,7 +96,8 @@ def to_pillow(image: Image) -> PillowPicture:
     """
     samples = with_alpha(image)
     channels = samples.shape[-1]
-    if image.channels not in (GREY, RGB) or (samples.dtype != np.uint8 and channels != GREY):
+    is_known = samples.dtype in (np.uint8, np.uint16, np.float32)
+    if image.channels not in (GREY, RGB) or not is_known or (samples.dtype != np.uint8 and channels != GREY):
         raise Unsupported(
             f"PIL cannot hold {channels} channels of {samples.dtype}; give the upscaler an array and get an array back, or "
             "upscale from file to file (superscale upscale), which keeps every bit in PNG and TIFF"
@@ -105,6 +125,12 @@ def as_rgb8(image: Image, name: str = "<picture>") -> NDArray[np.uint8]:
     """
     if image.channels not in (GREY, RGB):
         raise Unsupported(f"{name}: expected grey or RGB, got {image.channels} bands; choose three of them first")
+    if image.pixels.dtype.kind == "i" or image.pixels.dtype == np.uint32:
+        raise Unsupported(
+            f"{name}: expected 8 or 16 unsigned bits or floats, got samples of {image.pixels.dtype}; convert it first"
+        )
+    if image.valid() is not None:
+        raise Unsupported(f"{name}: holds samples without data (a no-data value, a mask or NaN); fill them with a number first")
     pixels = over_white(at_depth(image, np.uint8)).pixels
     return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], RGB)))
 
@@ -124,11 +150,9 @@ def checked_size(width: int, height: int, samples: int, max_pixels: int | None, 
         raise TooLarge(f"{name}: {width}x{height}{bands} is more than {max_pixels} pixels", max_pixels)
 
 
-def separated(samples: Array, name: str, has_alpha: bool) -> tuple[Array, Array | None]:
-    """Samples (H, W[, C]) -> pixels (H, W, C) and alpha (H, W). Raises Unsupported when a float sample is not finite."""
+def separated(samples: Array, has_alpha: bool) -> tuple[Array, Array | None]:
+    """Samples (H, W[, C]) -> pixels (H, W, C) and alpha (H, W)."""
     samples = samples if samples.ndim == 3 else samples[..., None]
-    if np.issubdtype(samples.dtype, np.floating) and not np.isfinite(samples).all():
-        raise Unsupported(f"{name}: holds samples that are not finite (no data?); fill them with a number first")
     if not has_alpha:
         return np.ascontiguousarray(samples), None
     return np.ascontiguousarray(samples[..., :-1]), np.ascontiguousarray(samples[..., -1])

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import io
 import logging
-import struct
+import re
 from dataclasses import dataclass, replace
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
-from PIL import TiffImagePlugin
-from tifffile import TiffFile, TiffPage, imwrite
+from tifffile import TiffFile, TiffPage
 
 from superscale.errors import Damaged, Unsupported
 from superscale.image import geo, metadata, profile
 from superscale.image.codecs import decode, open_picture
+from superscale.image.holes import valid_samples
 from superscale.image.metadata import Metadata
-from superscale.image.picture import GREY, RGB, Image, checked_size, separated, with_alpha
+from superscale.image.picture import GREY, RGB, Image, checked_size, separated
 from superscale.image.pixels import change_depth, stretch_bits, white
 from superscale.image.strips import check_parts, readable_parts
 
@@ -31,20 +31,25 @@ WHITE_IS_ZERO, BLACK_IS_ZERO, RGB_COLOURS, CMYK, CIELAB = 0, 1, 2, 5, 8
 # Lab is relative to D50 where nothing is said (Adobe Photoshop TIFF Technical Notes, 2002).
 WHITE_POINT = 318
 D50 = (0.3457, 0.3585)
-UNSIGNED, FLOAT = 1, 3
+UNSIGNED, SIGNED, FLOAT = 1, 2, 3
 # ExtraSamples: colours multiplied by alpha, or not
 PREMULTIPLIED, STRAIGHT = 1, 2
 ICC_PROFILE, XMP, PHOTOMETRIC = 34675, 700, 262
 SUB_IFDS = (metadata.EXIF_IFD, metadata.GPS_IFD)
-CLASSIC_HEADER = b"II*\0\x08\0\0\0"
-LONG = 4
-# tifffile writes no pointers to directories; the entry after each, which nobody uses, is held for it until its place is known.
-HELD = 1
+# Descriptions that programs have written of the old picture's size: tifffile's, and OME-XML.
+STALE = re.compile(r'\{"shape": ?\[|\s*(<\?xml.*?\?>\s*)?(<!--.*?-->\s*)?<OME', re.DOTALL)
+RESOLUTION_UNIT, NO_UNIT = 296, 1
+# Where the least and the greatest value are stated: of any type (TIFF 6.0, SMinSampleValue), or of 16 bits.
+STATED = ((340, 341), (280, 281))
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What a page's header says: colour space, colour channels (or bands), alpha (0, PREMULTIPLIED or STRAIGHT), bits a sample."""
+    """What a page's header says: colour space, colour channels (or bands), alpha (0, PREMULTIPLIED or STRAIGHT), bits a sample.
+
+    ``doubtful``: what is tagged as alpha is one only if its samples are all nothing or all there. GDAL tags the fourth of four
+    bands as alpha by default, so that near infrared would be taken for transparency.
+    """
 
     space: int
     channels: int
@@ -52,6 +57,7 @@ class Layout:
     bits: int
     for_pillow: bool
     notices: tuple[str, ...] = ()
+    doubtful: bool = False
 
 
 def tiff_size(stream: IO[bytes], name: str) -> tuple[int, int]:
@@ -74,10 +80,11 @@ def read_tiff(stream: IO[bytes], name: str, max_pixels: int | None) -> Image:
         check_parts(page, stream, name)
         if layout.for_pillow:
             stream.seek(0)
-            image = decode(open_picture(stream, "TIFF", name), name, max_pixels)
+            image = decode(_first_frame(stream, page, name), name, max_pixels)
+            image = replace(image, metadata=replace(image.metadata, exif=None))
         else:
-            image = _image(page, np.asarray(page.asarray(maxworkers=1)), layout, name)
-        return _with_metadata(image, page, layout, stream)
+            image = _image(page, _raw(page), layout, _metadata(page, stream).get("geo"))
+        return _with_metadata(image, file, page, layout, stream, name)
 
 
 def rescue_tiff(data: bytes, name: str, max_pixels: int | None) -> Image:
@@ -89,16 +96,23 @@ def rescue_tiff(data: bytes, name: str, max_pixels: int | None) -> Image:
         layout = _layout(page, name)
         if layout.for_pillow:
             raise Damaged(f"{name}: damaged picture, of a kind of which no part can be had")
-        return _with_metadata(_image(page, readable_parts(page, stream, name), layout, name), page, layout, stream)
+        samples = _laid_out(page, readable_parts(page, stream, name))
+        image = _image(page, samples, layout, _metadata(page, stream).get("geo"))
+        return _with_metadata(image, file, page, layout, stream, name)
 
 
-def _with_metadata(image: Image, page: TiffPage, layout: Layout, stream: IO[bytes]) -> Image:
+def _with_metadata(image: Image, file: TiffFile, page: TiffPage, layout: Layout, stream: IO[bytes], name: str) -> Image:
     extras = _metadata(page, stream)
+    mask = _mask(file, page, stream, name)
+    notices = _left_out(file, page)
+    if geo.GDAL_NODATA in extras.get("geo", {}) and _changes_samples(page, layout, extras["geo"]):
+        mask = _mask_instead(page, layout, extras["geo"], mask)
+    image = replace(image, mask=None if mask is None else metadata.upright(mask, _orientation(page)))
     icc = bytes(page.tags[ICC_PROFILE].value) if ICC_PROFILE in page.tags else None
     if layout.for_pillow or layout.space == CMYK:
         icc = image.metadata.icc_profile
     icc, unfit = profile.fitting(icc, image.channels) if image.channels in (GREY, RGB) else (None, ())
-    return replace(image, metadata=replace(image.metadata, **extras, icc_profile=icc), notices=image.notices + unfit)
+    return replace(image, metadata=replace(image.metadata, **extras, icc_profile=icc), notices=image.notices + unfit + notices)
 
 
 def _only_page(file: TiffFile, name: str) -> TiffPage:
@@ -117,16 +131,67 @@ def _only_page(file: TiffFile, name: str) -> TiffPage:
     return found
 
 
+def _first_frame(stream: IO[bytes], page: TiffPage, name: str) -> PillowImage.Image:
+    """The picture as Pillow opens it, to which a mask or a preview behind it would be an animation."""
+    if page.index:
+        raise Unsupported(f"{name}: its first page is a preview or a mask, and a later one the picture; save it alone first")
+    picture = open_picture(stream, "TIFF", name)
+    picture.is_animated = False  # type: ignore[attr-defined]
+    return picture
+
+
+def _mask(file: TiffFile, page: TiffPage, stream: IO[bytes], name: str) -> Array | None:
+    """The mask page that belongs to a picture (TIFF 6.0, NewSubfileType 4): (H, W), true where there are data."""
+    for other in file.pages:
+        if not isinstance(other, TiffPage) or not other.is_mask or other.is_reduced:
+            continue
+        if (other.imagelength, other.imagewidth, other.samplesperpixel) == (page.imagelength, page.imagewidth, 1):
+            check_parts(other, stream, name)
+            mask: Array = np.asarray(other.asarray(maxworkers=1)).reshape(page.imagelength, page.imagewidth) != 0
+            return mask
+    return None
+
+
+def _left_out(file: TiffFile, page: TiffPage) -> tuple[str, ...]:
+    overviews = any(isinstance(other, TiffPage) and other.is_reduced for other in file.pages if other is not page)
+    notices: tuple[str, ...] = ()
+    if overviews or page.subifds:
+        notices = ("its overviews (smaller copies) were left out; GDAL makes new ones (gdaladdo)",)
+    if "<OME" in page.description:
+        notices += ("its OME-XML description, which tells of the old size, was left out",)
+    return notices
+
+
+def _keeps_values(geotags: geo.Geo | None) -> bool:
+    """Whether samples are measurements, whose values mean something whatever their bits."""
+    return geo.lies_on_ground(geotags) or geo.GDAL_NODATA in (geotags or {})
+
+
+def _changes_samples(page: TiffPage, layout: Layout, geotags: geo.Geo | None) -> bool:
+    """Whether samples have other values once they are read."""
+    stretched = int(page.sampleformat) == UNSIGNED and (
+        layout.bits < 8 or (8 < layout.bits < 16 and not _keeps_values(geotags))
+    )
+    return layout.for_pillow or int(page.photometric) in (WHITE_IS_ZERO, CMYK) or stretched
+
+
+def _mask_instead(page: TiffPage, layout: Layout, geotags: geo.Geo, mask: Array | None) -> Array | None:
+    """The mask of samples that have the value of no data, which is taken from the tags: once read, they have it no more."""
+    valid = valid_samples(_raw(page)[..., : layout.channels], geotags, mask, layout.channels == RGB)
+    del geotags[geo.GDAL_NODATA]
+    return None if valid is None else np.asarray(valid.all(axis=-1))
+
+
 def _layout(page: TiffPage, name: str) -> Layout:
     bits = int(page.bitspersample)
     kind = int(page.sampleformat)
     samples = int(page.samplesperpixel)
     photometric, notices = _space(page, name)
     extra = tuple(int(sample) for sample in page.extrasamples)
-    numbers = (kind == UNSIGNED and bits <= 16) or (kind == FLOAT and bits in (16, 32, 64))
-    if not numbers:
+    numbers = {UNSIGNED: bits <= 16 or bits == 32, SIGNED: bits in (8, 16, 32), FLOAT: bits in (16, 32, 64)}
+    if not numbers.get(kind):
         raise Unsupported(
-            f"{name}: cannot read TIFF samples of {bits} bits in format {kind}; expected unsigned up to 16, or float"
+            f"{name}: cannot read TIFF samples of {bits} bits in format {kind}; expected integers up to 32 bits, or floats"
         )
     colours = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB_COLOURS: 3, CMYK: 4}.get(photometric)
     if photometric == CIELAB and WHITE_POINT in page.tags and not _is_d50(page.tags[WHITE_POINT].value):
@@ -134,17 +199,23 @@ def _layout(page: TiffPage, name: str) -> Layout:
             f"{name}: cannot read Lab colours that are relative to another white than D50; convert it to RGB first"
         )
     if colours is None or (bits < 8 and samples == 1) or (colours == samples == 4 and bits == 8):
-        if bits > 8:
+        if bits > 8 or kind != UNSIGNED:
             raise Unsupported(f"{name}: cannot read {bits}-bit TIFF in colour space {photometric}; convert it to RGB first")
         return Layout(photometric, samples, 0, bits, for_pillow=True)
-    alpha = extra[0] if samples == colours + 1 and extra and extra[0] in (PREMULTIPLIED, STRAIGHT) else 0
+    is_photograph = (kind == UNSIGNED and bits <= 16) or kind == FLOAT
+    if photometric in (WHITE_IS_ZERO, CMYK) and not is_photograph:
+        raise Unsupported(f"{name}: cannot read {bits}-bit integers whose colour space is {photometric}; convert it first")
     if samples < colours:
         raise Damaged(f"{name}: {samples} samples a pixel cannot hold its colours")
-    if colours == 4 and samples > 4 and alpha != STRAIGHT:
+    tagged = samples > colours and len(extra) == samples - colours and extra[-1] in (PREMULTIPLIED, STRAIGHT)
+    alpha = extra[-1] if tagged and is_photograph else 0
+    if colours == 4 and samples > 4 and (alpha != STRAIGHT or samples > 5):
         raise Unsupported(
             f"{name}: cannot read CMYK with {samples - 4} more inks or premultiplied alpha; convert it to RGB first"
         )
-    return Layout(photometric, samples - bool(alpha), alpha, bits, for_pillow=False, notices=notices)
+    doubtful = samples > colours + 1 or any(code in page.tags for code in geo.PLACING)
+    channels = samples - bool(alpha)
+    return Layout(photometric, channels, alpha, bits, False, notices, doubtful=bool(alpha) and doubtful and colours != 4)
 
 
 def _space(page: TiffPage, name: str) -> tuple[int, tuple[str, ...]]:
@@ -170,30 +241,55 @@ def _is_d50(ratios: Any) -> bool:
     return numbers.size == 4 and bool(np.allclose(numbers[::2] / np.maximum(numbers[1::2], 1), D50, atol=0.002))
 
 
-def _image(page: TiffPage, samples: Array, layout: Layout, name: str) -> Image:
+def _raw(page: TiffPage) -> Array:
+    """(H, W, C) as the file holds them."""
+    return _laid_out(page, np.asarray(page.asarray(maxworkers=1)))
+
+
+def _laid_out(page: TiffPage, samples: Array) -> Array:
     if int(page.planarconfig) == 2 and samples.ndim == 3:
         samples = np.moveaxis(samples, 0, -1)
-    samples = samples.reshape(page.imagelength, page.imagewidth, page.samplesperpixel)
-    notices = layout.notices
-    if samples.dtype.kind == "f":
-        notices += ("its 64-bit floats were read at 32 bits",) if samples.dtype.itemsize == 8 else ()
-        with np.errstate(over="ignore"):
-            samples = samples.astype(np.float32)
-    else:
-        samples = stretch_bits(samples.astype(np.uint8 if layout.bits <= 8 else np.uint16), layout.bits)
+    return samples.reshape(page.imagelength, page.imagewidth, page.samplesperpixel)
+
+
+def _image(page: TiffPage, samples: Array, layout: Layout, geotags: geo.Geo | None) -> Image:
+    if int(page.sampleformat) == UNSIGNED and layout.bits <= 16:
+        samples = samples.astype(np.uint8 if layout.bits <= 8 else np.uint16)
+        if layout.bits <= 8 or not _keeps_values(geotags):
+            samples = stretch_bits(samples, layout.bits)
+    samples = samples.astype(samples.dtype.newbyteorder("="), copy=False)
     if layout.space == WHITE_IS_ZERO:
-        colours = samples[..., : layout.channels]
-        samples = np.concatenate((white(samples.dtype) - colours, samples[..., layout.channels :]), axis=-1).astype(
-            samples.dtype
-        )
+        colours = white(samples.dtype) - samples[..., : layout.channels]
+        samples = np.concatenate((colours, samples[..., layout.channels :]), axis=-1).astype(samples.dtype)
     samples = metadata.upright(samples, _orientation(page))
+    notices = layout.notices
     if layout.space == CMYK:
         return _from_cmyk(samples, page, notices)
-    pixels, alpha = separated(samples, name, bool(layout.alpha))
+    is_band = layout.doubtful and _holds_measurements(samples[..., -1])
+    if is_band:
+        notices += ("its last band is tagged as alpha, but holds other values than nothing and all: taken for a band",)
+    pixels, alpha = separated(samples, bool(layout.alpha) and not is_band)
     leading_rgb = layout.space == RGB_COLOURS and pixels.shape[2] > RGB
     if layout.alpha == PREMULTIPLIED and alpha is not None:
         pixels = _divided(pixels, alpha)
-    return Image(pixels, alpha, Metadata(leading_rgb=leading_rgb), notices)
+    stated = _stated_range(page) or ((0.0, 2.0**layout.bits - 1) if 8 < layout.bits < 16 and _keeps_values(geotags) else None)
+    tile = (page.tilelength, page.tilewidth) if page.is_tiled else None
+    grey_bands = layout.space != RGB_COLOURS and pixels.shape[2] == RGB
+    kept = Metadata(leading_rgb=leading_rgb, grey_bands=grey_bands, stated_range=stated, tile_px=tile)
+    return Image(pixels, alpha, kept, notices)
+
+
+def _holds_measurements(samples: Array) -> bool:
+    return bool(((samples != 0) & (samples != white(samples.dtype))).any())
+
+
+def _stated_range(page: TiffPage) -> tuple[float, float] | None:
+    for least, greatest in STATED:
+        if least in page.tags and greatest in page.tags:
+            low, high = np.min(page.tags[least].value), np.max(page.tags[greatest].value)
+            if np.isfinite([low, high]).all() and low < high:
+                return float(low), float(high)
+    return None
 
 
 def _from_cmyk(samples: Array, page: TiffPage, notices: tuple[str, ...]) -> Image:
@@ -211,7 +307,7 @@ def _divided(pixels: Array, alpha: Array) -> Array:
     largest = white(pixels.dtype)
     share = np.maximum(alpha[..., None].astype(np.float32) / largest, 1e-6)
     colours = np.where(alpha[..., None] > 0, pixels.astype(np.float32) / largest / share, 0)
-    return change_depth(colours, pixels.dtype) if pixels.dtype.kind == "u" else colours.astype(np.float32)
+    return change_depth(colours, pixels.dtype) if pixels.dtype.kind == "u" else colours.astype(pixels.dtype)
 
 
 def _metadata(page: TiffPage, stream: IO[bytes]) -> dict[str, Any]:
@@ -224,15 +320,28 @@ def _metadata(page: TiffPage, stream: IO[bytes]) -> dict[str, Any]:
         },
         "xmp": metadata.xmp_bytes(bytes(tags[XMP].value)) if XMP in tags else None,
         "dpi": _dpi(page),
+        "per_unit": _per_unit(page),
         "exif": _exif(stream),
     }
     return {name: value for name, value in found.items() if value}
 
 
+def _per_unit(page: TiffPage) -> tuple[float, float] | None:
+    """Pixels in ImageJ's unit, which its description names."""
+    tags = page.tags
+    no_unit = RESOLUTION_UNIT in tags and int(tags[RESOLUTION_UNIT].value) == NO_UNIT
+    return _resolution(page, 1.0) if no_unit and page.description.startswith("ImageJ=") else None
+
+
 def _dpi(page: TiffPage) -> tuple[float, float] | None:
     tags = page.tags
-    per_inch = {2: 1.0, 3: 2.54}.get(int(tags[296].value) if 296 in tags else 2)
-    if per_inch is None or 282 not in tags or 283 not in tags:
+    per_inch = {2: 1.0, 3: 2.54}.get(int(tags[RESOLUTION_UNIT].value) if RESOLUTION_UNIT in tags else 2)
+    return None if per_inch is None else _resolution(page, per_inch)
+
+
+def _resolution(page: TiffPage, per_inch: float) -> tuple[float, float] | None:
+    tags = page.tags
+    if 282 not in tags or 283 not in tags:
         return None
     ratios = [tags[code].value for code in (282, 283)]
     return metadata.dpi_pair([above / below * per_inch if below else 0 for above, below in ratios])
@@ -246,7 +355,7 @@ def _exif(stream: IO[bytes]) -> bytes | None:
         found = PillowImage.Exif()
         found.load_from_fp(stream)
         for tag in metadata.DESCRIPTIVE:
-            if tag in found:
+            if tag in found and not STALE.match(str(found[tag])):
                 kept[tag] = found[tag]
         for tag in SUB_IFDS:
             if tag in found:
@@ -255,72 +364,3 @@ def _exif(stream: IO[bytes]) -> bytes | None:
         return metadata.exif_bytes(kept)
     except Exception:  # a damaged directory can raise anything, and is no reason to refuse the picture
         return None
-
-
-def encode_tiff(image: Image, _quality: int) -> tuple[bytes, tuple[str, ...]]:
-    """uint8, uint16 or float32, any number of bands -> (the file, deflated; no notices); metadata in its tags."""
-    samples = with_alpha(image)
-    kept = image.metadata
-    colours = RGB if image.channels == RGB or kept.leading_rgb else GREY
-    extra = ["unspecified"] * (image.channels - colours) + ["unassalpha"] * (image.alpha is not None)
-    tags, directories = _written_tags(kept)
-    whole = samples.dtype.kind == "u"
-    stream = io.BytesIO()
-    imwrite(
-        stream,
-        samples[..., 0] if samples.shape[-1] == 1 else np.ascontiguousarray(samples),
-        photometric="rgb" if colours == RGB else "minisblack",
-        planarconfig="contig" if samples.shape[-1] > 1 else None,
-        extrasamples=extra or None,
-        compression="zlib",
-        predictor=2 if whole else None,
-        iccprofile=kept.icc_profile,
-        resolution=kept.dpi,
-        resolutionunit="INCH" if kept.dpi is not None else None,
-        software=False,
-        byteorder="<",
-        metadata=None,
-        extratags=tags,
-        maxworkers=1,
-    )
-    _append_directories(stream, directories)
-    return stream.getvalue(), ()
-
-
-def _written_tags(kept: Metadata) -> tuple[list[tuple[Any, ...]], dict[int, dict[int, Any]]]:
-    """(tags of the picture's directory as tifffile takes them, directories that are to be hung below it)."""
-    tags: list[tuple[Any, ...]] = []
-    for code, value in (kept.geo or {}).items():
-        kind = geo.TAGS[code]
-        tags.append((code, kind, 0 if kind == "s" else len(value), value, True))
-    if kept.xmp is not None:
-        tags.append((XMP, "B", len(kept.xmp), kept.xmp, True))
-    directories: dict[int, dict[int, Any]] = {}
-    if kept.exif is not None:
-        exif = PillowImage.Exif()
-        exif.load(kept.exif)
-        for tag in metadata.DESCRIPTIVE:
-            if isinstance(exif.get(tag), str):
-                tags.append((tag, "s", 0, exif[tag].encode(), True))
-        directories = {tag: dict(exif.get_ifd(tag)) for tag in SUB_IFDS if exif.get_ifd(tag)}
-        tags += [(tag + HELD, "I", 1, 0, True) for tag in directories]
-    return tags, directories
-
-
-def _append_directories(stream: io.BytesIO, directories: dict[int, dict[int, Any]]) -> None:
-    """Write each directory behind the file and point to it from the entry that was held for it."""
-    if not directories:
-        return
-    stream.seek(0)
-    with TiffFile(stream) as file:
-        # A file beyond 4 GB has another layout, and does without.
-        entries = {} if file.is_bigtiff else {tag: file.pages.first.tags[tag + HELD].offset for tag in directories}
-    for tag, entry in entries.items():
-        place = stream.seek(0, io.SEEK_END)
-        place += stream.write(b"\0" * (place % 2))
-        directory = TiffImagePlugin.ImageFileDirectory_v2(CLASSIC_HEADER, group=tag)
-        for code, value in directories[tag].items():
-            directory[code] = value
-        stream.write(directory.tobytes(place))
-        stream.seek(entry)
-        stream.write(struct.pack("<HHII", tag, LONG, 1, place))

@@ -9,6 +9,7 @@ import numpy as np
 
 from superscale.image.io import Image
 from superscale.image.region import covering
+from superscale.inference.channels import grouped
 from superscale.inference.sizes import enlarged
 from superscale.inference.upscaler import Upscaler
 
@@ -52,7 +53,9 @@ def estimate(image: Image, upscaler: Upscaler, pixel_seconds: float) -> Estimate
     areas = [region.height * region.width for region in seen]
     width = enlarged(image.width, upscaler.scale)
     height = enlarged(image.height, upscaler.scale)
-    sample_bytes = image.pixels.itemsize * (image.pixels.shape[2] + (image.alpha is not None))
+    # Measurements pass through floats on their way.
+    on_the_way = 0 if image.pixels.dtype in (np.uint8, np.uint16) else 2 * np.dtype(np.float32).itemsize
+    sample_bytes = (image.pixels.itemsize + on_the_way) * (image.pixels.shape[2] + (image.alpha is not None))
     enlarged_bytes = max(width * height, image.height * image.width * contract.scale**2) * sample_bytes
     network_bytes = max(areas) * contract.bytes_per_pixel
     return Estimate(
@@ -63,5 +66,5 @@ def estimate(image: Image, upscaler: Upscaler, pixel_seconds: float) -> Estimate
         tiles=len(plan),
         # Three pictures are under way at once: read, enlarged, written.
         memory_bytes=image.pixels.nbytes * 2 + enlarged_bytes * 2 + network_bytes,
-        seconds=sum(areas) * pixel_seconds,
+        seconds=sum(areas) * len(grouped(image, upscaler.options.bands)[1]) * pixel_seconds,
     )

@@ -51,7 +51,7 @@ class Outcome:
 
     A job that is done and has an ``error`` was done on what there is of a damaged picture, and is no success: see `is_whole`.
     ``notices``: what had to be changed in the picture; ``again``: its name in a list of pictures to try again; ``settings``:
-    those that ``error`` speaks of, by name.
+    those that ``error`` speaks of, by name; ``range``: the values that were black and white; ``remarks``: what was chosen.
     """
 
     input: str
@@ -64,6 +64,8 @@ class Outcome:
     notices: tuple[str, ...] = ()
     again: str = ""
     settings: tuple[str, ...] = ()
+    range: tuple[float, float] | None = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def is_whole(self) -> bool:
@@ -72,7 +74,7 @@ class Outcome:
 
     def to_dict(self) -> dict[str, Any]:
         """The keys that ``upscale --json`` promises."""
-        return {key: value for key, value in asdict(self).items() if key not in ("notices", "again", "settings")}
+        return {key: value for key, value in asdict(self).items() if key not in ("notices", "again", "settings", "remarks")}
 
 
 @dataclass(frozen=True)
@@ -263,7 +265,18 @@ def _stored(step: _Step, settings: Settings, stdout: IO[bytes] | None) -> _Step:
         stdout.write(data)
         stdout.flush()
     target = STDOUT if job.output is None else str(job.output)
-    done = Outcome(job.name, target, "done", image.width, image.height, error=image.damage, notices=notices)
+    values = None if image.values is None else (image.values.low, image.values.high)
+    done = Outcome(
+        job.name,
+        target,
+        "done",
+        image.width,
+        image.height,
+        error=image.damage,
+        notices=notices,
+        range=values,
+        remarks=image.remarks,
+    )
     return replace(step, image=None, outcome=done)
 
 

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from superscale.errors import UsageError
 from superscale.image.io import Image, PillowPicture, decode, read_image, to_pillow
 from superscale.image.resize import resize_to
-from superscale.inference.channels import enlarge_image, in_unit_range, part_of
-from superscale.inference.consistency import back_projected
+from superscale.image.value_range import TYPES
+from superscale.inference.channels import enlarge_image, part_of
 from superscale.inference.engine import Cancel, Engine, Progress
 from superscale.inference.sizes import enlarged
-from superscale.options import Precision, UpscaleOptions
+from superscale.options import Bands, Precision, UpscaleOptions
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,10 +45,11 @@ class Upscaler:
         overlap: int | Literal["auto"] = "auto",
         consistent: bool = False,
         tta: bool = False,
+        value_range: str | tuple[float, float] = "auto",
+        bands: Bands = "auto",
     ) -> None:
-        self.options = UpscaleOptions(
-            scale=scale, device=device, precision=precision, tile=tile, overlap=overlap, consistent=consistent, tta=tta
-        )
+        how: Any = {"device": device, "precision": precision, "tile": tile, "overlap": overlap}
+        self.options = UpscaleOptions(scale=scale, consistent=consistent, tta=tta, value_range=value_range, bands=bands, **how)
         from superscale.inference.backends.torch_backend import load
 
         self.model, backend = load(model, self.options)
@@ -73,7 +74,8 @@ class Upscaler:
     def __call__(self, picture: Any, *, progress: Progress | None = None, cancel: Cancel | None = None) -> Any:
         """Path -> PIL picture; PIL -> PIL; array (H, W[, C]) -> array; tensor (B, C, H, W) -> tensor: same kind, type and device.
 
-        Integer samples are uint8 or uint16; floats lie in [0, 1]. C is 1 (grey) or 3 (RGB), for paths and PIL also with alpha.
+        Samples are integers of up to 32 bits or floats, in any range (``value_range`` says which values are black and white); what
+        is not finite is no data, and stays so. C is 1 (grey) or 3 (RGB), for paths and PIL also with alpha.
         ``progress(tiles_done, tiles)`` is called after every tile; when ``cancel`` is set, `Cancelled` is raised.
         Raises ImageError for a path whose picture PIL could not hold: deeper than 8 bits with colour or alpha, and bands.
         """
@@ -92,35 +94,35 @@ class Upscaler:
 
     def enlarge(self, image: Image, *, progress: Progress | None = None, cancel: Cancel | None = None) -> Image:
         """Image -> Image: grey stays grey, type and metadata are kept; alpha is enlarged bicubically, and colours under it are
-        those of the nearest visible pixels; bands go through the network three at a time."""
+        those of the nearest visible pixels; bands go through the network one at a time, unless they are colours. Holes stay holes.
+        Raises Unsupported when ``bands`` or ``value_range`` cannot be had of this image."""
 
         def resized(pixels: Array, progress: Progress | None) -> Array:
             return self._resized(pixels, progress, cancel)
 
-        return enlarge_image(image, resized, self.options.consistent, progress, self.contract.channels)
+        return enlarge_image(image, resized, self.options, progress, self.contract.channels)
 
     def pixels(self, pixels: Array, *, progress: Progress | None = None, cancel: Cancel | None = None) -> Array:
-        """(H, W, C), C = 1 or the network's (any for a network of 1), uint8, uint16 or float -> the same, larger."""
+        """(H, W, C), C = 1 or the network's (any for a network of 1), integers of up to 32 bits or floats -> the same, larger."""
         channels = self.contract.channels
         fits = pixels.ndim == 3 and 0 not in pixels.shape and (channels == 1 or pixels.shape[2] in (1, channels))
         if not fits:
             raise UsageError(f"expected a picture (H, W, 1) or (H, W, {channels}), got {pixels.shape}")
-        if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-            raise UsageError("the picture holds samples that are not finite; fill them with a number first")
-        larger = self._resized(pixels, progress, cancel)
-        return back_projected(larger, pixels)[0] if self.options.consistent else larger
+        if str(pixels.dtype) not in TYPES:
+            raise UsageError(f"expected samples of one of the types {', '.join(TYPES)}, got {pixels.dtype}")
+        return self.enlarge(Image(pixels), progress=progress, cancel=cancel).pixels
 
     def _resized(self, pixels: Array, progress: Progress | None, cancel: Cancel | None) -> Array:
-        """By the network, then to the exact size."""
+        """uint8, uint16, or float32 in [0, 1], by the network, then to the exact size."""
         height, width = (enlarged(side, self.scale) for side in pixels.shape[:2])
-        larger = in_unit_range(pixels, lambda scaled: self.engine(scaled, progress, cancel))
+        larger = self.engine(pixels, progress, cancel)
         return larger if larger.shape[:2] == (height, width) else resize_to(larger, height, width)
 
     def _tensor(self, batch: Tensor, torch: Any, progress: Progress | None, cancel: Cancel | None) -> Tensor:
         if batch.ndim != 4 or not len(batch):
             raise UsageError(f"expected a tensor (B, C, H, W), got shape {tuple(batch.shape)}")
         plain = batch.detach().cpu()
-        arrays = (plain.float() if plain.is_floating_point() else plain).movedim(1, -1).numpy()
+        arrays = (plain.float() if plain.dtype == torch.bfloat16 else plain).movedim(1, -1).numpy()
         pictures = [
             self.pixels(array, progress=part_of(progress, number, len(arrays)), cancel=cancel)
             for number, array in enumerate(arrays)

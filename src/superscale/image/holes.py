@@ -1,0 +1,76 @@
+"""Holes: samples that a file declares to be no data, by a value (GDAL's tag 42113), as NaN, or by a mask page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from superscale.image.geo import Geo, nodata_value
+from superscale.image.pixels import white
+
+Array = NDArray[Any]
+RGB = 3
+
+
+def valid_samples(pixels: Array, geo: Geo | None, mask: Array | None, colours: bool) -> Array | None:
+    """(H, W, C) -> (H, W, 1 or C), true where there are data; None where nothing is missing.
+
+    ``mask``: (H, W), true where there are data. ``colours``: the first three bands are RGB, which GDAL takes for no data only where
+    all three are.
+    """
+    parts: list[Array] = []
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        parts.append(np.isfinite(pixels))
+    value = nodata_value(geo, pixels.dtype)
+    if value is not None and (holds := pixels == value).any():
+        parts.append(~_together(holds, colours))
+    if mask is not None and not mask.all():
+        parts.append(mask[..., None])
+    if len(parts) < 2:
+        return parts[0] if parts else None
+    valid: Array = np.logical_and.reduce(np.broadcast_arrays(*parts))
+    return valid
+
+
+def without_false_holes(pixels: Array, geo: Geo | None, valid: Array | None, colours: bool) -> Array:
+    """Samples with data that happen to have the value of no data get the next value towards the mean of the others."""
+    value = nodata_value(geo, pixels.dtype)
+    if value is None or not (holds := pixels == value).any():
+        return pixels
+    false = _together(holds, colours) & (True if valid is None else valid)
+    if not false.any():
+        return pixels
+    middle = float(pixels.mean(where=~holds, dtype=np.float64)) if not holds.all() else 1.0
+    result = pixels.copy()
+    result[false] = _next(value, float(value) < middle, pixels.dtype)
+    return result
+
+
+def _next(value: Any, up: bool, dtype: Any) -> Any:
+    if np.dtype(dtype).kind == "f":
+        return np.nextafter(value, np.dtype(dtype).type(np.inf if up else -np.inf))
+    return value + 1 if up else value - 1
+
+
+def _together(holds: Array, colours: bool) -> Array:
+    """No data in one colour alone is a value like any other."""
+    if not colours or holds.shape[2] < RGB:
+        return holds
+    result = holds.copy()
+    result[..., :RGB] = holds[..., :RGB].all(axis=-1, keepdims=True)
+    return result
+
+
+def nearest(samples: Array, height: int, width: int) -> Array:
+    """(H, W[, C]) -> (height, width[, C]): each the sample in which the centre of the new one lies."""
+    rows = ((np.arange(height) + 0.5) * samples.shape[0] / height).astype(np.intp)
+    columns = ((np.arange(width) + 0.5) * samples.shape[1] / width).astype(np.intp)
+    taken: Array = samples[rows[:, None], columns]
+    return taken
+
+
+def as_alpha(valid: Array, dtype: Any) -> Array:
+    """(H, W, 1 or C) -> (H, W): opaque where all bands have data."""
+    return np.where(valid.all(axis=-1), white(dtype), 0).astype(dtype)

@@ -1,0 +1,118 @@
+"""Writing of TIFF: any type of samples, any number of bands, a mask page, a GeoTIFF's tags, and the photograph's EXIF."""
+
+from __future__ import annotations
+
+import io
+import struct
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+from PIL import TiffImagePlugin
+from tifffile import TiffFile, TiffWriter
+
+from superscale.image import geo, metadata
+from superscale.image.metadata import Metadata
+from superscale.image.picture import GREY, RGB, Image, with_alpha
+from superscale.image.tiff import STATED, SUB_IFDS, XMP
+
+Array = NDArray[Any]
+
+MASK_PAGE = 4
+# sample type -> the type of a tag, as tifffile names it
+STATED_KINDS = {
+    "int8": "b",
+    "uint8": "B",
+    "int16": "h",
+    "uint16": "H",
+    "int32": "i",
+    "uint32": "I",
+    "float16": "f",
+    "float32": "f",
+    "float64": "d",
+}
+CLASSIC_HEADER = b"II*\0\x08\0\0\0"
+LONG = 4
+# tifffile writes no pointers to directories; the entry after each, which nobody uses, is held for it until its place is known.
+HELD = 1
+
+
+def encode_tiff(image: Image, _quality: int) -> tuple[bytes, tuple[str, ...]]:
+    """Samples of any type, any number of bands -> (the file, deflated; no notices); metadata in its tags, a mask as a second page."""
+    samples = with_alpha(image)
+    kept = image.metadata
+    colours = RGB if image.has_colours else GREY
+    extra = ["unspecified"] * (image.channels - colours) + ["unassalpha"] * (image.alpha is not None)
+    tags, directories = _written_tags(kept)
+    stream = io.BytesIO()
+    how: dict[str, Any] = {"compression": "zlib", "software": False, "metadata": None, "maxworkers": 1, "tile": kept.tile_px}
+    with TiffWriter(stream, byteorder="<") as writer:
+        writer.write(
+            samples[..., 0] if samples.shape[-1] == 1 else np.ascontiguousarray(samples),
+            photometric="rgb" if colours == RGB else "minisblack",
+            planarconfig="contig" if samples.shape[-1] > 1 else None,
+            extrasamples=extra or None,
+            predictor=2 if samples.dtype.kind in "iu" else None,
+            iccprofile=kept.icc_profile,
+            resolution=kept.dpi or kept.per_unit,
+            resolutionunit="INCH" if kept.dpi is not None else "NONE" if kept.per_unit is not None else None,
+            extratags=[*tags, *_stated(kept.stated_range, samples)],
+            **how,
+        )
+        if image.mask is not None:
+            writer.write(image.mask, photometric="mask", subfiletype=MASK_PAGE, **how)
+    _append_directories(stream, directories)
+    return stream.getvalue(), ()
+
+
+def _stated(values: tuple[float, float] | None, samples: Array) -> list[tuple[Any, ...]]:
+    """The tags of the least and the greatest value, one for each sample of a pixel, in the type of the samples."""
+    if values is None:
+        return []
+    kind = STATED_KINDS[str(samples.dtype)]
+    count = samples.shape[-1]
+    limits: Any = np.finfo(samples.dtype) if kind in "fd" else np.iinfo(samples.dtype)
+    if values[0] < limits.min or values[1] > limits.max:
+        return []  # no sample of this type has them
+    numbers = [value if kind in "fd" else int(value) for value in values]
+    return [(code, kind, count, (number,) * count, True) for code, number in zip(STATED[0], numbers, strict=True)]
+
+
+def _written_tags(kept: Metadata) -> tuple[list[tuple[Any, ...]], dict[int, dict[int, Any]]]:
+    """(tags of the picture's directory as tifffile takes them, directories that are to be hung below it)."""
+    tags: list[tuple[Any, ...]] = []
+    for code, value in (kept.geo or {}).items():
+        kind = geo.TAGS[code]
+        tags.append((code, kind, 0 if kind == "s" else len(value), value, True))
+    if kept.xmp is not None:
+        tags.append((XMP, "B", len(kept.xmp), kept.xmp, True))
+    directories: dict[int, dict[int, Any]] = {}
+    if kept.exif is not None:
+        exif = PillowImage.Exif()
+        exif.load(kept.exif)
+        for tag in metadata.DESCRIPTIVE:
+            if isinstance(exif.get(tag), str):
+                tags.append((tag, "s", 0, exif[tag].encode(), True))
+        directories = {tag: dict(exif.get_ifd(tag)) for tag in SUB_IFDS if exif.get_ifd(tag)}
+        tags += [(tag + HELD, "I", 1, 0, True) for tag in directories]
+    return tags, directories
+
+
+def _append_directories(stream: io.BytesIO, directories: dict[int, dict[int, Any]]) -> None:
+    """Write each directory behind the file and point to it from the entry that was held for it."""
+    if not directories:
+        return
+    stream.seek(0)
+    with TiffFile(stream) as file:
+        # A file beyond 4 GB has another layout, and does without.
+        entries = {} if file.is_bigtiff else {tag: file.pages.first.tags[tag + HELD].offset for tag in directories}
+    for tag, entry in entries.items():
+        place = stream.seek(0, io.SEEK_END)
+        place += stream.write(b"\0" * (place % 2))
+        directory = TiffImagePlugin.ImageFileDirectory_v2(CLASSIC_HEADER, group=tag)
+        for code, value in directories[tag].items():
+            directory[code] = value
+        stream.write(directory.tobytes(place))
+        stream.seek(entry)
+        stream.write(struct.pack("<HHII", tag, LONG, 1, place))
