@@ -135,7 +135,7 @@ def test_twelve_bits_and_reflectance_are_enlarged_as_well_as_eight_bits(dtype: A
     measured = psnr(upscaler.pixels(given), truth, high - low)
     bytes_ = psnr(upscaler.pixels(imresize(photo, 1 / 4)), photo, 255)
     full = psnr(Upscaler("srgan-x4", device="cpu", value_range="full").pixels(given), truth, high - low)
-    assert measured == pytest.approx(bytes_, abs=0.15)
+    assert measured == pytest.approx(bytes_, abs=0.3)
     assert measured > full
 
 
