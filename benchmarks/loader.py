@@ -3,7 +3,8 @@
 The peer is the usual loop, written plainly: a PNG of 480x480 is decoded for each patch, cropped, reduced by MATLAB's bicubic in numpy
 (or, to be kind, its low-res partner is decoded from a second PNG), turned, and stacked as float32. Ours reads the same patches from
 a pack and reduces them as one batch. Also how long the real-world degradation of a batch takes. With `--device cuda` ours cuts, reduces and
-degrades on the GPU, out of a pack kept there, and the peer's batches are sent to it.
+degrades on the GPU, out of a pack kept there, and the peer's batches are sent to it. With `--busy N` also ours beside N processes that do
+nothing but compute, and the ratio to its rate without them, both by the wall clock.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ import argparse
 import io
 import json
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import imagecodecs
@@ -26,17 +30,19 @@ from PIL import Image
 from skimage import data
 
 from superscale.data.draws import DegradationConfig
-from superscale.data.loader import to_device
+from superscale.data.loader import Batch, stream, to_device
 from superscale.data.pack import Pack
 from superscale.data.patches import PatchPlan
 from superscale.data.prepare import prepare
 from superscale.image.resize import imresize
 from superscale.machine.allocator import keep_freed_memory
+from superscale.machine.threads import one_thread_executor
 from superscale.training.loop.data_source import batch_loader
 
 SUB_IMAGE_PX, PATCH_PX, BATCH, SCALE = 480, 128, 16, 4
 # Timed at once: a tenth of a second evens out what a batch of ours, a few milliseconds, shows of other work on the machine.
 BATCHES = 8
+WALL_SECONDS, TURNS = 2.0, 3
 REAL_PATCH_PX, REAL_BATCH = 256, 8
 Pictures = tuple[torch.Tensor, torch.Tensor]
 
@@ -91,6 +97,57 @@ def _tensor(pixels: np.ndarray, symmetry: int) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(turned.transpose(2, 0, 1)))
 
 
+@contextmanager
+def busy(count: int) -> Iterator[None]:
+    """Processes that do nothing but compute."""
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        time.sleep(1)
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
+def batches_per_second(plan: PatchPlan, stored_low_res: bool, device: torch.device) -> float:
+    """As training takes them."""
+    load = batch_loader(plan, stored_low_res, device)
+
+    def ready(numbers: tuple[int, ...]) -> Batch:
+        return to_device(load(numbers), device, SCALE, "double")
+
+    taken = stream(ready, start=0, batch=BATCH)
+    next(taken)
+    start, count = time.perf_counter(), 0
+    while time.perf_counter() - start < WALL_SECONDS:
+        next(taken)
+        count += 1
+    rate = count / (time.perf_counter() - start)
+    taken.close()
+    return rate
+
+
+def beside_others(plan: PatchPlan, device: torch.device, count: int) -> list[dict[str, object]]:
+    """Idle and busy in turns."""
+    results: list[dict[str, object]] = []
+    for name, stored in (("bicubic of each patch", False), ("stored", True)):
+        pairs = []
+        for _ in range(TURNS):
+            idle = batches_per_second(plan, stored, device)
+            with busy(count):
+                pairs.append((idle, batches_per_second(plan, stored, device)))
+        results.append(
+            {
+                "low_res": name,
+                "idle_images_per_second": round(BATCH * statistics.median(idle for idle, _ in pairs)),
+                "busy_images_per_second": round(BATCH * statistics.median(rate for _, rate in pairs)),
+                "ratio_median": round(statistics.median(rate / idle for idle, rate in pairs), 2),
+            }
+        )
+    return results
+
+
 def seconds(work: Callable[[], object], clock: Callable[[], float], device: torch.device) -> float:
     start = clock()
     work()
@@ -105,13 +162,19 @@ def compare(
     """Both sides in turns on the same patches."""
     images = BATCH * BATCHES
     load = batch_loader(plan, peer.stored_low_res, device)
+    # As training does on a CPU; a GPU's batches are made ready by the thread that trains.
+    loader = one_thread_executor("loader") if device.type == "cpu" else ThreadPoolExecutor(1)
+
+    def ready(start: int) -> Batch:
+        return to_device(load(tuple(range(start, start + BATCH))), device, SCALE, "double")
+
     pairs = []
     for run in range(runs + 3):
         first = run * images
 
         def ours(first: int = first) -> Pictures:
             for start in range(first, first + images, BATCH):
-                batch = to_device(load(tuple(range(start, start + BATCH))), device, SCALE, "double")
+                batch = loader.submit(ready, start).result()
             return batch.low_res, batch.high_res
 
         def theirs(first: int = first) -> Pictures:
@@ -158,6 +221,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=11)
     parser.add_argument("--threads", type=int, default=1, help="of ours, and workers of the peer's")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--busy", type=int, default=0, help="processes that compute at the same time, for one more comparison")
     options = parser.parse_args()
     device = torch.device(options.device)
     torch.set_num_threads(options.threads)
@@ -178,8 +242,12 @@ def main() -> None:
             compare(name, plan, DecodedPerPatch(plan, pictures, stored, options.threads), options.runs, clock, device)
             for name, stored in (("bicubic of each patch", False), ("stored", True))
         ]
+        beside = beside_others(plan, device, options.busy) if options.busy else None
         real = degradation(pack, options.runs, clock, device)
-    print(json.dumps({"hardware": hardware(options.threads), "results": results, "degradation": real}, indent=1))
+    report = {"hardware": hardware(options.threads), "results": results, "degradation": real} | (
+        {"busy": beside} if beside else {}
+    )
+    print(json.dumps(report, indent=1))
 
 
 if __name__ == "__main__":

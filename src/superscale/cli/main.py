@@ -22,6 +22,7 @@ from superscale.cli.progress import explained, say, shown
 from superscale.cli.train import train
 from superscale.cli.upscale import upscale
 from superscale.errors import Cancelled, SuperscaleError, UsageError
+from superscale.machine.threads import sleep_while_waiting
 
 FAILED, USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 HELP = """Image super-resolution with SRGAN and ESRGAN.
@@ -67,6 +68,7 @@ def _terminated(_number: int, _frame: FrameType | None) -> NoReturn:
 def main() -> None:
     """Run the command line. Exit codes: 0 success, 1 failure, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM."""
     signal.signal(signal.SIGTERM, _terminated)
+    sleep_while_waiting()  # nothing has imported torch yet
     try:
         app(standalone_mode=True)
     except (KeyboardInterrupt, Cancelled):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from superscale.data.patches import PatchPlan
 from superscale.data.photograph import PhotographDraw
 from superscale.image.pixels import to_float
 from superscale.image.resize import Rounding
+from superscale.machine.threads import one_thread_executor
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class RawBatch:
     draws: tuple[Draw, ...] | tuple[PhotographDraw, ...] = ()
 
 
+Loaded = TypeVar("Loaded")
 # The numbers of a batch -> the batch.
 Load = Callable[[tuple[int, ...]], RawBatch]
 
@@ -62,9 +64,15 @@ def load_batch(plan: PatchPlan, numbers: tuple[int, ...], stored_low_res: bool =
     return RawBatch(numbers, symmetries, None, torch.from_numpy(high_res), plan.draws(numbers))
 
 
-def stream(load: Load, *, start: int, batch: int, rank: int = 0, world_size: int = 1) -> Iterator[RawBatch]:
-    """Batches for ever, from image ``start`` on; the next one is read while the caller works on this one."""
-    with ThreadPoolExecutor(1, thread_name_prefix="loader") as reader:
+def stream(
+    load: Callable[[tuple[int, ...]], Loaded], *, start: int, batch: int, rank: int = 0, world_size: int = 1
+) -> Iterator[Loaded]:
+    """What ``load`` makes of the numbers of batches, for ever, from image ``start`` on.
+
+    The next one is loaded while the caller works on this one, by a thread whose kernels are not divided among others: on a busy machine
+    that would take a hundred times as long.
+    """
+    with one_thread_executor("loader") as reader:
         upcoming = reader.submit(load, batch_numbers(start, batch, rank, world_size))
         while True:
             ready = upcoming.result()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
 
-from superscale.data.loader import Load, load_batch
+from superscale.data.loader import Batch, Load, RawBatch, load_batch, stream, to_device
 from superscale.data.matching import split_folder
 from superscale.data.pack import MANIFEST, PAIRED, Pack
 from superscale.data.patches import PatchPlan, patch_problems
@@ -141,3 +141,17 @@ def batch_loader(plan: PatchPlan, stored_low_res: bool, device: torch.device) ->
     if device.type == "cuda" and needed <= RESIDENT_SHARE * (free_bytes(device) or 0):
         return ResidentPack(plan, device, stored_low_res).load
     return partial(load_batch, plan, stored_low_res=stored_low_res)
+
+
+def ready_batches(load: Load, recipe: Recipe, device: torch.device, start: int) -> Iterator[Batch]:
+    """This process's share of the run's batches on the device, for ever, from image ``start`` on; those for a CPU are made ready by the
+    thread that reads them."""
+
+    def ready(raw: RawBatch) -> Batch:
+        return to_device(raw, device, recipe.scale, recipe.data.rounding, recipe.channels)
+
+    share = partial(stream, start=start, batch=recipe.data.batch, rank=processes.rank(), world_size=processes.world_size())
+    if device.type == "cpu":
+        yield from share(lambda numbers: ready(load(numbers)))
+    else:
+        yield from map(ready, share(load))

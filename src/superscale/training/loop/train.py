@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from superscale.data.loader import Batch, RawBatch, stream, to_device
+from superscale.data.loader import Batch
 from superscale.data.pack import Pack
 from superscale.errors import Cancelled, TrainingError
 from superscale.files import write_text
@@ -20,7 +20,7 @@ from superscale.machine import processes
 from superscale.training.loop import health
 from superscale.training.loop.compiled import compiled
 from superscale.training.loop.criteria import build_criteria
-from superscale.training.loop.data_source import batch_loader, open_pack, patch_plan
+from superscale.training.loop.data_source import batch_loader, open_pack, patch_plan, ready_batches
 from superscale.training.loop.first_generator import first_generator, with_generator
 from superscale.training.loop.health import Diverged
 from superscale.training.loop.schedule import learning_rate, seed_at
@@ -202,7 +202,7 @@ class _Run:
         signals: Values = {}
         saved_at = state.images
         step_images = recipe.data.batch * processes.world_size()
-        batches = self._batches(stage.before + saved_at)
+        batches = ready_batches(self.load, recipe, self.device, stage.before + saved_at)
         self.log.begin(stage.name, images=saved_at, total=config.images, step_images=step_images, best_psnr=state.best_psnr)
         while True:
             images = state.images
@@ -272,17 +272,9 @@ class _Run:
             return state.generator
         return compiled(state.generator, data.batch, data.patch_px, self._autocast_type(stage), self.log.say)
 
-    def _batches(self, start: int) -> Iterator[RawBatch]:
-        """This process's share of the run's batches, from image ``start`` on."""
-        rank = processes.rank()
-        return stream(self.load, start=start, batch=self.recipe.data.batch, rank=rank, world_size=processes.world_size())
-
-    def _next(self, batches: Iterator[RawBatch]) -> Batch:
-        """The next batch, on the device."""
+    def _next(self, batches: Iterator[Batch]) -> Batch:
         with self.log.pace.waiting():
-            raw = next(batches)
-        recipe = self.recipe
-        return to_device(raw, self.device, recipe.scale, recipe.data.rounding, recipe.channels)
+            return next(batches)
 
     def _gradients(self, stage: _Stage, state: StageState, forward: Forward, batch: Batch) -> tuple[Numbers, Tensor | None]:
         """Leave a batch's gradients, averaged over all processes, on the networks that move; the numbers, and a GAN's output."""
