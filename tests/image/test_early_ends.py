@@ -9,8 +9,7 @@ import io
 import lzma
 import struct
 import zlib
-from collections.abc import Callable, Iterator
-from itertools import pairwise
+from collections.abc import Callable
 from typing import Any
 
 import imagecodecs
@@ -19,143 +18,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
+from damage import DEPTHS, END, HEIGHT, JPEGS, WIDTH, assert_refused_or_same, photo, saved
 from superscale.errors import Damaged, ImageError, Unsupported
 from superscale.image.io import image_size, read_image
 
 Array = NDArray[Any]
-HEIGHT, WIDTH = 48, 64
-DEPTHS = (0.02, 0.3, 0.6, 0.9, 0.99)
-
-
-def photo(channels: int = 3, height: int = HEIGHT, width: int = WIDTH) -> Array:
-    """Smooth, with some noise, and never flat: every block of it needs bits."""
-    y, x = np.mgrid[:height, :width]
-    waves = [100 + 70 * np.sin(x / (5 + n) + n) + 40 * np.cos(y / (4 + n)) for n in range(channels)]
-    noise = np.random.default_rng(channels).integers(-15, 16, (height, width, channels))
-    return (np.dstack(waves) + noise).clip(1, 254).astype(np.uint8)
-
-
-def saved(form: str, picture: Any = None, **options: Any) -> bytes:
-    stream = io.BytesIO()
-    (picture or Pillow.fromarray(photo())).save(stream, form, **options)
-    return stream.getvalue()
-
-
-def assert_refused_or_same(damaged: bytes, whole: Array, must_refuse: bool = True) -> None:
-    try:
-        pixels = read_image(damaged).pixels
-    except ImageError:
-        return
-    assert pixels.shape == whole.shape
-    np.testing.assert_array_equal(pixels, whole)
-    assert not must_refuse, "what went missing was needed"
-
-
-# JPEG ------------------------------------------------------------------------------------------------------------------------
-
-JPEGS: dict[str, Callable[[], bytes]] = {
-    "4:2:0": lambda: saved("JPEG"),
-    "4:2:2": lambda: saved("JPEG", subsampling=1),
-    "4:4:4": lambda: saved("JPEG", subsampling=0, quality=95),
-    "optimised": lambda: saved("JPEG", optimize=True, quality=30),
-    "grey": lambda: saved("JPEG", Pillow.fromarray(photo(1)[..., 0])),
-    "RGB": lambda: saved("JPEG", keep_rgb=True),
-    "CMYK": lambda: saved("JPEG", Pillow.fromarray(photo(4), "CMYK")),
-    "restarts": lambda: saved("JPEG", restart_marker_rows=1),
-    "many restarts": lambda: saved("JPEG", restart_marker_blocks=1, subsampling=0),
-    "progressive": lambda: saved("JPEG", progressive=True),
-    "progressive grey": lambda: saved("JPEG", Pillow.fromarray(photo(1)[..., 0]), progressive=True),
-    "progressive 4:4:4 with restarts": lambda: saved("JPEG", progressive=True, subsampling=0, restart_marker_rows=1),
-}
-END = b"\xff\xd9"
-
-
-def scans(data: bytes) -> list[tuple[int, int]]:
-    """(start of its SOS, end of its entropy-coded data) of each scan, by the letter of T.81 B.1.1."""
-    found, place = [], 2
-    while data[place + 1] != 0xD9:
-        marker, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4], "big")
-        start, place = place, place + 2 + length
-        if marker == 0xDA:
-            while data[place] != 0xFF or data[place + 1] == 0 or 0xD0 <= data[place + 1] <= 0xD7:
-                place += 1
-            found.append((start, place))
-    return found
-
-
-def cut_with_an_end(data: bytes) -> Iterator[bytes]:
-    for start, end in scans(data)[-1:]:
-        for depth in DEPTHS:
-            yield data[: start + 14 + int(depth * (end - start - 14))] + END
-    for lost in (1, 2, 3, 6):
-        yield data[: -2 - lost] + END
-    for _, end in scans(data)[:-1]:
-        yield data[:end] + END
-
-
-def cut_without_an_end(data: bytes) -> Iterator[bytes]:
-    for depth in DEPTHS:
-        yield data[: int(depth * len(data))]
-
-
-def with_a_hole(data: bytes) -> Iterator[bytes]:
-    start, end = max(scans(data), key=lambda scan: scan[1] - scan[0])
-    for length in (48, 150, 400):
-        for depth in (0.1, 0.4, 0.7):
-            place = start + 14 + int(depth * (end - start - 14))
-            if place + length < end:
-                yield data[:place] + bytes(length) + data[place + length :]
-
-
-def taller(data: bytes) -> Iterator[bytes]:
-    frame = next(place for marker in (b"\xff\xc0", b"\xff\xc2") if (place := data.find(marker)) > 0)
-    for more in (16, HEIGHT, 20 * HEIGHT):
-        yield data[: frame + 5] + struct.pack(">H", HEIGHT + more) + data[frame + 7 :]
-
-
-def without_an_interval(data: bytes) -> Iterator[bytes]:
-    start, end = scans(data)[0]
-    marks = [place for place in range(start, end) if data[place] == 0xFF and 0xD0 <= data[place + 1] <= 0xD7]
-    for first, second in pairwise(marks[:4]):
-        yield data[:first] + data[second:]
-
-
-JPEG_CUTS = [cut_with_an_end, cut_without_an_end, with_a_hole, taller, without_an_interval]
-
-
-@pytest.mark.parametrize("cut", JPEG_CUTS, ids=lambda cut: cut.__name__)
-@pytest.mark.parametrize("maker", JPEGS)
-def test_a_jpeg_with_less_than_its_header_says_is_refused(maker: str, cut: Callable[[bytes], Iterator[bytes]]) -> None:
-    data = JPEGS[maker]()
-    whole = read_image(data).pixels
-    for damaged in cut(data):
-        # A byte from the end, or a hole in raw bits of a refinement, may happen to make no difference.
-        assert_refused_or_same(damaged, whole, must_refuse=cut is taller)
-
-
-@pytest.mark.parametrize("maker", JPEGS)
-def test_a_whole_jpeg_is_read_as_pillow_reads_it(maker: str) -> None:
-    data = JPEGS[maker]()
-    image = read_image(data)
-    with Pillow.open(io.BytesIO(data)) as picture:
-        expected = np.asarray(picture.convert("RGB") if picture.mode == "CMYK" else picture)
-    np.testing.assert_array_equal(image.pixels, expected.reshape(image.pixels.shape))
-    assert image.damage is None
-
-
-@pytest.mark.parametrize("sides", [(7, 5), (8, 8), (16, 16), (17, 33), (1, 1)])
-@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"optimize": True}, {"subsampling": 0}, {"quality": 1}])
-@pytest.mark.parametrize("value", [0, 128, None])
-def test_a_flat_or_small_jpeg_is_whole(sides: tuple[int, int], options: dict[str, Any], value: int | None) -> None:
-    samples = photo(3, *sides) if value is None else np.full((*sides, 3), value, np.uint8)
-    data = saved("JPEG", Pillow.fromarray(samples), **options)
-    assert read_image(data).pixels.shape == samples.shape
-
-
-def test_a_large_black_jpeg_of_two_bits_a_block_is_whole() -> None:
-    data = saved("JPEG", Pillow.new("RGB", (2048, 2048)), optimize=True)
-    assert not read_image(data).pixels.any()
-
 
 # PNG -------------------------------------------------------------------------------------------------------------------------
 

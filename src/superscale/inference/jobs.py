@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -202,7 +203,8 @@ def read_input(path: Path, settings: Settings) -> Image:
     size = os.stat(path).st_size
     if settings.max_bytes is not None and size > settings.max_bytes:
         raise TooLarge(f"{size} bytes, more than {settings.max_bytes}", settings.max_bytes, "max_bytes")
-    return read_image(path, settings.max_pixels, lenient=settings.lenient)
+    read = partial(read_image, lenient=True) if settings.lenient else read_image
+    return read(path, settings.max_pixels)
 
 
 def _read_stream(stdin: IO[bytes] | None, max_bytes: int | None) -> bytes:
