@@ -52,13 +52,13 @@ def finite(tensors: dict[str, Tensor]) -> bool:
 def spoil_inputs(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
     """Make the low-res batch of these calls NaN, as a faulty memory would."""
     calls = iter(range(10**6))
-    healthy = loop.to_device
+    healthy = loop._Run._next
 
     def spoiled(*arguments: Any) -> Batch:
         batch = healthy(*arguments)
         return replace(batch, low_res=batch.low_res * NAN) if next(calls) in steps else batch
 
-    monkeypatch.setattr(loop, "to_device", spoiled)
+    monkeypatch.setattr(loop._Run, "_next", spoiled)
 
 
 def spoil_one_gradient(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:

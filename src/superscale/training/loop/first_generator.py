@@ -11,6 +11,7 @@ from superscale.networks.catalog import config_of, describe, generator_of
 from superscale.networks.generator import Generator
 from superscale.training.recipe.schema import Recipe
 from superscale.weights.checkpoint import load_strictly
+from superscale.weights.grey import grey_generator
 from superscale.weights.store import find_model
 
 
@@ -34,7 +35,8 @@ def with_generator(recipe: Recipe) -> Recipe:
 def first_generator(recipe: Recipe) -> Generator:
     """The network of the first step, drawn from the seed or the start's.
 
-    Raises RecipeError when the model to start from is another network than the recipe's.
+    Where the recipe's takes grey, a start that takes RGB is made one of grey. Raises RecipeError when the model to start from is another
+    network than the recipe's.
     """
     config = with_generator(recipe).generator
     assert config is not None
@@ -42,6 +44,8 @@ def first_generator(recipe: Recipe) -> Generator:
     generator = generator_of(config)
     if recipe.start:
         start = find_model(recipe.start).generator
+        if config.channels == 1 and start.contract.channels == 3:
+            start = grey_generator(start)
         try:
             load_strictly(generator, start.state_dict(), recipe.start)
         except ModelError as error:
