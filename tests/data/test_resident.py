@@ -59,6 +59,9 @@ def test_stored_pairs_are_those_of_the_file(pack: Pack) -> None:
 @pytest.mark.parametrize("degradation", [None, DegradationConfig()])
 def test_a_batch_mixes_no_devices(degradation: DegradationConfig | None, pack: Pack, monkeypatch: pytest.MonkeyPatch) -> None:
     """On torch's device without memory, which as a GPU does refuses tensors of the CPU; it has no generators to seed."""
+    torch.zeros(2, 1, device="meta") + torch.zeros(
+        3, device="meta"
+    )  # imports what annotates with the class that is replaced below
     seeded = torch.Generator
 
     def generator(device: torch.device | None = None) -> Any:
