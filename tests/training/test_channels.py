@@ -22,7 +22,8 @@ from superscale.errors import RecipeError, UsageError
 from superscale.image.io import read_image
 from superscale.image.resize import imresize
 from superscale.inference.upscaler import Upscaler
-from superscale.losses.perceptual import FEATURE_NETWORKS, FeatureNetwork, PerceptualLoss
+from superscale.losses.perceptual import PerceptualLoss
+from superscale.metrics.features import FEATURE_NETWORKS, FeatureNetwork
 from superscale.training.loop.preflight import preflight
 from superscale.training.loop.rehearsal import rehearse
 from superscale.training.loop.train import train
