@@ -42,11 +42,11 @@ def facts(folder: Path) -> None:
     }
     network = torch.nn.Linear(2, 2)
     processes.synchronized(network)
-    processes.require_equal_weights([network])
+    processes.require_equal_weights(network)
     with torch.no_grad():
         network.bias[0] += rank * 1e-7
     try:
-        processes.require_equal_weights([network])
+        processes.require_equal_weights(network)
     except TrainingError as error:
         found["drifted"] = str(error)
     (folder / f"facts-{rank}.json").write_text(json.dumps(found))
