@@ -2,33 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from superscale.contract import Contract
-from superscale.errors import UsageError
+from superscale.networks.configs import CompactConfig
 from superscale.networks.generator import Generator
-
-# Against the whole picture, the published realesr-general-x4v3 keeps 60 dB at half its receptive field and 71 at two thirds, the bundled
-# compact-x4 90 and 108.
-OVERLAP_SHARE = 2 / 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class CompactConfig:
-    """``convolutions`` counts the feature convolutions between the first and the last, as the published ``num_conv`` does."""
-
-    scale: int = 4
-    channels: int = 3
-    features: int = 64
-    convolutions: int = 16
-
-    def __post_init__(self) -> None:
-        if self.scale < 1:
-            raise UsageError(f"SRVGGNetCompact enlarges by a whole factor from 1 on, got scale {self.scale}")
 
 
 class SRVGGNetCompact(Generator):
@@ -43,15 +22,7 @@ class SRVGGNetCompact(Generator):
         layers.append(nn.Conv2d(config.features, config.channels * config.scale**2, 3, padding=1))
         self.body = nn.ModuleList(layers)
         self._initialize()
-        receptive_field_px = config.convolutions + 2
-        self.contract = Contract(
-            scale=config.scale,
-            channels=config.channels,
-            multiple_of=1,
-            receptive_field_px=receptive_field_px,
-            overlap_px=round(OVERLAP_SHARE * receptive_field_px),
-            features=config.features,
-        )
+        self.contract = config.contract
 
     def _initialize(self) -> None:
         """Start near the identity. With torch's or He's initialisation, plain layers without skip connections scramble their input:

@@ -7,11 +7,14 @@ import os
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from superscale.errors import ModelError, UnknownNameError
-from superscale.weights.checkpoint import MODEL_FORMAT, Model, load_model, read_metadata
-from superscale.weights.foreign import is_safetensors, load_foreign
+from superscale.weights.pickle_guard import is_safetensors
+from superscale.weights.stored import MODEL_FORMAT, StoredModel, read_metadata, read_stored
+
+if TYPE_CHECKING:
+    from superscale.weights.checkpoint import Model
 
 # name -> sha256 of weights/bundled/{name}.safetensors
 BUNDLED: dict[str, str] = {
@@ -75,17 +78,45 @@ def verify_model(name: str) -> str:
 
 
 def find_model(name_or_path: str | Path) -> Model:
-    """A bundled model by name, or any model file by path, ours or a published one. Raises UnknownNameError or ModelError."""
-    name = str(name_or_path)
-    if name in BUNDLED:
+    """A bundled model by name, or any model file by path, ours or another program's, as a torch network.
+
+    Raises UnknownNameError or ModelError.
+    """
+    from superscale.weights.checkpoint import model_of
+
+    path = _path(name_or_path)
+    stored = _read(path)
+    return _load_foreign(path) if stored is None else model_of(stored, str(path))
+
+
+def find_stored(name_or_path: str | Path) -> StoredModel:
+    """As `find_model`, without torch unless the file is another training program's."""
+    path = _path(name_or_path)
+    if (stored := _read(path)) is not None:
+        return stored
+    from superscale.weights.checkpoint import stored_of
+
+    return stored_of(_load_foreign(path))
+
+
+def _path(name_or_path: str | Path) -> Path:
+    if (name := str(name_or_path)) in BUNDLED:
         verify_model(name)
-        return load_model(model_path(name))
-    return _load_file(model_path(name))
+    return model_path(name_or_path)
 
 
-def _load_file(path: Path) -> Model:
-    if is_safetensors(path) and read_metadata(path).get("format") == MODEL_FORMAT:
-        return load_model(path)
+def _read(path: Path) -> StoredModel | None:
+    """The model of a file that can be read without torch; None for those of other training programs."""
+    if path.suffix == ".onnx":
+        from superscale.weights.onnx import read_onnx
+
+        return read_onnx(path)
+    return read_stored(path) if is_safetensors(path) and read_metadata(path).get("format") == MODEL_FORMAT else None
+
+
+def _load_foreign(path: Path) -> Model:
+    from superscale.weights.foreign import load_foreign
+
     model = load_foreign(path)
     return replace(model, card={**model.card, "sha256": sha256_of(path)})
 

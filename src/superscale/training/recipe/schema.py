@@ -15,7 +15,8 @@ from superscale.data.photograph import PhotographConfig
 from superscale.errors import RecipeError, UnknownNameError, UsageError
 from superscale.image.resize import Rounding
 from superscale.metrics.spectrum import SEGMENT_PX
-from superscale.networks.catalog import DiscriminatorConfig, GeneratorConfig
+from superscale.networks.catalog import DiscriminatorConfig
+from superscale.networks.configs import GeneratorConfig
 from superscale.networks.discriminators import VGGStyleConfig
 from superscale.training.recipe.parsing import LeftOut, apply, dotted_key, parse, write
 
