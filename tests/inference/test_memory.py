@@ -52,8 +52,10 @@ from superscale.errors import OutOfMemoryError
 from superscale.inference.upscaler import Upscaler
 
 picture = synthetic_picture(1, 160)[:64]
-expected = Upscaler(sys.argv[1], tile=20, overlap=16)(picture)
-upscaler, given = Upscaler(sys.argv[1], overlap=16), Upscaler(sys.argv[1], tile=160, overlap=16)
+expected = Upscaler(sys.argv[1], tile=20, overlap=16, backend="torch")(picture)
+model, how = sys.argv[1], {"overlap": 16, "backend": sys.argv[3]}
+upscaler, given = Upscaler(model, **how), Upscaler(model, tile=160, **how)
+upscaler(picture[:8, :8])
 tried = []
 engine = upscaler.engine
 through = engine._through_network
@@ -72,12 +74,16 @@ except OutOfMemoryError as error:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux holds a process to its address space")
-def test_on_a_machine_that_is_full_tiles_are_halved_until_they_fit_and_a_given_size_is_an_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("backend", "free"), [("torch", 25_000_000), ("onnx", 120_000_000)])
+def test_on_a_machine_that_is_full_tiles_are_halved_until_they_fit_and_a_given_size_is_an_error(
+    backend: str, free: int, tmp_path: Path
+) -> None:
+    pytest.importorskip({"torch": "torch", "onnx": "onnxruntime"}[backend])
     torch.manual_seed(0)
     save_model(
         tmp_path / "one.safetensors", build_generator("srresnet", {"blocks": 1, "features": 32, "batch_norm": False}), {}
     )
-    line = [sys.executable, "-c", FULL, str(tmp_path / "one.safetensors"), "25000000"]
+    line = [sys.executable, "-c", FULL, str(tmp_path / "one.safetensors"), str(free), backend]
     ended = subprocess.run(line, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     first, smallest, error = ended.stdout.split(maxsplit=2)

@@ -33,7 +33,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
 
 
 def _facts() -> dict[str, Any]:
-    from superscale.inference.backends import BACKENDS
+    from superscale.inference.backends.trial import PACKAGES as BACKENDS
     from superscale.weights.store import BUNDLED, cache_folder
 
     return {
@@ -42,7 +42,7 @@ def _facts() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}, {os.cpu_count()} cores",
         "packages": {name: _version(name) for name in PACKAGES},
         "devices": _devices(),
-        "backends": {name: _version(name) for name in BACKENDS},
+        "backends": {name: _version(package) for name, package in BACKENDS.items()},
         "decoders": _decoders(),
         "models": list(BUNDLED),
         "cache": _below_home(cache_folder()),

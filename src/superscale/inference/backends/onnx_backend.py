@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -37,13 +38,17 @@ class OnnxBackend:
             raise MissingExtraError("the backend onnx", "onnx") from error
         self.contract: Contract = model.contract
         self.device = device
+        self.name = f"onnx {precision}"
         kind, _, index = device.partition(":")
         known = PROVIDERS.get(kind, ())
         provider = next((one for one in known if one in onnxruntime.get_available_providers()), None)
+        if precision not in ("fp32", "fp16"):
+            raise UsageError(f"ONNX Runtime computes in fp32 or fp16, not in {precision}; choose the backend torch or openvino")
         if provider is None:
             raise UsageError(
                 f"ONNX Runtime cannot use {device}: none of {', '.join(known)} is installed; choose the backend torch"
             )
+        self.run_options: Any = onnxruntime.RunOptions
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = cores()
         options.log_severity_level = FATAL_ONLY
@@ -67,8 +72,17 @@ class OnnxBackend:
         try:
             (super_res,) = self.session.run([OUTPUT], {INPUT: low_res})
         except Exception as error:
+            self._give_back()
             raise _told(error, self.device, f"a tile of {low_res.shape[3]}x{low_res.shape[2]} pixels") from error
         return finite_output(super_res)
+
+    def _give_back(self) -> None:
+        """Return to the system what a failed run left reserved, which the library does at the end of a run that succeeds."""
+        options = self.run_options()
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        side = self.contract.multiple_of
+        with suppress(Exception):
+            self.session.run([OUTPUT], {INPUT: np.zeros((1, self.contract.channels, side, side), np.float32)}, options)
 
 
 def finite_output(super_res: NDArray[Any]) -> NDArray[Any]:

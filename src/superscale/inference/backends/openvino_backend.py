@@ -34,6 +34,7 @@ class OpenVinoBackend:
             raise UsageError(f"OpenVINO is used on the CPU only, not on {device}; choose the backend torch")
         self.contract: Contract = model.contract
         self.device = device
+        self.name = f"openvino {precision}"
         self.lock = Lock()
         self.tensor: Any = openvino.Tensor
         core = openvino.Core()
