@@ -13,7 +13,7 @@ from superscale.errors import UsageError
 
 def export(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of a bundled model, or a model file.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The file to write; .onnx.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The file to write; .onnx, .xml (OpenVINO) or .param (ncnn).")],
     half: Annotated[bool, typer.Option("--half", help="Half-precision weights: half the size.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
 ) -> None:
@@ -24,8 +24,9 @@ def export(
 
     if output.suffix not in EXPORTS:
         raise UsageError(f"{output}: expected a name that ends in {' or '.join(EXPORTS)}")
-    if output.exists() and not overwrite:
-        raise UsageError(f"{output} exists; use --overwrite")
+    for file in (output, output.with_suffix(".bin")) if output.suffix != ".onnx" else (output,):
+        if file.exists() and not overwrite:
+            raise UsageError(f"{file} exists; use --overwrite")
     difference = write(find_stored(model), output, half)
     print(output)
     print(f"{ABOUT[output.suffix]}; differs from the original by at most {difference:.1e} of white", file=sys.stderr)

@@ -93,7 +93,7 @@ class Engine:
         half = size // 2
         try:
             return self._through_network(pixels)
-        except OutOfMemoryError:
+        except (OutOfMemoryError, MemoryError):
             if not self.shrinks_tiles or half < SMALLEST_TILE_PX or half + 2 * self.overlap_px >= size:
                 raise
         # This tile again, in halves: out here, where no traceback holds what the failed one had allocated.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 from superscale.errors import MissingExtraError, ModelError
 from superscale.files import write_bytes
 from superscale.weights.graph import INPUT, OUTPUT
+from superscale.weights.ncnn import DATA, RESULT, ncnn_files
 from superscale.weights.onnx import OPSET, onnx_bytes
 from superscale.weights.stored import StoredModel
 
@@ -22,7 +25,7 @@ Run = Callable[[Array], Array]
 TRIED = ((7, 5), (1, 9), (16, 13))
 # How far its output may lie from the network's, in units of white.
 TOLERANCE = {False: 2e-5, True: 2e-2}
-ABOUT = {".onnx": f"ONNX opset {OPSET}"}
+ABOUT = {".onnx": f"ONNX opset {OPSET}", ".xml": "OpenVINO, with its .bin", ".param": "ncnn, with its .bin"}
 
 
 def export(model: StoredModel, path: Path, half: bool = False) -> float:
@@ -43,6 +46,54 @@ def _onnx(model: StoredModel, path: Path, half: bool) -> float:
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     difference = _compared(model, path, half, lambda low_res: session.run([OUTPUT], {INPUT: low_res})[0])
     write_bytes(path, data)
+    return difference
+
+
+def _openvino(model: StoredModel, path: Path, half: bool) -> float:
+    try:
+        import openvino
+    except ImportError as error:
+        raise MissingExtraError("exporting to OpenVINO", "openvino") from error
+    core = openvino.Core()
+    graph = core.read_model(onnx_bytes(model))
+    graph.set_rt_info(json.dumps(model.card, sort_keys=True), ["superscale", "card"])
+    with TemporaryDirectory() as folder:
+        written = Path(folder) / "model.xml"
+        openvino.save_model(graph, written, compress_to_fp16=half)
+        request = core.compile_model(written, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
+        return _kept_if_equal(model, path, half, lambda low_res: request.infer({0: low_res})[0].copy(), written)
+
+
+def _ncnn(model: StoredModel, path: Path, half: bool) -> float:
+    try:
+        import ncnn
+    except ImportError as error:
+        raise MissingExtraError("exporting to ncnn", "ncnn") from error
+    net = ncnn.Net()
+    # What a phone may round is not what is checked here.
+    for option in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "winograd_convolution", "vulkan_compute"):
+        setattr(net.opt, f"use_{option}", False)
+
+    def run(low_res: Array) -> Array:
+        extractor = net.create_extractor()
+        extractor.input(DATA, ncnn.Mat(low_res[0]))
+        _, found = extractor.extract(RESULT)
+        return np.array(found)[None]
+
+    with TemporaryDirectory() as folder:
+        written = Path(folder) / "model.param"
+        for part, data in zip((written, written.with_suffix(".bin")), ncnn_files(model, half), strict=True):
+            part.write_bytes(data)
+        if net.load_param(str(written)) or net.load_model(str(written.with_suffix(".bin"))):
+            raise ModelError(f"{path}: not written: ncnn does not read the exported network")
+        return _kept_if_equal(model, path, half, run, written)
+
+
+def _kept_if_equal(model: StoredModel, path: Path, half: bool, run: Run, written: Path) -> float:
+    """Compare what is in a temporary folder, then put both files in place, the numbers first."""
+    difference = _compared(model, path, half, run)
+    for suffix in (".bin", path.suffix):
+        write_bytes(path.with_suffix(suffix), written.with_suffix(suffix).read_bytes())
     return difference
 
 
@@ -76,4 +127,4 @@ def max_difference(model: StoredModel, run: Run) -> float:
 
 
 # suffix -> what writes such a file
-EXPORTS: dict[str, Callable[[StoredModel, Path, bool], float]] = {".onnx": _onnx}
+EXPORTS: dict[str, Callable[[StoredModel, Path, bool], float]] = {".onnx": _onnx, ".xml": _openvino, ".param": _ncnn}
