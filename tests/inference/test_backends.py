@@ -159,7 +159,9 @@ def test_verdicts_belong_to_the_weights_and_a_damaged_file_is_none(tiny_model: M
     path = verdict_file(stored, "cpu")
     keep(path, stored, "cpu", [verdict("onnx", 1, 2)])
     assert kept(path) == [verdict("onnx", 1, 2)]
+    assert trial.kept_by_model() == {tiny_model.name: kept(path)}
     path.write_text(path.read_text()[:-9])
+    assert trial.kept_by_model() == {}
     assert kept(path) is None
     with torch.no_grad():
         tiny_model.generator.get_parameter("tail.bias").add_(1e-3)

@@ -43,10 +43,25 @@ def _facts() -> dict[str, Any]:
         "packages": {name: _version(name) for name in PACKAGES},
         "devices": _devices(),
         "backends": {name: _version(package) for name, package in BACKENDS.items()},
+        "verdicts": _verdicts(),
         "decoders": _decoders(),
         "models": list(BUNDLED),
         "cache": _below_home(cache_folder()),
     }
+
+
+def _verdicts() -> dict[str, str]:
+    """What `--backend auto` found on this machine, of each model: the ways in the order of their speed."""
+    from superscale.inference.backends.trial import kept_by_model
+
+    found = {}
+    for model, verdicts in kept_by_model().items():
+        ordered = sorted(verdicts, key=lambda one: one.pixel_seconds)
+        found[model] = "; ".join(
+            f"{one.way} {1e-6 / one.pixel_seconds:.3f} MP/s {one.decibels:.0f} dB{'' if one.suits(deep=False) else ' refused'}"
+            for one in ordered
+        )
+    return found
 
 
 def _version(package: str) -> str:

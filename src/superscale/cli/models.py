@@ -9,7 +9,7 @@ import typer
 
 from superscale.cli.progress import say
 
-models = typer.Typer(help="The bundled models.", no_args_is_help=True)
+models = typer.Typer(help="The bundled models.", no_args_is_help=True, rich_markup_mode=None)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

@@ -12,8 +12,8 @@ from superscale.errors import UnknownNameError, UsageError
 # Measured on the bundled srresnet-x4: 88 dB against the whole image (65 dB at 4 pixels, 76 dB at 8).
 SRRESNET_OVERLAP_PX = 12
 # With 4 trained blocks, an overlap of 4 pixels keeps 67 dB against the whole image, 8 pixels 85 dB, 16 pixels 98 dB. With 23, the
-# published realesrgan-x4plus needs 56 for 60 dB (61.5; 40 keep 49, 48 keep 55.5, 64 keep 70.5: the middle 64 pixels of 288 of Set14's
-# baboon, 2026-11-28), so that 3 a block are not too few; between 4 and 23 blocks nothing was measured, and 4 a block are taken.
+# published realesrgan-x4plus needs 64 for 60 dB: 56 keep 61.5 and 57.0, 64 keep 70.5 and 62.9, the 40 that were guessed 49.0 and 49.7
+# (the middle 64 pixels of 288 of Set14's baboon and coastguard, 2026-11-28). Between 4 and 23 blocks nothing was measured.
 OVERLAP_PX_PER_BLOCK, MOST_OVERLAP_PX = 4, 64
 MOST_UPSAMPLINGS = 4
 # Against the whole picture, the published realesr-general-x4v3 keeps 60 dB at half its receptive field and 71 at two thirds, the bundled

@@ -117,7 +117,7 @@ def kept(path: Path) -> list[Verdict] | None:
     """The verdicts in a file; None where there are none that can be read."""
     try:
         entries = json.loads(path.read_bytes())["ways"]
-        return [Verdict(Way(**entry.pop("way")), **entry) for entry in entries]
+        return [Verdict(Way(**entry.pop("way")), **{key: float(value) for key, value in entry.items()}) for entry in entries]
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
@@ -127,6 +127,17 @@ def keep(path: Path, model: StoredModel, device: str, verdicts: list[Verdict]) -
     facts = {"model": model.name, "device": device, "processor": processor(), "threads": cores(), "versions": versions()}
     with suppress(OSError):
         write_text(path, json.dumps({**facts, "ways": [asdict(verdict) for verdict in verdicts]}, indent=1))
+
+
+def kept_by_model() -> dict[str, list[Verdict]]:
+    """The verdicts that hold for the versions, processor and threads of now, by the models' names."""
+    found = {}
+    for path in sorted((cache_folder() / "verdicts").glob("*.json")):
+        if (verdicts := kept(path)) is not None:
+            facts = json.loads(path.read_bytes())
+            if (facts["versions"], facts["processor"], facts["threads"]) == (versions(), processor(), cores()):
+                found[str(facts["model"])] = verdicts
+    return found
 
 
 def versions() -> dict[str, str]:
