@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPException, HTTPResponse
+from io import BufferedWriter
 from pathlib import Path
 
 from superscale.errors import ModelError
@@ -60,7 +61,7 @@ def is_whole(path: Path, model: PublishedModel) -> bool:
 
 
 @contextmanager
-def _only_process(partial: Path) -> Iterator[object]:
+def _only_process(partial: Path) -> Iterator[BufferedWriter]:
     """The partial file, opened to be written further; other processes wait for it."""
     while True:
         stream = open(partial, "ab")  # noqa: SIM115 - closed below, or when it is not the file of that name any more
