@@ -16,6 +16,8 @@ from superscale.data.synthetic import synthetic_picture
 from superscale.image.io import Image, read_image, write_image
 from superscale.inference.upscaler import Upscaler
 from superscale.networks.catalog import build_generator
+from superscale.training.recipe.bundled import bundled_recipes
+from superscale.training.recipe.schema import load_recipe
 from superscale.weights import store
 from superscale.weights.checkpoint import load_model, save_model
 from superscale.weights.published import PUBLISHED
@@ -119,6 +121,23 @@ def test_a_published_model_that_is_not_here_is_named_with_the_command_that_fetch
     assert "superscale models pull bsrgan" in capsys.readouterr().err
     assert command("models", "pull", "bsrgan", "--offline") == 1
     assert "https://github.com/cszn/KAIR/releases/download/v1.0/BSRGAN.pth" in capsys.readouterr().err
+
+
+def test_a_copied_recipe_is_the_bundled_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert command("recipes", "list") == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == bundled_recipes()
+    assert command("recipes", "show", "smoke") == 0
+    shown = capsys.readouterr().out
+    assert command("recipes", "copy", "smoke") == 0
+    assert Path("smoke.toml").read_text() == shown
+    assert load_recipe("smoke.toml") == load_recipe("smoke")
+    assert command("recipes", "copy", "smoke") == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert command("recipes", "copy", "smoek") == 2
+    assert "did you mean 'smoke'" in capsys.readouterr().err
 
 
 def test_blend_interpolates_every_parameter_and_its_card_names_both_parents(
