@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -60,4 +61,4 @@ def _purpose(text: str) -> str:
         if not line.startswith("#"):
             break
         comment.append(line.removeprefix("#").strip())
-    return " ".join(comment).partition(": ")[0].partition(". ")[0].rstrip(".")
+    return re.split(r"(?<!et al)\.(?: |$)|: ", " ".join(comment))[0]
