@@ -34,7 +34,11 @@ def enlarge_image(
 ) -> Image:
     """Grey stays grey, type and metadata are kept; alpha is enlarged bicubically, and colours under it are those of the nearest
     visible pixels, as are values in holes; holes are enlarged by nearest neighbour. ``options.consistent``: back-project, and note
-    by how much."""
+    by how much. A network of one channel more than the image has takes alpha as its last one."""
+    if image.alpha is not None and options.bands == "auto" and network_channels == image.channels + 1 > 2:
+        whole = replace(image, pixels=with_alpha(image), alpha=None)
+        larger = enlarge_image(whole, enlarge, options, progress, network_channels)
+        return replace(larger, pixels=larger.pixels[..., :-1], alpha=larger.pixels[..., -1])
     image, groups = grouped(image, options.bands, network_channels)
     valid = image.valid()
     larger, pixels = _enlarged_samples(image, valid, groups, enlarge, options, progress)
