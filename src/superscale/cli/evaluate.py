@@ -75,7 +75,17 @@ def evaluate(
             _print(table, folders, as_json, against_papers)
         if processes.rank() == 0 and output is not None:
             print(f"wrote {', '.join(write_report(output, table, crops))} in {output}", file=sys.stderr)
+        if processes.rank() == 0:
+            _say_left_out([*data, *(outputs or ())])
         _check(table, limits)
+
+
+def _say_left_out(folders: Sequence[Path]) -> None:
+    from superscale.image.io import left_out
+
+    for folder in dict.fromkeys(folders):
+        if others := left_out(folder):
+            print(f"{folder}: skipped: {others}", file=sys.stderr)
 
 
 @contextmanager
