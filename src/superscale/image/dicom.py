@@ -155,10 +155,11 @@ def _dpi(header: Any) -> tuple[float, float] | None:
 
 
 def _stated_range(samples: Array, header: Any) -> tuple[float, float] | None:
-    """The least and the greatest value as stated, or what the stored bits hold, if the samples use half of it."""
-    stated = header.get("SmallestImagePixelValue"), header.get("LargestImagePixelValue")
-    if None not in stated and stated[0] < stated[1]:
-        return float(stated[0]), float(stated[1])
+    """What the stored bits hold, if the samples use half of it.
+
+    Not SmallestImagePixelValue and LargestImagePixelValue: they are what is measured, or they are wrong. pydicom's MR_small.dcm says 0 to
+    4000 of values from 127 to 2145; reduced to a quarter and enlarged again it has 28.1 dB with the measured range, 26.9 with that.
+    """
     bits = int(header.get("BitsStored", 0))
     if samples.dtype.kind != "u" or not 8 < bits <= 16 or header.PhotometricInterpretation == PALETTE:
         return None

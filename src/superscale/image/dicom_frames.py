@@ -13,8 +13,8 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import pixel_array
 
-from superscale.errors import Unsupported
-from superscale.image.jpeg import check_jpeg
+from superscale.errors import Damaged, Unsupported
+from superscale.image.jpeg import by_another_end, check_jpeg
 from superscale.image.pixels import change_depth
 
 Array = NDArray[Any]
@@ -26,6 +26,7 @@ JPEG_2000 = (uid.JPEG2000Lossless, uid.JPEG2000)
 OURS = (*JPEG_SYNTAXES, *LOSSLESS_JPEG, *JPEG_LS, *JPEG_2000)
 DEFLATED = uid.DeflatedExplicitVRLittleEndian
 PLUGIN = "superscale"
+END = b"\xff\xd9"
 # What pydicom asks of the module of a decoder.
 DECODER_DEPENDENCIES = dict.fromkeys(OURS, ("imagecodecs",))
 GREYS = ("MONOCHROME1", "MONOCHROME2")
@@ -48,6 +49,8 @@ def decode_frame(data: bytes, runner: Any) -> bytes | bytearray:
             return by_pillow._decode_frame(data, runner)
         samples = twelve
     elif syntax in LOSSLESS_JPEG:
+        if (damage := by_another_end(data, imagecodecs.jpegsof3_decode)) is not None:
+            raise Damaged(f"a frame: damaged picture ({damage})")
         samples = imagecodecs.jpegsof3_decode(data)
     elif syntax in JPEG_2000:
         # Pillow undoes the sign of grey, and reads colours of 8 bits alone.
@@ -56,6 +59,9 @@ def decode_frame(data: bytes, runner: Any) -> bytes | bytearray:
         samples = imagecodecs.jpeg2k_decode(data)
         runner.set_option("photometric_interpretation", "RGB")
     else:
+        # Without its end CharLS may look for it for many seconds.
+        if not data.rstrip(b"\0").endswith(END):
+            raise Damaged("a frame: damaged picture (Premature end of JPEG-LS file)")
         samples = imagecodecs.jpegls_decode(data)
     runner.set_option("bits_allocated", samples.itemsize * 8)
     runner.set_option("planar_configuration", 0)

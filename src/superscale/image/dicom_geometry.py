@@ -104,8 +104,8 @@ def _pixel(place: Any, factor: float) -> int:
 def _scale_region(region: Any, down: float, across: float) -> None:
     """Of ultrasound: its edges count pixels from 0, both included; the reference pixel, from the region's corner, is a whole one."""
     for axis, factor in (("X", across), ("Y", down)):
-        for end, shift in (("0", 0), ("1", 1)):
-            keyword = f"RegionLocation{'Min' if end == '0' else 'Max'}{axis}{end}"
+        for end, shift in (("Min", 0), ("Max", 1)):
+            keyword = f"RegionLocation{end}{axis}{shift}"
             if keyword in region:
                 setattr(region, keyword, round((getattr(region, keyword) + shift) * factor) - shift)
         delta = region.get(f"PhysicalDelta{axis}")

@@ -89,7 +89,7 @@ DUMMIES = {"DA": "19000101", "TM": "000000", "DT": "19000101000000"}
 REQUIRED_DATES = frozenset(
     {"ContentDate", "ContentTime", "AcquisitionDateTime", "AcquisitionDate", "AcquisitionTime", "SeriesDate", "SeriesTime"}
 )
-METHOD = "Direct identifiers of PS3.15 Basic Profile removed by superscale; pixels untouched"
+METHOD = "PS3.15 basic profile, direct identifiers (superscale)"
 # UIDs that are the same in a file and in those that refer to it, also in other files of this process; nobody else can repeat them.
 SECRET = secrets.token_hex(16)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import struct
 import warnings
 from datetime import datetime
 from typing import IO, Any
@@ -22,10 +23,10 @@ from superscale.image.picture import Image
 
 Array = NDArray[Any]
 
-PIXELS = 0x7FE00010
+# How pixels are called: group and element, and their type: integers by the bytes of a number, then floats.
+INTEGERS = {1: ((0x7FE0, 0x0010), b"OB"), 2: ((0x7FE0, 0x0010), b"OW"), 4: ((0x7FE0, 0x0010), b"OW")}
 MOST_BYTES = 0xFFFFFFFE
-# How floats are called: element, type of it.
-FLOATS = {4: (0x7FE00008, b"OF"), 8: (0x7FE00009, b"OD")}
+FLOATS = {4: ((0x7FE0, 0x0008), b"OF"), 8: ((0x7FE0, 0x0009), b"OD")}
 LONGEST_TEXT, LONGEST_NAME = 1024, 64
 WRITTEN = "Written again by superscale"
 # Syntaxes that lose something, and what the method is called (PS3.3, C.7.6.1.1.5.1).
@@ -87,14 +88,11 @@ class DicomWriter:
         if length > MOST_BYTES:
             raise Unsupported(f"{length} bytes of pixels, and DICOM holds {MOST_BYTES}; take a lower scale, or write a TIFF")
         self._header = header = derived(image)
-        tag, kind = PIXELS, b"OB" if image.pixels.itemsize == 1 else b"OW"
-        if image.pixels.dtype.kind == "f":
-            tag, kind = FLOATS[image.pixels.itemsize]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             pydicom.dcmwrite(self._stream, header, enforce_file_format=True)
-        heading = (tag >> 16).to_bytes(2, "little") + (tag & 0xFFFF).to_bytes(2, "little") + kind + bytes(2)
-        self._stream.write(heading + (length + length % 2).to_bytes(4, "little"))
+        tag, kind = (FLOATS if image.pixels.dtype.kind == "f" else INTEGERS)[image.pixels.itemsize]
+        self._stream.write(struct.pack("<HH2sHI", *tag, kind, 0, length + length % 2))
 
 
 def derived(image: Image) -> Any:
@@ -164,7 +162,8 @@ def _off_padding(pixels: Array, image: Image, header: Any) -> Array:
         int(np.array(int(value)).astype(pixels.dtype)) for value in (header.PixelPaddingValue, header.PixelPaddingRangeLimit)
     ]
     inside = (pixels >= min(ends)) & (pixels <= max(ends)) & image.mask[..., None]
-    up = pixels.mean(where=~inside, dtype=np.float64) > max(ends) if not inside.all() else True
+    others = image.mask[..., None] & ~inside
+    up = not others.any() or pixels.mean(where=others, dtype=np.float64) > max(ends)
     return np.where(inside, pixels.dtype.type(max(ends) + 1 if up else min(ends) - 1), pixels)
 
 

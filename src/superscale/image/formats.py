@@ -56,12 +56,24 @@ DICOM_LIST = "DICOMDIR"
 
 
 def is_taken(path: Path) -> bool:
-    """Whether a file in a folder is one of those that are read, by its name, or, where that has no suffix, by its start (DICOM)."""
-    suffix = path.suffix.lower()
+    """Whether a file in a folder is one of those that are read, by its name."""
+    suffix = known_suffix(path)
     # ._name: what macOS keeps about a file beside it, by the same suffix.
-    if path.name.startswith("._") or missing_extra(suffix):
-        return False
-    return suffix in READ_SUFFIXES or is_nameless_dicom(path)
+    return suffix in READ_SUFFIXES and not path.name.startswith("._") and missing_extra(suffix) is None
+
+
+def known_suffix(path: Path) -> str:
+    """The suffix in small letters; .dcm for DICOM without one or with a number for it, as scanners name files: its start tells."""
+    suffix = path.suffix.lower()
+    if (suffix and not suffix[1:].isdecimal()) or path.name == DICOM_LIST:
+        return suffix
+    try:
+        if path.is_file():
+            with open(path, "rb") as stream:
+                return ".dcm" if stream.read(DICOM_PREFIX.stop)[DICOM_PREFIX] == b"DICM" else suffix
+    except OSError:
+        pass
+    return suffix
 
 
 def missing_extra(suffix: str) -> str | None:
@@ -70,23 +82,9 @@ def missing_extra(suffix: str) -> str | None:
     return extra if module and find_spec(module) is None else None
 
 
-def is_nameless_dicom(path: Path) -> bool:
-    """Whether a file without suffix, or with a number for it, is DICOM, as scanners name them; none without the extra."""
-    is_nameless = not path.suffix or path.suffix[1:].isdecimal()
-    if not is_nameless or path.name == DICOM_LIST or missing_extra(".dcm"):
-        return False
-    try:
-        if not path.is_file():
-            return False
-        with open(path, "rb") as stream:
-            return stream.read(DICOM_PREFIX.stop)[DICOM_PREFIX] == b"DICM"
-    except OSError:
-        return False
-
-
 def counted(paths: Iterable[Path]) -> str:
     """How many files of each suffix, the most first, with what would make them readable; hidden ones do not count. "" for none."""
-    counts = Counter(path.suffix.lower() for path in paths if not path.name.startswith("."))
+    counts = Counter(known_suffix(path) for path in paths if not path.name.startswith("."))
     ordered = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
     return ", ".join(f"{number} {suffix or 'without suffix'}{_way_in(suffix)}" for suffix, number in ordered)
 

@@ -121,7 +121,7 @@ def check_jpeg(data: bytes, name: str) -> Array | None:
     _check_scans(data, frame, name)
     samples: Array | None = imagecodecs.jpeg8_decode(data)
     if samples is not None and samples.dtype == np.uint16:
-        damage = _by_another_end(data, imagecodecs.jpeg8_decode)
+        damage = by_another_end(data, imagecodecs.jpeg8_decode)
     else:
         with open_picture(io.BytesIO(data), "JPEG", name) as picture:
             samples, damage = None, _samples(data, frame, picture)[1]
@@ -165,14 +165,14 @@ def _beside(picture: PillowPicture) -> tuple[str, ...]:
 def _samples(data: bytes, frame: Frame, picture: PillowPicture) -> tuple[Array | None, str | None]:
     """(samples (H, W[, 3]) of grey and YCbCr, None for Pillow to decode; what libjpeg said of damage)."""
     if not LOG.isEnabledFor(logging.WARNING):  # somebody has turned all logging off
-        return None, _by_another_end(data)
+        return None, by_another_end(data)
     try:
         with _warnings() as said:
             samples = imagecodecs.tiff_decode(wrapped(data, frame), verbose=3)
     except imagecodecs.TiffError as error:
         if not any(text in str(error) for text in UNUSUAL):
             return None, " ".join(str(error).split())
-        return None, _by_another_end(data)
+        return None, by_another_end(data)
     return (_packed(samples) if _is_plain(frame, picture) else None), next(
         (text for text in said if text.startswith(DAMAGE)), None
     )
@@ -203,7 +203,7 @@ def _by_pillow(data: bytes) -> Array:
         return np.asarray(picture)
 
 
-def _by_another_end(data: bytes, decoded: Callable[[bytes], Array] = _by_pillow) -> str | None:
+def by_another_end(data: bytes, decoded: Callable[[bytes], Array] = _by_pillow) -> str | None:
     """Whether a decoder, twice as slowly, sees what stands behind the samples: only where some of them are missing."""
     end = _end(data)
     if data[end - 2 : end] != b"\xff\xd9":

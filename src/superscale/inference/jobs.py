@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import NamedTemporaryFile
 from typing import IO, Any, Literal
 
 from superscale.errors import Cancelled, Damaged, ImageError, SuperscaleError, TooLarge
@@ -301,7 +301,7 @@ def _place(job: Job, stdout: IO[bytes] | None) -> Iterator[IO[bytes]]:
         with new_file(job.output) as stream:
             yield stream
         return
-    with TemporaryFile() as stream:
+    with NamedTemporaryFile() as stream:
         yield stream
         if stdout is not None:
             stream.seek(0)

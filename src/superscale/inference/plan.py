@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from superscale.errors import UnknownNameError, UsageError
-from superscale.image.formats import SUFFIXES, UNWRITTEN_SUFFIXES, is_nameless_dicom
+from superscale.image.formats import SUFFIXES, UNWRITTEN_SUFFIXES, known_suffix
 from superscale.inference.inputs import STDIN, Found
 
 STDOUT = "-"
@@ -204,7 +204,7 @@ def _extension(one: Found, destination: Destination) -> str:
     own = one.path.suffix
     if destination.suffix or own.lower() in SUFFIXES:
         return destination.suffix or own
-    return ".dcm" if is_nameless_dicom(one.path) else FALLBACK_SUFFIX
+    return ".dcm" if known_suffix(one.path) == ".dcm" else FALLBACK_SUFFIX
 
 
 def _target(one: Found, destination: Destination, stem: str) -> Path:
