@@ -14,7 +14,8 @@ from superscale.data.photograph import PhotographConfig
 from superscale.errors import RecipeError, UsageError
 from superscale.image.resize import Rounding
 from superscale.metrics.spectrum import SEGMENT_PX
-from superscale.networks.catalog import DiscriminatorConfig, GeneratorConfig
+from superscale.networks.catalog import DiscriminatorConfig
+from superscale.networks.configs import GeneratorConfig
 from superscale.networks.discriminators import VGGStyleConfig
 from superscale.training.recipe.bundled import recipe_text
 from superscale.training.recipe.parsing import LeftOut, apply, dotted_key, parse, write
