@@ -39,7 +39,12 @@ def enlarge_image(
 ) -> Image:
     """Grey stays grey, type and metadata are kept; alpha is enlarged bicubically, and colours under it are those of the nearest
     visible pixels, as are values in holes; holes are enlarged by nearest neighbour. ``options.consistent``: back-project, and note
-    by how much. ``values``: the range, None for that of this image (`measured_range`)."""
+    by how much. ``values``: the range, None for that of this image (`measured_range`). A network of one channel more than the image
+    has takes alpha as its last one."""
+    if image.alpha is not None and options.bands == "auto" and network_channels == image.channels + 1 > 2:
+        whole = replace(image, pixels=with_alpha(image), alpha=None)
+        larger = enlarge_image(whole, enlarge, options, progress, network_channels, values)
+        return replace(larger, pixels=larger.pixels[..., :-1], alpha=larger.pixels[..., -1])
     image, groups = grouped(image, options.bands, network_channels)
     valid = image.valid()
     image = replace(image, values=values or _range(image, valid, options))
