@@ -125,7 +125,7 @@ def test_what_was_found_fastest_is_taken_when_its_start_pays(three: Choice) -> N
 
 
 def test_what_is_too_far_from_fp32_is_not_taken_and_deep_pictures_ask_for_more(three: Choice) -> None:
-    far, rough = verdict("torch", 0, 1e-9, levels=2.1), verdict("openvino", 0, 1e-8, levels=1.9, deep=300)
+    far, rough = verdict("torch", 0, 1e-9, levels=2.1, deep=540), verdict("openvino", 0, 1e-8, levels=1.9, deep=300)
     three.verdicts, three.looked_up = [verdict("onnx", 0, 1e-6), rough, far], True
     assert three.suited(10**6, deep=False).name == "openvino fp32"
     assert three.suited(10**6, deep=True).name == "onnx fp32"
