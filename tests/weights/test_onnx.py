@@ -30,7 +30,10 @@ NETWORKS: list[tuple[str, dict[str, Any]]] = [
     ("rrdbnet", {"blocks": 1, "features": 8, "growth_channels": 4, "scale": 2}),
     ("rrdbnet", {"blocks": 1, "features": 8, "growth_channels": 4, "scale": 1}),
     ("rrdbnet", {"blocks": 1, "features": 8, "growth_channels": 4, "scale": 8, "upsamplings": 3}),
+    ("rrdbnet", {"blocks": 1, "features": 8, "growth_channels": 4, "plus": True}),
     ("compact", {"features": 8, "convolutions": 2}),
+    ("compact", {"features": 8, "convolutions": 1, "activation": "relu"}),
+    ("compact", {"features": 8, "convolutions": 1, "activation": "leakyrelu"}),
     ("compact", {"features": 8, "convolutions": 1, "scale": 3, "channels": 4}),
 ]
 

@@ -35,6 +35,12 @@ def evaluate(
     color: Annotated[str, typer.Option(help="y (the papers') or rgb.")] = "y",
     border: Annotated[int | None, typer.Option(min=0, help="Pixels cut off each side; default: the scale.")] = None,
     lr_convention: Annotated[str, typer.Option(help="double or uint8: rounding of the bicubic reduction.")] = "double",
+    peak: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="The value that is white, e.g. 4095 for 12 bits in 16; default: the largest of each file's type."
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     output: Annotated[
         Path | None,
@@ -61,9 +67,9 @@ def evaluate(
         _choice("--color", color, ("y", "rgb"))
         _choice("--lr-convention", lr_convention, ("double", "uint8"))
         named = _metrics(metric) if metric is not None else None
-        folders = pair_folders(data, scale, lr_convention)  # type: ignore[arg-type]
+        folders = pair_folders(data, scale, lr_convention, peak)  # type: ignore[arg-type]
         if explain:
-            alone = not (outputs or as_json or output is not None or against_papers or fail_below)
+            alone = not (outputs or as_json or output is not None or against_papers or fail_below or peak)
             _explain(model or ["bicubic"], folders, scale, device, alone)
             return
         metrics = named or (PSNR_SSIM if output is None else report_metrics(folders, scale if border is None else border))
@@ -71,7 +77,7 @@ def evaluate(
         if output is not None:
             _check_output(output, overwrite)
         options: dict[str, Any] = {"outputs": outputs or [], "metrics": metrics, "scale": scale, "device": device}
-        options |= {"color": color, "border": border, "lpips_weights": lpips_weights, "niqe_model": niqe_model}
+        options |= {"color": color, "border": border, "lpips_weights": lpips_weights, "niqe_model": niqe_model, "peak": peak}
         models = _models(model, outputs, report=output is not None)
         table, crops = _measured(models, folders, output is not None, options)
         if processes.rank() == 0:
@@ -80,6 +86,8 @@ def evaluate(
                 print(f"no model was named: measured {' and '.join(models)} (--model NAME)", file=sys.stderr)
         if processes.rank() == 0 and output is not None:
             print(f"wrote {', '.join(write_report(output, table, crops, _made(device)))} in {output}", file=sys.stderr)
+        if processes.rank() == 0:
+            _say_left_out([*data, *(outputs or ())])
         _check(table, limits)
 
 
@@ -103,6 +111,14 @@ def _made(device: str) -> dict[str, str]:
         "device": describe(pick_device(device)),
         "command": shlex.join(["superscale", *sys.argv[1:]]),
     }
+
+
+def _say_left_out(folders: Sequence[Path]) -> None:
+    from superscale.image.io import left_out
+
+    for folder in dict.fromkeys(folders):
+        if others := left_out(folder):
+            print(f"{folder}: skipped: {others}", file=sys.stderr)
 
 
 @contextmanager

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from superscale.networks.configs import CompactConfig
+from superscale.networks.configs import SLOPES, CompactConfig
 from superscale.networks.generator import Generator
+
+# As the published ``act_type`` calls them; of a number of features.
+ACTIVATIONS: dict[str, Callable[[int], nn.Module]] = {
+    "prelu": nn.PReLU,
+    "relu": lambda _: nn.ReLU(),
+    "leakyrelu": lambda _: nn.LeakyReLU(SLOPES["leakyrelu"]),
+}
 
 
 class SRVGGNetCompact(Generator):
@@ -16,9 +25,10 @@ class SRVGGNetCompact(Generator):
     def __init__(self, config: CompactConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or CompactConfig()
-        layers: list[nn.Module] = [nn.Conv2d(config.channels, config.features, 3, padding=1), nn.PReLU(config.features)]
+        activation = ACTIVATIONS[config.activation]
+        layers: list[nn.Module] = [nn.Conv2d(config.channels, config.features, 3, padding=1), activation(config.features)]
         for _ in range(config.convolutions):
-            layers += [nn.Conv2d(config.features, config.features, 3, padding=1), nn.PReLU(config.features)]
+            layers += [nn.Conv2d(config.features, config.features, 3, padding=1), activation(config.features)]
         layers.append(nn.Conv2d(config.features, config.channels * config.scale**2, 3, padding=1))
         self.body = nn.ModuleList(layers)
         self._initialize()

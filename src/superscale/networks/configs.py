@@ -19,6 +19,9 @@ MOST_UPSAMPLINGS = 4
 # Against the whole picture, the published realesr-general-x4v3 keeps 60 dB at half its receptive field and 71 at two thirds, the bundled
 # compact-x4 90 and 108.
 COMPACT_OVERLAP_SHARE = 2 / 3
+PRELU = "prelu"
+# Below zero, of the activations whose slope is not learned.
+SLOPES = {"relu": 0.0, "leakyrelu": 0.1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +66,7 @@ class RRDBNetConfig:
     """The paper's ×4 network by default. ×2 and ×1 pixel-unshuffle the input by 2 and 4 first, as Real-ESRGAN's do.
 
     ``upsamplings`` counts the doublings after the body: 1 or 0 make ×2 or ×1, and 3 make ×8, without unshuffling (the first ESRGAN).
+    ``plus``: the dense block of ESRGAN+ (Rakotonirina, Rasoanaivo 2020), whose noise is for training alone and left out here.
     """
 
     scale: int = 4
@@ -72,6 +76,7 @@ class RRDBNetConfig:
     growth_channels: int = 32
     residual_scale: float = 0.2
     upsamplings: int = 2
+    plus: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.upsamplings <= MOST_UPSAMPLINGS:
@@ -103,16 +108,22 @@ class RRDBNetConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CompactConfig:
-    """``convolutions`` counts the feature convolutions between the first and the last, as the published ``num_conv`` does."""
+    """``convolutions`` counts the feature convolutions between the first and the last, as the published ``num_conv`` does.
+
+    ``activation``: "prelu", "relu" or "leakyrelu" (slope 0.1), the published ``act_type``.
+    """
 
     scale: int = 4
     channels: int = 3
     features: int = 64
     convolutions: int = 16
+    activation: str = "prelu"
 
     def __post_init__(self) -> None:
         if self.scale < 1:
             raise UsageError(f"SRVGGNetCompact enlarges by a whole factor from 1 on, got scale {self.scale}")
+        if self.activation not in (PRELU, *SLOPES):
+            raise UsageError(f"SRVGGNetCompact has the activation {', '.join((PRELU, *SLOPES))}, got {self.activation!r}")
 
     @property
     def contract(self) -> Contract:

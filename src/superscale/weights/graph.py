@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from superscale.contract import Contract
 from superscale.errors import ModelError
-from superscale.networks.configs import CompactConfig, RRDBNetConfig, SRResNetConfig
+from superscale.networks.configs import SLOPES, CompactConfig, RRDBNetConfig, SRResNetConfig
 from superscale.weights.stored import Arrays, StoredModel, check_keys
 
 Array = NDArray[Any]
@@ -107,6 +107,15 @@ class _Builder:
         weight = self.array(f"{key}.weight", (outputs, inputs, kernel, kernel))
         return self.node("conv", given, constants=(weight, self.array(f"{key}.bias", (outputs,))))
 
+    def mixed(self, given: str, key: str, inputs: int, outputs: int) -> str:
+        """A 1x1 convolution without bias."""
+        weight = self.array(f"{key}.weight", (outputs, inputs, 1, 1))
+        return self.node("conv", given, constants=(weight, (f"{key}.bias", np.zeros(outputs, weight[1].dtype))))
+
+    def activation(self, given: str, key: str, features: int, kind: str) -> str:
+        """PReLU, or one whose slope below zero is not learned."""
+        return self.node("leaky", given, number=SLOPES[kind]) if kind in SLOPES else self.prelu(given, key, features)
+
     def conv_after_shuffle(self, given: str, key: str, inputs: int, outputs: int, kernel: int) -> str:
         """A convolution of what is shuffled by 2, done before: it reads no large tensor, and writes more channels at once."""
         _, weight = self.array(f"{key}.weight", (outputs, inputs, kernel, kernel))
@@ -189,7 +198,12 @@ def _dense_block(build: _Builder, features: str, key: str, config: RRDBNetConfig
     seen, joined = [features], features
     for number in range(4):
         grown = build.conv(joined, f"{key}.conv{number + 1}", width + number * growth, growth)
-        seen.append(build.node("leaky", grown, number=SLOPE))
+        grown = build.node("leaky", grown, number=SLOPE)
+        if config.plus and number == 1:
+            grown = build.node("add", grown, build.mixed(features, f"{key}.conv1x1", width, growth))
+        elif config.plus and number == 3:
+            grown = build.node("add", grown, seen[2])
+        seen.append(grown)
         joined = build.node("concat", *seen)
     residual = build.conv(joined, f"{key}.conv5", width + 4 * growth, width)
     return build.node("add", features, residual, number=config.residual_scale)
@@ -200,7 +214,8 @@ def _compact(build: _Builder, config: CompactConfig) -> None:
     width, features, inputs = config.features, INPUT, config.channels
     last = 2 * config.convolutions + 2
     for number in range(0, last, 2):
-        features = build.prelu(build.conv(features, f"body.{number}", inputs, width), f"body.{number + 1}", width)
+        features = build.conv(features, f"body.{number}", inputs, width)
+        features = build.activation(features, f"body.{number + 1}", width, config.activation)
         inputs = width
     enlarged = build.node(
         "shuffle", build.conv(features, f"body.{last}", width, config.channels * config.scale**2), number=config.scale
