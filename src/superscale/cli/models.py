@@ -102,10 +102,8 @@ def pull(
     offline: Annotated[bool, typer.Option("--offline", help="Do not use the network; fail if the file is not here.")] = False,
 ) -> None:
     """Download a model of another project, once, and check its sha256. SUPERSCALE_MIRROR and proxies are respected."""
-    import os
-
     from superscale.errors import UnknownNameError, UsageError
-    from superscale.weights.download import OFFLINE, download
+    from superscale.weights.download import download
     from superscale.weights.published import PUBLISHED
     from superscale.weights.store import BUNDLED, published_path, verify_model
 
@@ -118,10 +116,8 @@ def pull(
     model = PUBLISHED[name]
     if model.is_non_commercial and not accept_licence:
         raise UsageError(f"{name} has the licence {model.licence}, which forbids commercial use; add --accept-licence to agree")
-    if offline:
-        os.environ[OFFLINE] = "1"
     with _bar(name) as progress:
-        path = download(name, model, published_path(name).parent, progress)
+        path = download(name, model, published_path(name).parent, progress, offline)
     print(path)
 
 

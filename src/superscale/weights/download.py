@@ -32,16 +32,17 @@ def is_offline() -> bool:
     return os.environ.get(OFFLINE, "0") not in ("", "0")
 
 
-def download(name: str, model: PublishedModel, folder: Path, progress: Progress | None = None) -> Path:
+def download(name: str, model: PublishedModel, folder: Path, progress: Progress | None = None, offline: bool = False) -> Path:
     """Fetch a model's file into ``folder`` and return its path; a file that is there and whole is not fetched again.
 
-    A transfer that was cut goes on where it ended, in this call or the next. Proxies are taken from the environment. Raises ModelError.
+    A transfer that was cut goes on where it ended, in this call or the next. Proxies are taken from the environment. ``offline``, or
+    SUPERSCALE_OFFLINE in the environment: fetch nothing. Raises ModelError.
     """
     path = folder / model.file
     if is_whole(path, model):
         return path
-    if is_offline():
-        raise ModelError(f"{name} is not downloaded and {OFFLINE} is set; fetch {model.url} and put it at {path}")
+    if offline or is_offline():
+        raise ModelError(f"{name} is not downloaded, and downloads are forbidden; fetch {model.url} and put it at {path}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         partial = folder / f".{model.file}.partial"

@@ -110,7 +110,7 @@ class _Builder:
     def mixed(self, given: str, key: str, inputs: int, outputs: int) -> str:
         """A 1x1 convolution without bias."""
         weight = self.array(f"{key}.weight", (outputs, inputs, 1, 1))
-        return self.node("conv", given, constants=(weight, (f"{key}.bias", np.zeros(outputs, weight[1].dtype))))
+        return self.node("conv", given, constants=(weight, (f"{key}.zeros", np.zeros(outputs, weight[1].dtype))))
 
     def activation(self, given: str, key: str, features: int, kind: str) -> str:
         """PReLU, or one whose slope below zero is not learned."""
