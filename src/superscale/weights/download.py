@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 import urllib.error
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from superscale.errors import ModelError
 from superscale.weights.published import PublishedModel
+from superscale.weights.store import sha256_of
 
 # Set to anything but 0, it forbids downloads.
 OFFLINE = "SUPERSCALE_OFFLINE"
@@ -58,7 +58,7 @@ def download(name: str, model: PublishedModel, folder: Path, progress: Progress 
 
 def is_whole(path: Path, model: PublishedModel) -> bool:
     """Whether a file is there and is the published one."""
-    return path.is_file() and _sha256(path).startswith(model.sha256)
+    return path.is_file() and sha256_of(path).startswith(model.sha256)
 
 
 @contextmanager
@@ -138,7 +138,7 @@ def _write_all(file: int, data: bytes) -> None:
 
 def _check(partial: Path, model: PublishedModel) -> None:
     """Raise ModelError and delete the file unless it is the published one."""
-    found = _sha256(partial)
+    found = sha256_of(partial)
     if not found.startswith(model.sha256):
         partial.unlink()
         raise ModelError(
@@ -146,8 +146,3 @@ def _check(partial: Path, model: PublishedModel) -> None:
         )
     with open(partial, "rb") as stream:
         os.fsync(stream.fileno())
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

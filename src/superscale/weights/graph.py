@@ -24,6 +24,8 @@ INPUT, OUTPUT = "low_res", "super_res"
 BATCH_NORM_EPSILON = 1e-5
 SLOPE = 0.2
 PHASES = ".phases"
+# What batch norm keeps beside its parameters.
+STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,12 @@ def graph_of(model: StoredModel) -> Graph:
     check_keys(builder.used, model.arrays.keys(), f"{model.name}: ")
     last = replace(builder.nodes[-1], output=OUTPUT)
     return Graph((*builder.nodes[:-1], last), model.contract)
+
+
+def parameters(model: StoredModel) -> int:
+    """How many of a model's numbers were learned. Raises ModelError for arrays that do not fit."""
+    graph_of(model)
+    return sum(array.size for key, array in model.arrays.items() if not key.endswith(STATISTICS))
 
 
 def folded(model: StoredModel) -> StoredModel:
