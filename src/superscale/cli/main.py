@@ -15,6 +15,7 @@ from superscale.cli.blend import blend
 from superscale.cli.config import config
 from superscale.cli.doctor import doctor
 from superscale.cli.evaluate import evaluate
+from superscale.cli.examples import examples
 from superscale.cli.export import export
 from superscale.cli.fit_niqe import fit_niqe
 from superscale.cli.help import Command
@@ -59,6 +60,7 @@ SUMMARIES: dict[Callable[..., None], str] = {
     blend: "Interpolate between two models",
     fit_niqe: "Fit the NIQE metric to your own photographs",
     doctor: "Show versions, devices, backends and formats",
+    examples: "Copy three photographs to try things with",
 }
 for command, summary in SUMMARIES.items():
     app.command(cls=Command, short_help=summary)(command)
