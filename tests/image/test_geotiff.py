@@ -261,9 +261,9 @@ def test_descriptions_of_the_old_size_are_left_out() -> None:
 def test_a_sample_that_happens_to_have_the_value_of_no_data_gets_the_next_one() -> None:
     pixels = np.array([[[0], [0], [5]]], np.uint16)
     valid = np.array([[[False], [True], [True]]])
-    assert without_false_holes(pixels, {42113: "0"}, valid, False).ravel().tolist() == [0, 1, 5]
+    assert without_false_holes(pixels, {42113: "0"}, valid, False, 2.5).ravel().tolist() == [0, 1, 5]
     floats = np.array([[[-9999.0], [-20000.0]]], np.float32)
-    changed = without_false_holes(floats, {42113: "-9999"}, None, False)
+    changed = without_false_holes(floats, {42113: "-9999"}, None, False, -20000.0)
     assert changed[0, 0, 0] == np.nextafter(np.float32(-9999), np.float32(-20000))
 
 

@@ -23,10 +23,12 @@ INPUTS = "Images, folders, quoted globs (also '**'), @list.txt (one path per lin
 OUTPUT = "File, folder, - for standard output, or a template with {stem} {name} {ext} {scale} {model} {parent}."
 RANGE = "The values that are black and white: of the type, measured, given, or percentiles."
 BANDS = "Which bands are red, green and blue; each other is upscaled by itself."
+LIMITS = ("max_pixels", "max_output_pixels", "max_bytes")
 CONSISTENT = "Back-projection: downscaling the output gives back the input."
 
 
 def upscale(
+    context: typer.Context,
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help=INPUTS)],
     output: Annotated[str | None, typer.Option("-o", "--output", help=OUTPUT)] = None,
     model: Annotated[str | None, typer.Option(help="Name of a bundled model, or a model file.")] = None,
@@ -90,6 +92,7 @@ def upscale(
         max_bytes=max_bytes,
         fail_fast=fail_fast,
         lenient=lenient,
+        limits_given=frozenset(name for name in LIMITS if _is_given(context, name)),
     )
     if dry_run:
         from superscale.cli.dry_run import dry_run as describe
@@ -142,13 +145,15 @@ def _planned(inputs: list[str], output: str | None, upscaler: Upscaler, suffix: 
 
 def _run(jobs: list[Job], upscaler: Upscaler, settings: Settings, report: Report) -> None:
     from superscale.inference.jobs import run_jobs
+    from superscale.inference.scenes import Windows
 
     code = 0
     streams = getattr(sys.stdin, "buffer", None), getattr(sys.stdout, "buffer", None)
     with bar(len(jobs), report.quiet) as shown_bar:
-        enlarge = upscaler.enlarge if shown_bar is None else partial(upscaler.enlarge, progress=shown_bar.tile)
+        progress = None if shown_bar is None else shown_bar.tile
+        windows = Windows(upscaler, progress, say if report.verbose else None)
         try:
-            with closing(run_jobs(jobs, enlarge, settings, *streams)) as outcomes:
+            with closing(run_jobs(jobs, partial(upscaler.enlarge, progress=progress), settings, *streams, windows)) as outcomes:
                 for outcome in outcomes:
                     report.add(outcome)
                     if shown_bar is not None:
@@ -159,6 +164,11 @@ def _run(jobs: list[Job], upscaler: Upscaler, settings: Settings, report: Report
             code = int(stop.code or 0)
     if code := report.end(code):
         raise SystemExit(code)
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _suffix(form: str | None) -> str | None:

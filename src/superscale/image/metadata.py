@@ -37,7 +37,7 @@ class Metadata:
     ``png_colours`` (chunk -> body: gamma, chromaticities, code points) of a PNG. Of a TIFF: ``geo``, where it lies on the ground, and
     what GDAL says of it; ``leading_rgb``: the first three of its many bands are colours; ``grey_bands``: its three bands are none;
     ``per_unit``: pixels across and down in the unit of its description (ImageJ); ``stated_range``: what its header calls the least
-    and the greatest value; ``tile_px``: rows and columns of its tiles.
+    and the greatest value; ``tile_px``: rows and columns of its tiles; ``overviews``: how many smaller copies are beside it.
     """
 
     icc_profile: bytes | None = None
@@ -52,6 +52,7 @@ class Metadata:
     per_unit: tuple[float, float] | None = None
     stated_range: tuple[float, float] | None = None
     tile_px: tuple[int, int] | None = None
+    overviews: int = 0
 
     def stripped(self) -> Metadata:
         """Only what the samples need: without it a picture would look different, and no data would be taken for data."""

@@ -63,27 +63,34 @@ class Layout:
 def tiff_size(stream: IO[bytes], name: str) -> tuple[int, int]:
     """(width, height) of the picture once it is upright, from its directory. Raises Unsupported for several pages."""
     with TiffFile(stream) as file:
-        page = _only_page(file, name)
-        return metadata.upright_size(page.imagewidth, page.imagelength, _orientation(page))
+        page = only_page(file, name)
+        return metadata.upright_size(page.imagewidth, page.imagelength, orientation(page))
 
 
-def _orientation(page: TiffPage) -> int:
+def page_profile(page: TiffPage, image: Image) -> tuple[bytes | None, tuple[str, ...]]:
+    """A page's colour profile, and notices where it does not fit the image."""
+    icc = bytes(page.tags[ICC_PROFILE].value) if ICC_PROFILE in page.tags else None
+    return profile.fitting(icc, image.channels) if image.channels in (GREY, RGB) else (None, ())
+
+
+def orientation(page: TiffPage) -> int:
+    """How a page is turned: EXIF's number, 1 for upright."""
     return int(page.tags[metadata.ORIENTATION].value) if metadata.ORIENTATION in page.tags else 1
 
 
 def read_tiff(stream: IO[bytes], name: str, max_pixels: int | None) -> Image:
     """One still picture of a TIFF stream. Raises ImageError for several pages, missing parts and sample types we do not know."""
     with TiffFile(stream) as file:
-        page = _only_page(file, name)
+        page = only_page(file, name)
         checked_size(page.imagewidth, page.imagelength, page.samplesperpixel, max_pixels, name)
-        layout = _layout(page, name)
+        layout = page_layout(page, name)
         check_parts(page, stream, name)
         if layout.for_pillow:
             stream.seek(0)
             image = decode(_first_frame(stream, page, name), name, max_pixels)
             image = replace(image, metadata=replace(image.metadata, exif=None))
         else:
-            image = _image(page, _raw(page), layout, _metadata(page, stream).get("geo"))
+            image = page_image(page, _raw(page), layout, page_metadata(page, stream).get("geo"))
         return _with_metadata(image, file, page, layout, stream, name)
 
 
@@ -91,31 +98,31 @@ def rescue_tiff(data: bytes, name: str, max_pixels: int | None) -> Image:
     """What can be had of a damaged TIFF: its whole strips or tiles; the others are zero. Raises Damaged for kinds left to Pillow."""
     stream = io.BytesIO(data)
     with TiffFile(stream) as file:
-        page = _only_page(file, name)
+        page = only_page(file, name)
         checked_size(page.imagewidth, page.imagelength, page.samplesperpixel, max_pixels, name)
-        layout = _layout(page, name)
+        layout = page_layout(page, name)
         if layout.for_pillow:
             raise Damaged(f"{name}: damaged picture, of a kind of which no part can be had")
         samples = _laid_out(page, readable_parts(page, stream, name))
-        image = _image(page, samples, layout, _metadata(page, stream).get("geo"))
+        image = page_image(page, samples, layout, page_metadata(page, stream).get("geo"))
         return _with_metadata(image, file, page, layout, stream, name)
 
 
 def _with_metadata(image: Image, file: TiffFile, page: TiffPage, layout: Layout, stream: IO[bytes], name: str) -> Image:
-    extras = _metadata(page, stream)
+    extras = page_metadata(page, stream)
     mask = _mask(file, page, stream, name)
-    notices = _left_out(file, page)
-    if geo.GDAL_NODATA in extras.get("geo", {}) and _changes_samples(page, layout, extras["geo"]):
+    notices = left_out(file, page)
+    if geo.GDAL_NODATA in extras.get("geo", {}) and changes_samples(page, layout, extras["geo"]):
         mask = _mask_instead(page, layout, extras["geo"], mask)
-    image = replace(image, mask=None if mask is None else metadata.upright(mask, _orientation(page)))
-    icc = bytes(page.tags[ICC_PROFILE].value) if ICC_PROFILE in page.tags else None
+    image = replace(image, mask=None if mask is None else metadata.upright(mask, orientation(page)))
+    icc, unfit = page_profile(page, image)
     if layout.for_pillow or layout.space == CMYK:
-        icc = image.metadata.icc_profile
-    icc, unfit = profile.fitting(icc, image.channels) if image.channels in (GREY, RGB) else (None, ())
+        icc, unfit = profile.fitting(image.metadata.icc_profile, image.channels)
+    extras["overviews"] = _overviews(file, page)
     return replace(image, metadata=replace(image.metadata, **extras, icc_profile=icc), notices=image.notices + unfit + notices)
 
 
-def _only_page(file: TiffFile, name: str) -> TiffPage:
+def only_page(file: TiffFile, name: str) -> TiffPage:
     """The page at full size; previews and masks beside it are not pictures of their own."""
     found: TiffPage | None = None
     for number, page in enumerate(file.pages):
@@ -141,22 +148,37 @@ def _first_frame(stream: IO[bytes], page: TiffPage, name: str) -> PillowImage.Im
 
 
 def _mask(file: TiffFile, page: TiffPage, stream: IO[bytes], name: str) -> Array | None:
-    """The mask page that belongs to a picture (TIFF 6.0, NewSubfileType 4): (H, W), true where there are data."""
+    """The mask that belongs to a picture (TIFF 6.0, NewSubfileType 4): (H, W), true where there are data."""
+    if (found := mask_page(file, page)) is None:
+        return None
+    check_parts(found, stream, name)
+    mask: Array = np.asarray(found.asarray(maxworkers=1)).reshape(page.imagelength, page.imagewidth) != 0
+    return mask
+
+
+def mask_page(file: TiffFile, page: TiffPage) -> TiffPage | None:
+    """The mask page of a picture."""
     for other in file.pages:
         if not isinstance(other, TiffPage) or not other.is_mask or other.is_reduced:
             continue
         if (other.imagelength, other.imagewidth, other.samplesperpixel) == (page.imagelength, page.imagewidth, 1):
-            check_parts(other, stream, name)
-            mask: Array = np.asarray(other.asarray(maxworkers=1)).reshape(page.imagelength, page.imagewidth) != 0
-            return mask
+            return other
     return None
 
 
-def _left_out(file: TiffFile, page: TiffPage) -> tuple[str, ...]:
-    overviews = any(isinstance(other, TiffPage) and other.is_reduced for other in file.pages if other is not page)
+def _overviews(file: TiffFile, page: TiffPage) -> int:
+    """How many smaller copies of a page there are, of the same kind."""
+    kind = (page.dtype, page.samplesperpixel, page.photometric)
+    beside = (other for other in file.pages if isinstance(other, TiffPage) and other.is_reduced and not other.is_mask)
+    return sum((other.dtype, other.samplesperpixel, other.photometric) == kind for other in beside)
+
+
+def left_out(file: TiffFile, page: TiffPage) -> tuple[str, ...]:
+    """What of a file is not kept, a notice each."""
+    reduced = sum(isinstance(other, TiffPage) and other.is_reduced and not other.is_mask for other in file.pages)
     notices: tuple[str, ...] = ()
-    if overviews or page.subifds:
-        notices = ("its overviews (smaller copies) were left out; GDAL makes new ones (gdaladdo)",)
+    if reduced > _overviews(file, page) or page.subifds:
+        notices = ("its previews were left out",)
     if "<OME" in page.description:
         notices += ("its OME-XML description, which tells of the old size, was left out",)
     return notices
@@ -167,7 +189,7 @@ def _keeps_values(geotags: geo.Geo | None) -> bool:
     return geo.lies_on_ground(geotags) or geo.GDAL_NODATA in (geotags or {})
 
 
-def _changes_samples(page: TiffPage, layout: Layout, geotags: geo.Geo | None) -> bool:
+def changes_samples(page: TiffPage, layout: Layout, geotags: geo.Geo | None) -> bool:
     """Whether samples have other values once they are read."""
     stretched = int(page.sampleformat) == UNSIGNED and (
         layout.bits < 8 or (8 < layout.bits < 16 and not _keeps_values(geotags))
@@ -182,7 +204,8 @@ def _mask_instead(page: TiffPage, layout: Layout, geotags: geo.Geo, mask: Array 
     return None if valid is None else np.asarray(valid.all(axis=-1))
 
 
-def _layout(page: TiffPage, name: str) -> Layout:
+def page_layout(page: TiffPage, name: str) -> Layout:
+    """What the header says of the samples. Raises Unsupported, and Damaged for a header that contradicts itself."""
     bits = int(page.bitspersample)
     kind = int(page.sampleformat)
     samples = int(page.samplesperpixel)
@@ -252,7 +275,8 @@ def _laid_out(page: TiffPage, samples: Array) -> Array:
     return samples.reshape(page.imagelength, page.imagewidth, page.samplesperpixel)
 
 
-def _image(page: TiffPage, samples: Array, layout: Layout, geotags: geo.Geo | None) -> Image:
+def page_image(page: TiffPage, samples: Array, layout: Layout, geotags: geo.Geo | None) -> Image:
+    """The image that a page's samples (H, W, C) are, as the file holds them."""
     if int(page.sampleformat) == UNSIGNED and layout.bits <= 16:
         samples = samples.astype(np.uint8 if layout.bits <= 8 else np.uint16)
         if layout.bits <= 8 or not _keeps_values(geotags):
@@ -261,7 +285,7 @@ def _image(page: TiffPage, samples: Array, layout: Layout, geotags: geo.Geo | No
     if layout.space == WHITE_IS_ZERO:
         colours = white(samples.dtype) - samples[..., : layout.channels]
         samples = np.concatenate((colours, samples[..., layout.channels :]), axis=-1).astype(samples.dtype)
-    samples = metadata.upright(samples, _orientation(page))
+    samples = metadata.upright(samples, orientation(page))
     notices = layout.notices
     if layout.space == CMYK:
         return _from_cmyk(samples, page, notices)
@@ -310,8 +334,8 @@ def _divided(pixels: Array, alpha: Array) -> Array:
     return change_depth(colours, pixels.dtype) if pixels.dtype.kind == "u" else colours.astype(pixels.dtype)
 
 
-def _metadata(page: TiffPage, stream: IO[bytes]) -> dict[str, Any]:
-    """What the directory says, as fields of `Metadata`."""
+def page_metadata(page: TiffPage, stream: IO[bytes]) -> dict[str, Any]:
+    """What the directory says, as fields of `Metadata`, without colour profile."""
     tags = page.tags
     place = {code: tags[code].value for code in geo.TAGS if code in tags}
     found = {

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import io
 import struct
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import TiffImagePlugin
-from tifffile import TiffFile, TiffWriter
+from tifffile import TiffFile, TiffPage, TiffWriter
 
 from superscale.image import geo, metadata
-from superscale.image.metadata import Metadata
+from superscale.image.overviews import overviews
 from superscale.image.picture import GREY, RGB, Image, with_alpha
-from superscale.image.tiff import STATED, SUB_IFDS, XMP
+from superscale.image.tiff import PHOTOMETRIC, STATED, SUB_IFDS, XMP
 
 Array = NDArray[Any]
 
-MASK_PAGE = 4
+SUBFILE_TYPE = 254
+REDUCED_PAGE, MASK_PAGE = 1, 4
+COMMON: dict[str, Any] = {"software": False, "metadata": None, "maxworkers": 1}
 # sample type -> the type of a tag, as tifffile names it
 STATED_KINDS = {
     "int8": "b",
@@ -39,49 +42,91 @@ HELD = 1
 
 
 def encode_tiff(image: Image, _quality: int) -> tuple[bytes, tuple[str, ...]]:
-    """Samples of any type, any number of bands -> (the file, deflated; no notices); metadata in its tags, a mask as a second page."""
-    samples = with_alpha(image)
-    kept = image.metadata
-    colours = RGB if image.has_colours else GREY
-    extra = ["unspecified"] * (image.channels - colours) + ["unassalpha"] * (image.alpha is not None)
-    tags, directories = _written_tags(kept)
+    """Samples of any type, any number of bands -> (the file, deflated; no notices); metadata in its tags, a mask as a second page,
+    as many overviews as the picture had."""
     stream = io.BytesIO()
-    how: dict[str, Any] = {"compression": "zlib", "software": False, "metadata": None, "maxworkers": 1, "tile": kept.tile_px}
+    samples = with_alpha(image)
+    tags, directories = _written_tags(image)
+    how: dict[str, Any] = {"compression": "zlib", "tile": image.metadata.tile_px, **COMMON}
+    predictor = 2 if samples.dtype.kind in "iu" else None
     with TiffWriter(stream, byteorder="<") as writer:
-        writer.write(
-            samples[..., 0] if samples.shape[-1] == 1 else np.ascontiguousarray(samples),
-            photometric="rgb" if colours == RGB else "minisblack",
-            planarconfig="contig" if samples.shape[-1] > 1 else None,
-            extrasamples=extra or None,
-            predictor=2 if samples.dtype.kind in "iu" else None,
-            iccprofile=kept.icc_profile,
-            resolution=kept.dpi or kept.per_unit,
-            resolutionunit="INCH" if kept.dpi is not None else "NONE" if kept.per_unit is not None else None,
-            extratags=[*tags, *_stated(kept.stated_range, samples)],
-            **how,
-        )
+        writer.write(_planes(samples), predictor=predictor, extratags=tags, **_page_options(image), **how)
         if image.mask is not None:
             writer.write(image.mask, photometric="mask", subfiletype=MASK_PAGE, **how)
+        for smaller in overviews(image):
+            writer.write(
+                _planes(with_alpha(smaller)), predictor=predictor, subfiletype=REDUCED_PAGE, **_page_options(smaller), **how
+            )
+            if smaller.mask is not None:
+                writer.write(smaller.mask, photometric="mask", subfiletype=REDUCED_PAGE | MASK_PAGE, **how)
     _append_directories(stream, directories)
     return stream.getvalue(), ()
 
 
-def _stated(values: tuple[float, float] | None, samples: Array) -> list[tuple[Any, ...]]:
+def begin_tiff(path: Path, header: Image) -> None:
+    """Make an uncompressed BigTIFF with the size, the type and the metadata of ``header`` (as far as `encode_tiff` puts it into tags),
+    whose samples are all zero, one row after another; a mask, if ``header`` has one, has a byte for each pixel."""
+    size = (header.height, header.width)
+    count = header.channels + (header.alpha is not None)
+    tags, _ = _written_tags(header, directories_too=False)
+    with TiffWriter(path, byteorder="<", bigtiff=True) as writer:
+        shape = (*size, count) if count > 1 else size
+        writer.write(shape=shape, dtype=header.pixels.dtype, extratags=tags, rowsperstrip=1, **_page_options(header), **COMMON)
+        if header.mask is not None:
+            writer.write(
+                shape=size, dtype=np.uint8, photometric="minisblack", subfiletype=REDUCED_PAGE, rowsperstrip=1, **COMMON
+            )
+    with TiffFile(path, mode="r+") as file:
+        for page in list(file.pages)[1:]:
+            assert isinstance(page, TiffPage)
+            # tifffile itself writes masks of one bit a pixel only.
+            page.tags[SUBFILE_TYPE].overwrite(MASK_PAGE)
+            page.tags[PHOTOMETRIC].overwrite(MASK_PAGE)
+
+
+def starts_of(path: Path) -> list[int]:
+    """Where the samples, and the mask, of a file of `begin_tiff` begin."""
+    with TiffFile(path) as file:
+        return [page.dataoffsets[0] for page in file.pages]
+
+
+def _planes(samples: Array) -> Array:
+    return samples[..., 0] if samples.shape[-1] == 1 else np.ascontiguousarray(samples)
+
+
+def _page_options(image: Image) -> dict[str, Any]:
+    """What the samples of a picture mean, as tifffile takes it."""
+    kept = image.metadata
+    colours = RGB if image.has_colours else GREY
+    extra = ["unspecified"] * (image.channels - colours) + ["unassalpha"] * (image.alpha is not None)
+    return {
+        "photometric": "rgb" if colours == RGB else "minisblack",
+        "planarconfig": "contig" if colours + len(extra) > 1 else None,
+        "extrasamples": extra or None,
+        "iccprofile": kept.icc_profile,
+        "resolution": kept.dpi or kept.per_unit,
+        "resolutionunit": "INCH" if kept.dpi is not None else "NONE" if kept.per_unit is not None else None,
+    }
+
+
+def _stated(values: tuple[float, float] | None, image: Image) -> list[tuple[Any, ...]]:
     """The tags of the least and the greatest value, one for each sample of a pixel, in the type of the samples."""
     if values is None:
         return []
-    kind = STATED_KINDS[str(samples.dtype)]
-    count = samples.shape[-1]
-    limits: Any = np.finfo(samples.dtype) if kind in "fd" else np.iinfo(samples.dtype)
+    dtype: Any = image.pixels.dtype
+    kind = STATED_KINDS[str(dtype)]
+    count = image.channels + (image.alpha is not None)
+    limits: Any = np.finfo(dtype) if kind in "fd" else np.iinfo(dtype)
     if values[0] < limits.min or values[1] > limits.max:
         return []  # no sample of this type has them
     numbers = [value if kind in "fd" else int(value) for value in values]
     return [(code, kind, count, (number,) * count, True) for code, number in zip(STATED[0], numbers, strict=True)]
 
 
-def _written_tags(kept: Metadata) -> tuple[list[tuple[Any, ...]], dict[int, dict[int, Any]]]:
+def _written_tags(image: Image, directories_too: bool = True) -> tuple[list[tuple[Any, ...]], dict[int, dict[int, Any]]]:
     """(tags of the picture's directory as tifffile takes them, directories that are to be hung below it)."""
-    tags: list[tuple[Any, ...]] = []
+    kept = image.metadata
+    tags = _stated(kept.stated_range, image)
     for code, value in (kept.geo or {}).items():
         kind = geo.TAGS[code]
         tags.append((code, kind, 0 if kind == "s" else len(value), value, True))
@@ -94,7 +139,7 @@ def _written_tags(kept: Metadata) -> tuple[list[tuple[Any, ...]], dict[int, dict
         for tag in metadata.DESCRIPTIVE:
             if isinstance(exif.get(tag), str):
                 tags.append((tag, "s", 0, exif[tag].encode(), True))
-        directories = {tag: dict(exif.get_ifd(tag)) for tag in SUB_IFDS if exif.get_ifd(tag)}
+        directories = {tag: dict(exif.get_ifd(tag)) for tag in SUB_IFDS if directories_too and exif.get_ifd(tag)}
         tags += [(tag + HELD, "I", 1, 0, True) for tag in directories]
     return tags, directories
 

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, Protocol
 
 from superscale.errors import Cancelled, ImageError, SuperscaleError, TooLarge
 from superscale.files import sweep, write_bytes
@@ -32,7 +32,8 @@ class Settings:
     """How jobs are done. Limits: None for none; each error names the setting that raises it.
 
     ``scale``: what ``enlarge`` multiplies both sides by, to refuse an output of too many pixels before it is computed. ``lenient``:
-    take what there is of damaged pictures.
+    take what there is of damaged pictures. ``limits_given``: the limits, by name, that hold for pictures done by windows too; the
+    others are there to protect the memory, which these do not need.
     """
 
     scale: float
@@ -44,6 +45,17 @@ class Settings:
     max_bytes: int | None = None
     fail_fast: bool = False
     lenient: bool = False
+    limits_given: frozenset[str] = frozenset()
+
+
+class ByWindows(Protocol):
+    """What enlarges pictures that are too large for memory: `scenes.Windows`."""
+
+    def wanted(self, job: Job, settings: Settings) -> bool:
+        """Whether a job is one of these."""
+
+    def enlarge(self, job: Job, settings: Settings) -> Image:
+        """Do it, output and all; an image of the result's size."""
 
 
 @dataclass(frozen=True)
@@ -87,16 +99,25 @@ class _Step:
     suffix: str = ""
     seconds: float = 0.0
     outcome: Outcome | None = None
+    by_windows: bool = False
 
 
 def run_jobs(
-    jobs: Sequence[Job], enlarge: Enlarge, settings: Settings, stdin: IO[bytes] | None = None, stdout: IO[bytes] | None = None
+    jobs: Sequence[Job],
+    enlarge: Enlarge,
+    settings: Settings,
+    stdin: IO[bytes] | None = None,
+    stdout: IO[bytes] | None = None,
+    windows: ByWindows | None = None,
 ) -> Generator[Outcome, None, None]:
-    """Do the jobs and say, in their order, what became of each. An output is written whole or not at all."""
+    """Do the jobs and say, in their order, what became of each. An output is written whole or not at all.
+
+    ``windows``: how pictures are done that are too large for memory; None: not at all.
+    """
     sweep(job.output.parent for job in jobs if job.output is not None)
     with ThreadPoolExecutor(1, "superscale-reader") as reader, ThreadPoolExecutor(1, "superscale-writer") as writer:
         try:
-            for outcome in _overlapped(jobs, enlarge, settings, reader, writer, (stdin, stdout)):
+            for outcome in _overlapped(jobs, enlarge, settings, reader, writer, (stdin, stdout), windows):
                 yield outcome
                 if settings.fail_fast and outcome.status == "failed":
                     return
@@ -111,14 +132,15 @@ def _overlapped(
     reader: ThreadPoolExecutor,
     writer: ThreadPoolExecutor,
     streams: tuple[IO[bytes] | None, IO[bytes] | None],
+    windows: ByWindows | None,
 ) -> Iterator[Outcome]:
     stdin, stdout = streams
     before: Future[_Step] | None = None
     ahead = iter(jobs)
-    loading = _submitted(reader, ahead, settings, stdin)
+    loading = _submitted(reader, ahead, settings, stdin, windows)
     while loading is not None:
-        loaded, loading = loading.result(), _submitted(reader, ahead, settings, stdin)
-        enlarged = _timed(loaded, lambda step: _enlarged(step, enlarge))
+        loaded, loading = loading.result(), _submitted(reader, ahead, settings, stdin, windows)
+        enlarged = _timed(loaded, lambda step: _enlarged(step, enlarge, settings, windows))
         if before is not None:
             yield _outcome(before.result())
         before = writer.submit(_timed, enlarged, lambda step: _stored(step, settings, stdout))
@@ -129,10 +151,10 @@ def _overlapped(
 
 
 def _submitted(
-    reader: ThreadPoolExecutor, ahead: Iterator[Job], settings: Settings, stdin: IO[bytes] | None
+    reader: ThreadPoolExecutor, ahead: Iterator[Job], settings: Settings, stdin: IO[bytes] | None, windows: ByWindows | None
 ) -> Future[_Step] | None:
     job = next(ahead, None)
-    return None if job is None else reader.submit(_timed, _Step(job), lambda step: _loaded(step, settings, stdin))
+    return None if job is None else reader.submit(_timed, _Step(job), lambda step: _loaded(step, settings, stdin, windows))
 
 
 def _timed(step: _Step, work: Callable[[_Step], _Step]) -> _Step:
@@ -176,7 +198,7 @@ def _outcome(step: _Step) -> Outcome:
     return replace(step.outcome, seconds=round(step.seconds, 3))
 
 
-def _loaded(step: _Step, settings: Settings, stdin: IO[bytes] | None) -> _Step:
+def _loaded(step: _Step, settings: Settings, stdin: IO[bytes] | None, windows: ByWindows | None) -> _Step:
     job = step.job
     if job.verdict is not None:
         skipped = Outcome(job.name, None, "skipped", error=job.why)
@@ -185,6 +207,8 @@ def _loaded(step: _Step, settings: Settings, stdin: IO[bytes] | None) -> _Step:
         return replace(step, outcome=already)
     if (folder := _unwritable(job)) is not None:
         return replace(step, outcome=_failed(job, f"{job.output} cannot be written: no permission to write into {folder}"))
+    if windows is not None and windows.wanted(job, settings):
+        return replace(step, by_windows=True)
     if job.from_stdin:
         data = _read_stream(stdin, settings.max_bytes)
         image = read_image(data, settings.max_pixels, "standard input", settings.lenient)
@@ -249,7 +273,9 @@ def _unwritable(job: Job) -> Path | None:
     return None if folder is None or not folder.is_dir() or os.access(folder, os.W_OK | os.X_OK) else folder
 
 
-def _enlarged(step: _Step, enlarge: Enlarge) -> _Step:
+def _enlarged(step: _Step, enlarge: Enlarge, settings: Settings, windows: ByWindows | None) -> _Step:
+    if step.by_windows and windows is not None:
+        return replace(step, outcome=_done(step.job, windows.enlarge(step.job, settings)))
     return step if step.image is None else replace(step, image=enlarge(step.image))
 
 
@@ -266,20 +292,14 @@ def _stored(step: _Step, settings: Settings, stdout: IO[bytes] | None) -> _Step:
     elif stdout is not None:
         stdout.write(data)
         stdout.flush()
+    return replace(step, image=None, outcome=_done(job, replace(image, notices=notices)))
+
+
+def _done(job: Job, image: Image) -> Outcome:
     target = STDOUT if job.output is None else str(job.output)
     values = None if image.values is None else (image.values.low, image.values.high)
-    done = Outcome(
-        job.name,
-        target,
-        "done",
-        image.width,
-        image.height,
-        error=image.damage,
-        notices=notices,
-        range=values,
-        remarks=image.remarks,
-    )
-    return replace(step, image=None, outcome=done)
+    said: Any = {"error": image.damage, "notices": image.notices, "range": values, "remarks": image.remarks}
+    return Outcome(job.name, target, "done", image.width, image.height, **said)
 
 
 def _put(path: Path, data: bytes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from superscale.errors import UsageError
 from superscale.image.io import Image, PillowPicture, decode, read_image, to_pillow
-from superscale.image.resize import resize_to
+from superscale.image.region import Part
 from superscale.image.value_range import TYPES
 from superscale.inference.channels import enlarge_image, part_of
 from superscale.inference.engine import Cancel, Engine, Progress
@@ -97,10 +98,8 @@ class Upscaler:
         those of the nearest visible pixels; bands go through the network one at a time, unless they are colours. Holes stay holes.
         Raises Unsupported when ``bands`` or ``value_range`` cannot be had of this image."""
 
-        def resized(pixels: Array, progress: Progress | None) -> Array:
-            return self._resized(pixels, progress, cancel)
-
-        return enlarge_image(image, resized, self.options, progress, self.contract.channels)
+        parts = self.parts(image.height, image.width)
+        return enlarge_image(image, partial(self.part, cancel=cancel), parts, self.options, progress, self.contract.channels)
 
     def pixels(self, pixels: Array, *, progress: Progress | None = None, cancel: Cancel | None = None) -> Array:
         """(H, W, C), C = 1 or the network's (any for a network of 1), integers of up to 32 bits or floats -> the same, larger."""
@@ -112,11 +111,13 @@ class Upscaler:
             raise UsageError(f"expected samples of one of the types {', '.join(TYPES)}, got {pixels.dtype}")
         return self.enlarge(Image(pixels), progress=progress, cancel=cancel).pixels
 
-    def _resized(self, pixels: Array, progress: Progress | None, cancel: Cancel | None) -> Array:
-        """uint8, uint16, or float32 in [0, 1], by the network, then to the exact size."""
-        height, width = (enlarged(side, self.scale) for side in pixels.shape[:2])
-        larger = self.engine(pixels, progress, cancel)
-        return larger if larger.shape[:2] == (height, width) else resize_to(larger, height, width)
+    def parts(self, height: int, width: int, tile_px: int | None = None) -> list[Part]:
+        """The tiles of a picture of ``height`` x ``width``; ``tile_px``: None for the engine's."""
+        return self.engine.parts(height, width, (enlarged(height, self.scale), enlarged(width, self.scale)), tile_px)
+
+    def part(self, pixels: Array, part: Part, cancel: Cancel | None = None) -> Array:
+        """What is seen of a tile (h, w, C), uint8, uint16, or float32 in [0, 1] -> its target."""
+        return self.engine(pixels, part, cancel)
 
     def _tensor(self, batch: Tensor, torch: Any, progress: Progress | None, cancel: Cancel | None) -> Tensor:
         if batch.ndim != 4 or not len(batch):

@@ -37,6 +37,14 @@ class Model:
     generator: Generator
     card: dict[str, Any]
 
+    def digest(self) -> str:
+        """The SHA-256 of the weights and their names, in hexadecimal digits."""
+        digest = hashlib.sha256()
+        for key, tensor in sorted(self.generator.state_dict().items()):
+            digest.update(f"{key} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
 
 def save_model(path: Path | str, generator: Generator, card: Mapping[str, Any], *, half: bool = False) -> None:
     """Write a generator as safetensors, its architecture and ``card`` (any JSON) in the header; half precision if asked.
