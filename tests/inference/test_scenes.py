@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +17,23 @@ import numpy as np
 import pytest
 import rasterio
 import skimage
+import tifffile
 import torch
 from numpy.typing import NDArray
-from rasterio.enums import ColorInterp
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.rpc import RPC
+from rio_cogeo import cog_validate
 
+from superscale.errors import Damaged, ImageError, OutOfMemoryError, Unsupported
 from superscale.image import scene as scenes
+from superscale.image.profile import srgb
 from superscale.inference.jobs import Settings, run_jobs
 from superscale.inference.plan import Job
-from superscale.inference.scenes import upscale_scene
+from superscale.inference.scenes import CAMERA_LEFT_OUT, RANGE_LEFT_OUT, Windows, upscale_scene
+from superscale.inference.unfinished import Unfinished
 from superscale.inference.upscaler import Upscaler
 from superscale.networks.catalog import build_generator
-from superscale.weights.checkpoint import Model
+from superscale.weights.checkpoint import Model, save_model
 
 Array = NDArray[Any]
 PLACE = rasterio.Affine(10, 0, 500_000, 0, -10, 4_000_000)
@@ -120,10 +134,11 @@ def both(source: Path, upscaler: Upscaler, folder: Path) -> tuple[Path, Path]:
     return folder / "memory.tif", folder / "windows.tif"
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("scale", [4, 2, 1.7])
+@pytest.mark.parametrize(
+    ("kind", "scale"), [(kind, 2.0) for kind in KINDS] + [(measured, 4.0), (measured, 1.7), (transparent, 3.0), (masked, 0.6)]
+)
 def test_by_windows_every_sample_is_what_it_is_in_memory(kind: Any, scale: float, model: Model, tmp_path: Path) -> None:
-    upscaler = Upscaler(model, scale=scale, tile=20)
+    upscaler = Upscaler(model, scale=scale, tile=32)
     one, other = both(kind(tmp_path / "a.tif"), upscaler, tmp_path)
     with rasterio.open(one) as memory, rasterio.open(other) as windows:
         np.testing.assert_array_equal(windows.read(), memory.read())
@@ -133,3 +148,302 @@ def test_by_windows_every_sample_is_what_it_is_in_memory(kind: Any, scale: float
         assert (windows.crs, windows.colorinterp) == (memory.crs, memory.colorinterp)
         assert windows.mask_flag_enums == memory.mask_flag_enums
         assert windows.nodata == memory.nodata
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"bands": "all"}, {"bands": (4, 2, 1)}, {"value_range": "p1:p99"}, {"value_range": (0.0, 3000.0)}, {"tta": True}],
+)
+def test_options_hold_for_windows_too(options: dict[str, Any], model: Model, tmp_path: Path) -> None:
+    one, other = both(infrared(tmp_path / "a.tif"), Upscaler(model, tile=64, **options), tmp_path)
+    with rasterio.open(one) as memory, rasterio.open(other) as windows:
+        np.testing.assert_array_equal(windows.read(), memory.read())
+        assert windows.colorinterp == memory.colorinterp
+
+
+def test_percentiles_are_those_of_the_whole_scene_also_where_few_samples_hold_data(model: Model, tmp_path: Path) -> None:
+    samples = np.full((1, 1100, 1100), -9999, np.int16)
+    samples[0, 701, 901:] = np.arange(199) * 11  # no sample of every second row and column
+    source = write(tmp_path / "a.tif", samples, nodata=-9999)
+    upscaler = Upscaler(model, scale=0.1, tile=600)
+    larger = upscale_scene(upscaler, source, tmp_path / "b.tif")
+    assert larger.values is not None
+    assert (larger.values.low, larger.values.high) == (0, 198 * 11)
+
+
+def test_the_result_is_a_valid_cog_with_everything_that_the_scene_says(model: Model, tmp_path: Path) -> None:
+    linear = [0.0] * 18
+    rpcs = RPC(
+        height_off=100, height_scale=500, lat_off=45, lat_scale=0.1, long_off=7, long_scale=0.1,
+        line_off=12.5, line_scale=12, samp_off=15.5, samp_scale=16, err_bias=0.5, err_rand=0.25,
+        line_num_coeff=[0, -1, *linear], line_den_coeff=[1, 0, *linear],
+        samp_num_coeff=[0, 1, *linear], samp_den_coeff=[1, 0, *linear],
+    )  # fmt: skip
+    mask = np.full((300, 340), 255, np.uint8)
+    mask[100:150, 30:170] = 0
+    source = write(tmp_path / "a.tif", bands(3, np.uint8, 0, 255, 300, 340), mask, rpcs=rpcs, photometric="RGB")
+    with rasterio.open(source, "r+") as file:
+        file.scales, file.offsets = (0.5, 2.0, 1.0), (1.0, -3.0, 0.0)
+        file.set_band_description(1, "red edge")
+        file.update_tags(1, STATISTICS_MEAN="7", sun="low")
+        file.update_tags(AREA_OR_POINT="Point", TIFFTAG_ARTIST="somebody", mine="yes")
+    upscale_scene(Upscaler(model, tile=128), source, tmp_path / "b.tif")
+    is_valid, errors, remarks = cog_validate(tmp_path / "b.tif", strict=True)
+    assert (is_valid, errors, remarks) == (True, [], [])
+    with rasterio.open(source) as small, rasterio.open(tmp_path / "b.tif") as big:
+        assert big.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert big.overviews(1) == [2, 4]
+        assert big.block_shapes[0] == (512, 512)
+        assert (big.width, big.height, big.bounds, big.crs) == (1360, 1200, small.bounds, small.crs)
+        assert (big.scales, big.offsets, big.descriptions) == (small.scales, small.offsets, small.descriptions)
+        assert big.tags(1) == {"sun": "low"}
+        assert big.tags().items() >= small.tags().items()
+        assert big.colorinterp == small.colorinterp
+        # The first pixel's centre, in pixels a quarter as large.
+        assert big.rpcs.line_off == (12.5 + 0.5) * 4 - 0.5
+        assert big.rpcs.line_scale == 48
+        assert big.mask_flag_enums[0] == [MaskFlags.per_dataset]
+        np.testing.assert_array_equal(big.dataset_mask(), np.kron(mask, np.ones((4, 4), np.uint8)))
+
+
+def test_tiles_of_the_scene_are_those_of_the_result_and_its_profile_is_kept(model: Model, tmp_path: Path) -> None:
+    pixels = np.moveaxis(bands(3, np.uint8, 0, 255, 128, 128), 0, -1)
+    tags = [(340, "B", 3, (0, 0, 0), True), (341, "B", 3, (200, 200, 200), True), (271, "s", 0, "Maker", True)]
+    how: Any = {"photometric": "rgb", "tile": (128, 128), "iccprofile": srgb(), "metadata": None, "extratags": tags}
+    tifffile.imwrite(tmp_path / "a.tif", pixels, **how)
+    larger = upscale_scene(Upscaler(model), tmp_path / "a.tif", tmp_path / "b.tif")
+    with tifffile.TiffFile(tmp_path / "b.tif") as file:
+        assert file.pages.first.tile == (128, 128)
+        assert file.pages.first.iccprofile == srgb()
+        assert 341 not in file.pages.first.tags
+    assert larger.notices == (CAMERA_LEFT_OUT, RANGE_LEFT_OUT)
+
+
+def stopped(source: Path, target: Path, upscaler: Upscaler, tiles: int, why: BaseException) -> None:
+    """A run that ends after some tiles."""
+    done: list[int] = []
+
+    class Stop:
+        def is_set(self) -> bool:
+            done.append(1)
+            if len(done) > tiles:
+                raise why
+            return False
+
+    with pytest.raises(type(why) if not isinstance(why, OSError) else ImageError):
+        upscale_scene(upscaler, source, target, cancel=Stop())
+
+
+@pytest.mark.parametrize(
+    "why", [KeyboardInterrupt(), SystemExit(143), OSError(errno.ENOSPC, "No space left on device"), OutOfMemoryError("full")]
+)
+def test_a_run_that_was_ended_leaves_no_output_and_the_same_command_goes_on(
+    why: BaseException, model: Model, tmp_path: Path
+) -> None:
+    source, target = floats(tmp_path / "a.tif"), tmp_path / "b.tif"
+    upscaler = Upscaler(model, tile=32)
+    stopped(source, target, upscaler, 5, why)
+    assert not target.exists()
+    said: list[str] = []
+    upscale_scene(upscaler, source, target, say=said.append)
+    assert said[0] == "goes on with what is done: 2 of 8 tiles"  # of two bands each, the third was half done
+    upscale_scene(upscaler, source, tmp_path / "c.tif")
+    assert target.read_bytes() == (tmp_path / "c.tif").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tif", "b.tif", "c.tif"]
+
+
+def test_another_command_does_not_go_on_with_it_unless_told_to_begin_anew(model: Model, tmp_path: Path) -> None:
+    source, target = floats(tmp_path / "a.tif"), tmp_path / "b.tif"
+    stopped(source, target, Upscaler(model, tile=32), 5, KeyboardInterrupt())
+    other = Upscaler(model, tile=32, scale=3)
+    with pytest.raises(ImageError, match=r"b\.tif\.unfinished holds what another command has begun \(options differ\)"):
+        upscale_scene(other, source, target)
+    assert (tmp_path / "b.tif.unfinished" / "order.json").exists()
+    upscale_scene(other, source, target, restart=True)
+    with rasterio.open(target) as big:
+        assert big.width == 3 * WIDTH
+
+
+def test_the_size_of_tiles_stays_when_the_free_memory_does_not(model: Model, tmp_path: Path) -> None:
+    source, target = floats(tmp_path / "a.tif"), tmp_path / "b.tif"
+    upscaler = Upscaler(model)
+    upscaler.engine.tile_px = 32
+    stopped(source, target, upscaler, 5, KeyboardInterrupt())
+    said: list[str] = []
+    upscale_scene(Upscaler(model), source, target, say=said.append)
+    assert said[0] == "goes on with what is done: 2 of 8 tiles"
+
+
+def test_two_processes_do_not_make_the_same_output(model: Model, tmp_path: Path) -> None:
+    source, target = floats(tmp_path / "a.tif"), tmp_path / "b.tif"
+    with Unfinished(target, {}, restart=False), pytest.raises(ImageError, match="in use by another process"):
+        upscale_scene(Upscaler(model), source, target)
+    assert not (tmp_path / "b.tif.unfinished").exists()
+
+
+def test_no_room_for_the_samples_is_said_before_anything_is_computed(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(ImageError, match="no room for its samples"):
+        upscale_scene(Upscaler(model), plain(tmp_path / "a.tif"), tmp_path / "b.tif")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
+
+
+def test_a_damaged_scene_is_refused_and_leaves_nothing(model: Model, tmp_path: Path) -> None:
+    source = measured(tmp_path / "a.tif")
+    with tifffile.TiffFile(source) as file:
+        place = file.pages.first.dataoffsets[1]
+    data = bytearray(source.read_bytes())
+    data[place + 20 : place + 400] = bytes(380)
+    source.write_bytes(data)
+    with pytest.raises(Damaged, match=r"a\.tif: damaged picture"):
+        upscale_scene(Upscaler(model), source, tmp_path / "b.tif")
+    source.write_bytes(data[: len(data) // 2])
+    with pytest.raises(Damaged):
+        upscale_scene(Upscaler(model), source, tmp_path / "b.tif")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
+
+
+def wanted(source: Path, model: Model, monkeypatch: pytest.MonkeyPatch, free: int = 10**12, **settings: Any) -> list[str]:
+    """What is said of a picture that is to be done by windows; nothing of another."""
+    said: list[str] = []
+    monkeypatch.setattr("superscale.inference.scenes.free_bytes", lambda: free)
+    windows = Windows(Upscaler(model, consistent=settings.pop("consistent", False)), say=said.append)
+    job = Job(source, source.with_name(settings.pop("output", "big.tif")))
+    assert windows.wanted(job, Settings(scale=4, **settings)) == bool(said)
+    return said
+
+
+def test_windows_are_for_pictures_beyond_the_free_memory_or_a_limit_that_nobody_gave(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = measured(tmp_path / "a.tif")
+    assert wanted(source, model, monkeypatch) == []
+    (said,) = wanted(source, model, monkeypatch, free=500_000)
+    # Twice the input and the output, 61x97 pixels of 4 samples of 2 bytes and sixteen times as many; and the network's.
+    assert "enlarged by windows: in memory it would take about 0.0 GB, and 0.0 GB are free" in said
+    for limit in ("max_pixels", "max_output_pixels", "max_bytes"):
+        assert wanted(source, model, monkeypatch, **{limit: 5000})
+        assert not wanted(source, model, monkeypatch, **{limit: 5000}, limits_given=frozenset({limit}))
+    for other in ({"output": "big.png"}, {"consistent": True}, {"lenient": True}):
+        assert not wanted(source, model, monkeypatch, max_pixels=5000, **other)
+    (tmp_path / "a.tif").write_bytes(b"II*\0 damaged")
+    assert not wanted(source, model, monkeypatch, max_pixels=5000)
+
+
+def test_kinds_of_tiff_that_are_not_read_by_windows_are_named(tmp_path: Path) -> None:
+    samples = bands(3, np.uint8, 0, 255)
+    for options, why in [
+        ({"compress": "jpeg", "photometric": "YCBCR"}, "colour space"),
+        ({"compress": "jpeg", "photometric": "RGB"}, "JPEG-compressed"),
+    ]:
+        with pytest.raises(Unsupported, match=f"{why}.*not read by windows"):
+            scenes.Scene(write(tmp_path / "a.tif", samples, **options))
+    tifffile.imwrite(tmp_path / "b.tif", samples[0].astype(np.float16), photometric="minisblack")
+    with pytest.raises(Unsupported, match="floats of 16 bits"):
+        scenes.Scene(tmp_path / "b.tif")
+
+
+# The command, on a machine without free memory; at the end it prints the megabytes that it took at most.
+RUN = """
+import resource, sys
+import superscale.inference.scenes as scenes
+from superscale.cli.main import main
+scenes.free_bytes = lambda: 0
+sys.argv = ["superscale", "upscale", *sys.argv[1:]]
+code = 0
+try: main()
+except SystemExit as stop: code = stop.code
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+raise SystemExit(code)
+"""
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def command(source: Path, target: Path, *more: str) -> list[str]:
+    return [sys.executable, "-c", RUN, str(source), "-o", str(target), "-s", "2", "--device", "cpu", "-v", *more]
+
+
+def ended(line: list[str]) -> tuple[int, str, str]:
+    run = subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    return run.returncode, run.stdout, run.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_command_ended_again_and_again_comes_to_the_same_bytes(stop: signal.Signals, model: Model, tmp_path: Path) -> None:
+    save_model(tmp_path / "tiny.safetensors", model.generator, {})
+    samples = np.tile(bands(4, np.uint16, 100, 4095, 300, 300), (1, 4, 4))
+    samples[:, 400:700, 300:900] = 0
+    source = write(tmp_path / "a.tif", samples, nodata=0, photometric="MINISBLACK", **DEFLATED)
+    how = ("--model", str(tmp_path / "tiny.safetensors"), "--tile", "64")
+    target, done = tmp_path / "b.tif", tmp_path / "b.tif.unfinished" / "done"
+    before = 0
+    for _ in range(3):
+        with subprocess.Popen(command(source, target, *how), env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as run:
+            while run.poll() is None and not (done.exists() and sum(done.read_bytes()) > before):
+                time.sleep(0.02)
+            run.send_signal(stop)
+            assert run.wait() in (-stop, 128 + stop)
+        assert not target.exists()
+        before = sum(done.read_bytes())
+        assert 0 < before < 361
+    code, _, said = ended(command(source, target, *how))
+    assert code == 0, said
+    assert f"goes on with what is done: {before} of 361 tiles" in said
+    assert "enlarged by windows: in memory it would take" in said
+    assert ended(command(source, tmp_path / "c.tif", *how))[0] == 0
+    assert target.read_bytes() == (tmp_path / "c.tif").read_bytes()
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".") or "unfinished" in path.name]
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_scene(model: Model, tmp_path: Path) -> None:
+    save_model(tmp_path / "tiny.safetensors", model.generator, {})
+    taken: list[int] = []
+    for side in (512, 5120):
+        samples = np.tile(bands(4, np.uint16, 100, 4095, 256, 256), (1, side // 256, side // 256))
+        source = write(tmp_path / f"{side}.tif", samples, photometric="RGB", **DEFLATED)
+        line = command(source, tmp_path / f"{side}_x2.tif", "--model", str(tmp_path / "tiny.safetensors"))
+        code, printed, said = ended(line)
+        assert code == 0, said
+        taken.append(int(printed))
+    # The input has 210 MB and the output 839 MB; GDAL keeps up to 256 MB of blocks, at reading and at writing.
+    assert taken[1] - taken[0] < 600
+
+
+DISK = """
+mount -t tmpfs -o size=3m none {disk} || exit 99
+{command} 2> {folder}/first; echo $? >> {folder}/first
+ls -A {disk} >> {folder}/first
+mount -o remount,size=64m {disk} || exit 99
+{command} 2> {folder}/second || exit 98
+cp {disk}/b.tif {folder}/b.tif
+"""
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_is_an_error_and_with_room_the_same_command_comes_to_the_end(model: Model, tmp_path: Path) -> None:
+    mounting = ["unshare", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"]
+    if shutil.which("unshare") is None or subprocess.run(mounting, capture_output=True, check=False).returncode:
+        pytest.skip("needs Linux, and leave to mount a file system in a user namespace")
+    save_model(tmp_path / "tiny.safetensors", model.generator, {})
+    noise = np.random.default_rng(0).integers(0, 4000, (1, 500, 500)).astype(np.uint16)
+    source = write(tmp_path / "a.tif", noise)
+    (tmp_path / "disk").mkdir()
+    line = command(source, tmp_path / "disk" / "b.tif", "--model", str(tmp_path / "tiny.safetensors"))
+    script = DISK.format(disk=tmp_path / "disk", folder=tmp_path, command=shlex.join(line))
+    run = ["unshare", "--map-root-user", "--mount", "sh", "-c", script]
+    result = subprocess.run(run, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    first = (tmp_path / "first").read_text()
+    assert result.returncode == 0, (result, first)
+    # There is room for the samples, of 2 MB, and not for the compressed file besides.
+    assert "failed: " in first
+    assert first.split()[-2:] == ["1", "b.tif.unfinished"]
+    assert "goes on with what is done" in (tmp_path / "second").read_text()
+    assert ended(command(source, tmp_path / "c.tif", "--model", str(tmp_path / "tiny.safetensors")))[0] == 0
+    assert (tmp_path / "b.tif").read_bytes() == (tmp_path / "c.tif").read_bytes()

@@ -33,7 +33,7 @@ def upscale(
     output: Annotated[str | None, typer.Option("-o", "--output", help=OUTPUT)] = None,
     model: Annotated[str | None, typer.Option(help="Name of a bundled model, or a model file.")] = None,
     fidelity: Annotated[float | None, typer.Option(metavar="0..1", help="0: the GAN, to 1: its PSNR-oriented partner.")] = None,
-    scale: Annotated[float | None, typer.Option(help="Any factor; default: the model's.")] = None,
+    scale: Annotated[float | None, typer.Option("-s", "--scale", help="Any factor; default: the model's.")] = None,
     tile: Annotated[str, typer.Option(help="Tile side in input pixels; 0: the whole image.")] = "auto",
     overlap: Annotated[str, typer.Option(help="Input pixels added around each tile.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",

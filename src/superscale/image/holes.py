@@ -59,7 +59,7 @@ def _together(holds: Array, colours: bool) -> Array:
     if not colours or holds.shape[2] < RGB:
         return holds
     result = holds.copy()
-    result[..., :RGB] = holds[..., :RGB].all(axis=-1, keepdims=True)
+    result[..., :RGB] = (holds[..., 0] & holds[..., 1] & holds[..., 2])[..., None]
     return result
 
 

@@ -20,6 +20,7 @@ ORIENTATION = int(ExifTags.Base.Orientation)
 EXIF_IFD, GPS_IFD = int(ExifTags.IFD.Exif), int(ExifTags.IFD.GPSInfo)
 # What a TIFF's first directory says about the photograph; its other tags describe the old file.
 DESCRIPTIVE = (270, 271, 272, 305, 306, 315, 33432)
+CAMERA = (271, 272)
 # Sizes in pixels that EXIF repeats: wrong once the picture is enlarged.
 EXIF_SIZES = (40962, 40963)
 XMP_ORIENTATION = re.compile(rb'tiff:Orientation="[0-9]"|<tiff:Orientation>[0-9]</tiff:Orientation>')
@@ -126,6 +127,13 @@ def exif_bytes(exif: PillowImage.Exif) -> bytes | None:
     for tag in EXIF_SIZES:
         details.pop(tag, None)
     return exif.tobytes() if len(exif) else None
+
+
+def says_of_camera(exif: bytes) -> bool:
+    """Whether EXIF has more than GDAL keeps of it: names a camera, or has details of the photograph."""
+    found = PillowImage.Exif()
+    found.load(exif)
+    return any(tag in found for tag in CAMERA) or any(found.get_ifd(tag) for tag in (EXIF_IFD, GPS_IFD))
 
 
 def dpi_pair(dpi: Any) -> tuple[float, float] | None:

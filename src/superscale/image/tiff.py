@@ -310,10 +310,15 @@ def _holds_measurements(samples: Array) -> bool:
 def _stated_range(page: TiffPage) -> tuple[float, float] | None:
     for least, greatest in STATED:
         if least in page.tags and greatest in page.tags:
-            low, high = np.min(page.tags[least].value), np.max(page.tags[greatest].value)
+            low, high = min(_numbers(page, least)), max(_numbers(page, greatest))
             if np.isfinite([low, high]).all() and low < high:
-                return float(low), float(high)
+                return low, high
     return None
+
+
+def _numbers(page: TiffPage, code: int) -> list[float]:
+    value: Any = page.tags[code].value  # bytes for numbers of 8 bits
+    return [float(number) for number in (value if isinstance(value, bytes | tuple) else (value,))]
 
 
 def _from_cmyk(samples: Array, page: TiffPage, notices: tuple[str, ...]) -> Image:

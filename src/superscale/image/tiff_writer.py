@@ -53,10 +53,10 @@ def encode_tiff(image: Image, _quality: int) -> tuple[bytes, tuple[str, ...]]:
         writer.write(_planes(samples), predictor=predictor, extratags=tags, **_page_options(image), **how)
         if image.mask is not None:
             writer.write(image.mask, photometric="mask", subfiletype=MASK_PAGE, **how)
+        nodata = [tag for tag in tags if tag[0] == geo.GDAL_NODATA]
         for smaller in overviews(image):
-            writer.write(
-                _planes(with_alpha(smaller)), predictor=predictor, subfiletype=REDUCED_PAGE, **_page_options(smaller), **how
-            )
+            reduced = {"subfiletype": REDUCED_PAGE, "extratags": nodata, **_page_options(smaller), **how}
+            writer.write(_planes(with_alpha(smaller)), predictor=predictor, **reduced)
             if smaller.mask is not None:
                 writer.write(smaller.mask, photometric="mask", subfiletype=REDUCED_PAGE | MASK_PAGE, **how)
     _append_directories(stream, directories)

@@ -187,12 +187,12 @@ def _measured(blocks: Blocks, sample: Array, extremes: Array, full: ValueRange) 
 
 def _extremes(pixels: Array, seen: Array | None) -> Array:
     """(2, C), doubles: the least and the greatest sample of each band that counts; infinity and its opposite where none does."""
-    limits: Any = (-np.inf, np.inf) if pixels.dtype.kind == "f" else (np.iinfo(pixels.dtype).min, np.iinfo(pixels.dtype).max)
-    where: Any = True if seen is None else np.broadcast_to(seen, pixels.shape)
-    least = pixels.min(axis=(0, 1), where=where, initial=limits[1]).astype(np.float64)
-    greatest = pixels.max(axis=(0, 1), where=where, initial=limits[0]).astype(np.float64)
-    counts = True if seen is None else where.any(axis=(0, 1))
-    return np.where(counts, [least, greatest], [[np.inf], [-np.inf]])
+    result = np.empty((2, pixels.shape[2]))
+    for band in range(pixels.shape[2]):
+        # Much faster than numpy's own minimum over some of the samples.
+        values = pixels[..., band] if seen is None else pixels[..., band][seen[..., min(band, seen.shape[2] - 1)]]
+        result[:, band] = (values.min(), values.max()) if values.size else (np.inf, -np.inf)
+    return result
 
 
 def within_ringing(enlarged: Array, extremes: Array) -> Array:

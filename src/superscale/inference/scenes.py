@@ -17,6 +17,7 @@ from superscale.errors import Damaged, ImageError, MissingExtraError
 from superscale.image.cog import write_cog
 from superscale.image.formats import SUFFIXES
 from superscale.image.io import KeepOrStrip
+from superscale.image.metadata import says_of_camera
 from superscale.image.picture import Image, with_alpha
 from superscale.image.region import Region
 from superscale.image.scene import Scene, hollow, scene_size
@@ -34,7 +35,9 @@ from superscale.machine.memory import free_bytes
 Say = Callable[[str], None]
 # Of the free memory: the estimate is rough, and other programs want some, too.
 SHARE = 0.7
-EXIF_LEFT_OUT = "written by windows: its EXIF and GPS directories, XMP and stated range of values were left out"
+# What GDAL does not write.
+CAMERA_LEFT_OUT = "a cloud-optimised GeoTIFF holds no EXIF: what it says of the camera was left out"
+RANGE_LEFT_OUT = "a cloud-optimised GeoTIFF states no range of values: the one stated was left out"
 
 
 def upscale_scene(
@@ -111,7 +114,10 @@ def _larger(header: Image, new_size: tuple[int, int], metadata: KeepOrStrip) -> 
     empty = hollow(header, new_size, has_mask=False)
     larger = replace(header, mask=None).with_pixels(empty.pixels, empty.alpha)
     larger = hollow(larger, new_size, has_mask=header.mask is not None)
-    return replace(larger, metadata=larger.metadata.stripped()) if metadata == "strip" else larger
+    kept = larger.metadata.stripped() if metadata == "strip" else larger.metadata
+    larger = replace(larger, metadata=kept)
+    larger = larger if kept.exif is None or not says_of_camera(kept.exif) else larger.noted(CAMERA_LEFT_OUT)
+    return larger if kept.stated_range is None else larger.noted(RANGE_LEFT_OUT)
 
 
 def _order(upscaler: Upscaler, source: Path, metadata: KeepOrStrip) -> dict[str, Any]:

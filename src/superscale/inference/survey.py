@@ -47,27 +47,33 @@ def surveyed(strips: Strips, header: Image, choice: RangeChoice) -> Survey:
     known = type_range(dtype, choice)
     plain = known is not None and is_plain(known, dtype)
     extremes: Array | None = None
+    hidden = _Hidden(strips)
     if known is None or not plain:
-        known, extremes = value_range(lambda: _blocks(strips), header.pixels.size, dtype, choice, stated)
+        known, extremes = value_range(hidden.blocks, header.pixels.size, dtype, choice, stated)
         plain = is_plain(known, dtype)
-    around = _surroundings(strips, header, known, plain) if header.may_have_holes else None
+    elif header.may_have_holes:
+        for _ in hidden.blocks():
+            pass
+    around = _surroundings(strips, header, known, plain, hidden.heaviest) if hidden.is_any and hidden.heaviest else None
     return Survey(known, plain, None if plain or extremes is None else known.unit_of(extremes), around)
 
 
-def _blocks(strips: Strips) -> Iterator[Block]:
-    for place, image in strips():
-        yield Block(place.top, place.left, image.pixels, _seen(weights_of(image, image.valid())))
+class _Hidden:
+    """The strips as blocks of samples; after them, whether any is hidden, and the largest weight."""
+
+    def __init__(self, strips: Strips) -> None:
+        self._strips, self.is_any, self.heaviest = strips, False, 0.0
+
+    def blocks(self) -> Iterator[Block]:
+        for place, image in self._strips():
+            weights = weights_of(image, image.valid())
+            seen = _seen(weights)
+            self.heaviest = max(self.heaviest, 1.0 if weights is None else float(weights.max()))
+            self.is_any = self.is_any or (seen is not None and not seen.all())
+            yield Block(place.top, place.left, image.pixels, seen)
 
 
-def _surroundings(strips: Strips, header: Image, values: ValueRange, plain: bool) -> Surroundings | None:
-    """Nothing where nothing is hidden, or everything."""
-    heaviest, hidden = 0.0, False
-    for _, image in strips():
-        weights = weights_of(image, image.valid())
-        heaviest = max(heaviest, 1.0 if weights is None else float(weights.max()))
-        hidden = hidden or (weights is not None and bool((weights == 0).any()))
-    if not hidden or heaviest == 0:
-        return None
+def _surroundings(strips: Strips, header: Image, values: ValueRange, plain: bool, heaviest: float) -> Surroundings:
     size = (-(-header.height // CELL_PX), -(-header.width // CELL_PX), header.channels)
     colours, totals = np.zeros(size, np.float32), np.zeros(size, np.float32)
     for place, image in strips():
