@@ -41,7 +41,11 @@ def enlarge_image(
 ) -> Image:
     """Grey stays grey, type and metadata are kept; alpha is enlarged bicubically, and colours under it are those of the nearest
     visible pixels, as are values in holes; holes are enlarged by nearest neighbour. ``options.consistent``: back-project, and note
-    by how much. ``parts`` cover the larger picture."""
+    by how much. A network of one channel more than the image has takes alpha as its last one. ``parts`` cover the larger picture."""
+    if sees_alpha(image, options.bands, network_channels):
+        joined = replace(image, pixels=with_alpha(image), alpha=None)
+        larger = enlarge_image(joined, network, parts, options, progress, network_channels)
+        return replace(larger, pixels=larger.pixels[..., :-1], alpha=larger.pixels[..., -1])
     image, groups = grouped(image, options.bands, network_channels)
     all_of_it = whole(image.height, image.width)
     survey = surveyed(lambda: [(all_of_it, image)], image, options.value_range)
@@ -59,6 +63,11 @@ def enlarge_image(
         if alpha is not None:
             part.target.of_pixels(alpha)[...] = made.alpha
     return image.with_pixels(pixels, alpha)
+
+
+def sees_alpha(image: Image, bands: Bands, network_channels: int) -> bool:
+    """Whether the network takes the image's alpha as its last channel."""
+    return image.alpha is not None and bands == "auto" and network_channels == image.channels + 1 > 2
 
 
 def enlarged_part(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from superscale import __version__
-from superscale.errors import Damaged, ImageError, MissingExtraError
+from superscale.errors import Damaged, ImageError, MissingExtraError, Unsupported
 from superscale.image.cog import write_cog
 from superscale.image.formats import SUFFIXES
 from superscale.image.io import KeepOrStrip
@@ -21,7 +21,7 @@ from superscale.image.metadata import says_of_camera
 from superscale.image.picture import Image, with_alpha
 from superscale.image.region import Region
 from superscale.image.scene import Scene, hollow, scene_size
-from superscale.inference.channels import enlarged_part, grouped, part_of, said_of
+from superscale.inference.channels import enlarged_part, grouped, part_of, said_of, sees_alpha
 from superscale.inference.engine import Cancel, Progress
 from superscale.inference.estimate import memory_bytes
 from superscale.inference.jobs import Settings
@@ -88,6 +88,10 @@ def _computed(
 ) -> Image:
     """Compute what is not done yet. Return the header of the result."""
     options, channels = upscaler.options, upscaler.contract.channels
+    if sees_alpha(scene.header, options.bands, channels):
+        raise Unsupported(
+            f"{scene.path}: a network that sees transparency takes no picture by windows; choose the bands, or another model"
+        )
 
     def in_bands(image: Image) -> Image:
         return grouped(image, options.bands, channels)[0]
@@ -160,7 +164,9 @@ class Windows:
         if beyond & settings.limits_given or not (beyond or (free is not None and needed > SHARE * free)):
             return False
         try:
-            Scene(job.input).close()
+            with Scene(job.input) as scene:
+                if sees_alpha(scene.header, self.upscaler.options.bands, self.upscaler.contract.channels):
+                    return False
         except (ImageError, MissingExtraError) as error:
             if beyond and isinstance(error, MissingExtraError):
                 raise

@@ -5,18 +5,18 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.resources import files
 from math import inf, isfinite
 from pathlib import Path
 from typing import Any, Literal
 
 from superscale.data.draws import DegradationConfig
 from superscale.data.photograph import PhotographConfig
-from superscale.errors import RecipeError, UnknownNameError, UsageError
+from superscale.errors import RecipeError, UsageError
 from superscale.image.resize import Rounding
 from superscale.metrics.spectrum import SEGMENT_PX
 from superscale.networks.catalog import DiscriminatorConfig, GeneratorConfig
 from superscale.networks.discriminators import VGGStyleConfig
+from superscale.training.recipe.bundled import recipe_text
 from superscale.training.recipe.parsing import LeftOut, apply, dotted_key, parse, write
 
 Schedule = Literal["constant", "cosine", "step"]
@@ -299,12 +299,6 @@ class Recipe:
         return replace(adversarial.discriminator, patch_px=self.data.patch_px, channels=self.channels)
 
 
-def bundled_recipes() -> list[str]:
-    """The names that `load_recipe` knows without a path."""
-    folder = files("superscale") / "recipes"
-    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
-
-
 def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     """A bundled recipe by name or a TOML file by path, with ``key.sub=value`` overrides.
 
@@ -334,14 +328,12 @@ def survey_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> tuple[Rec
 
 def _read(name_or_path: str) -> dict[str, Any]:
     path = Path(name_or_path)
-    if name_or_path in bundled_recipes():
-        text = (files("superscale") / "recipes" / f"{name_or_path}.toml").read_text(encoding="utf-8")
-    elif path.suffix == ".toml":
-        if not path.is_file():
-            raise RecipeError(f"{path}: no such recipe")
+    if path.suffix != ".toml":
+        text = recipe_text(name_or_path)
+    elif path.is_file():
         text = path.read_text(encoding="utf-8")
     else:
-        raise UnknownNameError("recipe", name_or_path, bundled_recipes())
+        raise RecipeError(f"{path}: no such recipe")
     try:
         return {"name": path.stem} | tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
