@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from superscale.errors import ImageError
 from superscale.image.picture import Image
+from superscale.image.pixels import white
 from superscale.image.region import Region
 from superscale.image.scene import GDAL, require_rasterio
 from superscale.image.tiff_writer import begin_tiff, starts_of
@@ -27,7 +28,9 @@ LOOK_SECONDS = 0.2
 
 
 class Canvas:
-    """The samples of a picture that is being made, in a file: an uncompressed TIFF of its final size, any part of which can be written.
+    """The samples of a picture that is being made, in a file: an uncompressed, tiled TIFF of its final size, any part of which can be written.
+
+    Tiled, since GDAL reads rows of a wide picture over and over when it makes tiles of them.
 
     To be used in a ``with`` statement. A killed process leaves a file in which all parts are whole that were put before the last
     `sync`. Raises OSError where the disk has no room for all of it.
@@ -39,7 +42,7 @@ class Canvas:
         self._width = header.width
         self._dtype = header.pixels.dtype.newbyteorder("<")
         if not begun:
-            begin_tiff(path, header)
+            begin_tiff(path, header, BLOCK_PX)
         self._starts = starts_of(path)
         self._file = open(path, "r+b", buffering=0)  # noqa: SIM115
         if not begun and hasattr(os, "posix_fallocate"):
@@ -63,15 +66,23 @@ class Canvas:
         """Write samples (h, w, C), alpha among them, and their mask, at a place."""
         self._put(self._starts[0], target, samples.astype(self._dtype, copy=False), self._samples)
         if mask is not None:
-            self._put(self._starts[1], target, np.where(mask, 255, 0).astype(np.uint8), 1)
+            self._put(self._starts[1], target, np.where(mask, white(np.uint8), 0).astype(np.uint8), 1)
 
     def _put(self, start: int, target: Region, samples: Array, count: int) -> None:
         pixel_bytes = samples.itemsize * count
-        for number, row in enumerate(samples):
-            self._file.seek(start + ((target.top + number) * self._width + target.left) * pixel_bytes)
-            data = memoryview(row.tobytes())
-            while data:
-                data = data[self._file.write(data) :]
+        across = -(-self._width // BLOCK_PX)
+        for top in range(target.top // BLOCK_PX * BLOCK_PX, target.bottom, BLOCK_PX):
+            for left in range(target.left // BLOCK_PX * BLOCK_PX, target.right, BLOCK_PX):
+                tile = start + (top // BLOCK_PX * across + left // BLOCK_PX) * BLOCK_PX**2 * pixel_bytes
+                first, end = max(left, target.left), min(left + BLOCK_PX, target.right)
+                for row in range(max(top, target.top), min(top + BLOCK_PX, target.bottom)):
+                    self._file.seek(tile + ((row - top) * BLOCK_PX + first - left) * pixel_bytes)
+                    self._write(samples[row - target.top, first - target.left : end - target.left].tobytes())
+
+    def _write(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._file.write(rest) :]
 
     def sync(self) -> None:
         """Return when all that was put is on the disk."""

@@ -63,19 +63,18 @@ def encode_tiff(image: Image, _quality: int) -> tuple[bytes, tuple[str, ...]]:
     return stream.getvalue(), ()
 
 
-def begin_tiff(path: Path, header: Image) -> None:
+def begin_tiff(path: Path, header: Image, tile_px: int) -> None:
     """Make an uncompressed BigTIFF with the size, the type and the metadata of ``header`` (as far as `encode_tiff` puts it into tags),
-    whose samples are all zero, one row after another; a mask, if ``header`` has one, has a byte for each pixel."""
+    whose samples are all zero, in square tiles one after another; a mask, if ``header`` has one, has a byte for each pixel."""
     size = (header.height, header.width)
     count = header.channels + (header.alpha is not None)
     tags, _ = _written_tags(header, directories_too=False)
+    how: dict[str, Any] = {"tile": (tile_px, tile_px), **COMMON}
     with TiffWriter(path, byteorder="<", bigtiff=True) as writer:
         shape = (*size, count) if count > 1 else size
-        writer.write(shape=shape, dtype=header.pixels.dtype, extratags=tags, rowsperstrip=1, **_page_options(header), **COMMON)
+        writer.write(shape=shape, dtype=header.pixels.dtype, extratags=tags, **_page_options(header), **how)
         if header.mask is not None:
-            writer.write(
-                shape=size, dtype=np.uint8, photometric="minisblack", subfiletype=REDUCED_PAGE, rowsperstrip=1, **COMMON
-            )
+            writer.write(shape=size, dtype=np.uint8, photometric="minisblack", subfiletype=REDUCED_PAGE, **how)
     with TiffFile(path, mode="r+") as file:
         for page in list(file.pages)[1:]:
             assert isinstance(page, TiffPage)

@@ -28,7 +28,7 @@ from superscale.inference.jobs import Settings
 from superscale.inference.plan import Job
 from superscale.inference.sizes import enlarged
 from superscale.inference.survey import surveyed
-from superscale.inference.unfinished import RESULT, SAMPLES, Unfinished
+from superscale.inference.unfinished import FORMAT, RESULT, SAMPLES, Unfinished
 from superscale.inference.upscaler import Upscaler
 from superscale.machine.memory import free_bytes
 
@@ -128,7 +128,7 @@ def _order(upscaler: Upscaler, source: Path, metadata: KeepOrStrip) -> dict[str,
     """What makes the bits of a result, as JSON has it."""
     status = source.stat()
     order = {
-        "version": __version__,
+        "version": [__version__, FORMAT],
         "input": [source.name, status.st_size, status.st_mtime_ns],
         "model": upscaler.model.digest(),
         "device": upscaler.engine.backend.device,

@@ -21,6 +21,8 @@ from superscale.image.region import Region
 Array = NDArray[Any]
 
 SUFFIX = ".unfinished"
+# Of what lies in the folder.
+FORMAT = 1
 # Names without a suffix: nothing in the folder is taken for a picture.
 SAMPLES, ORDER, DONE, LOCK, RESULT = "samples", "order.json", "done", "lock", "result"
 # At most so much work is lost when the process is killed.
