@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from typing import IO
 from uuid import uuid4
 
 TEMPORARY = re.compile(r"\.superscale-(?:(?P<machine>[0-9a-f]{8})-(?P<process>\d+)-)?[^-]+\.part")
@@ -39,12 +40,21 @@ def temporary_name(folder: Path) -> Path:
 
 def write_bytes(path: Path | str, data: bytes) -> None:
     """Write a file atomically and create its folder if needed: a reader sees the old file or the new one. Raises OSError."""
-    path = Path(path)
+    with new_file(Path(path)) as stream:
+        stream.write(data)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[IO[bytes]]:
+    """Yield a stream to write and read, whose file is renamed to ``path`` when the block ends, or deleted after an error.
+
+    Raises OSError.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(path.parent)
     try:
-        with open(temporary, "xb") as stream:
-            stream.write(data)
+        with open(temporary, "x+b") as stream:
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)

@@ -31,7 +31,7 @@ NODATA = {42113: "-9999"}
 class Bicubic(Upscaler):
     """The upscaler with a network whose answer is known, and which is shown what a network may see."""
 
-    def part(self, pixels: Array, part: Part, cancel: Any = None) -> Array:
+    def part(self, pixels: Array, part: Part, cancel: Any = None, engine: Any = None) -> Array:
         assert pixels.dtype in (np.uint8, np.uint16) or (pixels.min() >= 0 and pixels.max() <= 1)
         return resize_part(pixels, part.seen, part.size, part.target, part.new_size)
 
@@ -39,7 +39,7 @@ class Bicubic(Upscaler):
 class Wild(Upscaler):
     """The upscaler with a network that overshoots as none should."""
 
-    def part(self, pixels: Array, part: Part, cancel: Any = None) -> Array:
+    def part(self, pixels: Array, part: Part, cancel: Any = None, engine: Any = None) -> Array:
         return resize_part(pixels * 9 - 4, part.seen, part.size, part.target, part.new_size)
 
 

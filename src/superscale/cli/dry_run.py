@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from superscale.cli.progress import explained, say, shown
@@ -57,7 +57,9 @@ def _estimated(job: Job, upscaler: Upscaler, settings: Settings, pixel_seconds: 
     if Windows(upscaler).wanted(job, settings):
         with Scene(job.input) as scene:
             return estimate(scene.header, upscaler, pixel_seconds, by_windows=True)
-    return estimate(read_input(job.input, settings), upscaler, pixel_seconds)
+    image, pages = read_input(job.input, settings)
+    one = estimate(image, upscaler, pixel_seconds)
+    return replace(one, tiles=one.tiles * pages, seconds=one.seconds * pages)
 
 
 def _line(taken: Estimate | None, job: Job) -> str:

@@ -86,6 +86,8 @@ def evaluate(
                 print(f"no model was named: measured {' and '.join(models)} (--model NAME)", file=sys.stderr)
         if processes.rank() == 0 and output is not None:
             print(f"wrote {', '.join(write_report(output, table, crops, _made(device)))} in {output}", file=sys.stderr)
+        if processes.rank() == 0:
+            _say_left_out([*data, *(outputs or ())])
         _check(table, limits)
 
 
@@ -109,6 +111,14 @@ def _made(device: str) -> dict[str, str]:
         "device": describe(pick_device(device)),
         "command": shlex.join(["superscale", *sys.argv[1:]]),
     }
+
+
+def _say_left_out(folders: Sequence[Path]) -> None:
+    from superscale.image.io import left_out
+
+    for folder in dict.fromkeys(folders):
+        if others := left_out(folder):
+            print(f"{folder}: skipped: {others}", file=sys.stderr)
 
 
 @contextmanager

@@ -63,6 +63,7 @@ def _prepare(folder: Path, output: Path, options: dict[str, Any]) -> None:
 
     from superscale.data.pack import PAIRED
     from superscale.data.prepare import prepare as make_pack
+    from superscale.data.sources import left_out
 
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("preparing", total=None)
@@ -73,6 +74,9 @@ def _prepare(folder: Path, output: Path, options: dict[str, Any]) -> None:
         print(f"skipped {source}: {why}", file=sys.stderr)
     for source, down, right in manifest.shifts:
         print(f"shifted {source}: its low-res picture lies {_where(down, right)}", file=sys.stderr)
+    for place in (folder, options["low_res"]):
+        if isinstance(place, Path) and (others := left_out(place)):
+            print(f"skipped: {others}", file=sys.stderr)
     photos = len({tile.source for tile in manifest.tiles})
     kind = "pairs" if manifest.low_res == PAIRED else "photos"
     shifted = f", {len(manifest.shifts)} shifted" if manifest.shifts else ""

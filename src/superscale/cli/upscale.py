@@ -38,13 +38,14 @@ def upscale(
     overlap: Annotated[str, typer.Option(help="Input pixels added around each tile.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or bf16.")] = "auto",
+    backend: Annotated[str, typer.Option(help="auto, torch, onnx or openvino.")] = "auto",
     consistent: Annotated[bool, typer.Option("--consistent", help=CONSISTENT)] = False,
     tta: Annotated[bool, typer.Option("--tta", help="Self-ensemble of eight orientations: slower, more accurate.")] = False,
     values: Annotated[str, typer.Option("--range", metavar="auto|full|LOW:HIGH|p1:p99", help=RANGE)] = "auto",
     bands: Annotated[str, typer.Option(metavar="auto|all|1,2,3|rgb+rest", help=BANDS)] = "auto",
-    form: Annotated[str | None, typer.Option("--format", help="png, jpg, webp or tiff; default: the input's.")] = None,
+    form: Annotated[str | None, typer.Option("--format", help="png, jpg, webp, tiff or dcm; default: the input's.")] = None,
     quality: Annotated[int, typer.Option(metavar="N", min=1, max=100, help="JPEG and WebP quality.")] = 95,
-    metadata: Annotated[str, typer.Option(help="keep or strip EXIF, XMP and text.")] = "keep",
+    metadata: Annotated[str, typer.Option(help="keep or strip EXIF, XMP, text, and a patient's identity.")] = "keep",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = False,
     skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Skip inputs whose output exists.")] = False,
     max_pixels: Annotated[int, typer.Option(metavar="N", min=1, help="Largest input, in pixels.")] = 64_000_000,
@@ -74,14 +75,14 @@ def upscale(
     if failed_list is not None and failed_list.exists() and str(failed_list) in inputs:
         raise UsageError(f"--failed-list {failed_list} is one of the inputs; name another file")
     how: Any = {"scale": scale, "device": device, "precision": precision, "consistent": consistent, "tta": tta}
-    how |= {"value_range": _value_range(values), "bands": _bands(bands)}
+    how |= {"backend": backend, "value_range": _value_range(values), "bands": _bands(bands)}
     options = UpscaleOptions(**how, tile=_number("--tile", tile), overlap=_number("--overlap", overlap))
     suffix = _suffix(form)
 
     from superscale.inference.jobs import Settings
 
     upscaler = _upscaler(model, fidelity, options, verbose)
-    jobs = _planned(inputs, output, upscaler, suffix, as_json and not dry_run)
+    jobs, passed_over = _planned(inputs, output, upscaler, suffix, as_json and not dry_run)
     settings = Settings(
         scale=upscaler.scale,
         existing="overwrite" if overwrite else "skip" if skip_existing else "refuse",
@@ -93,40 +94,55 @@ def upscale(
         fail_fast=fail_fast,
         lenient=lenient,
         limits_given=frozenset(name for name in LIMITS if _is_given(context, name)),
+        measure=upscaler.measure,
     )
     if dry_run:
         from superscale.cli.dry_run import dry_run as describe
 
         describe(jobs, upscaler, settings, as_json)
     else:
-        _run(jobs, upscaler, settings, Report([job.again for job in jobs], as_json, quiet, failed_list, verbose))
+        names = [job.again for job in jobs]
+        _run(jobs, upscaler, settings, Report(names, as_json, quiet, failed_list, verbose, passed_over))
 
 
 def _upscaler(model: str | None, fidelity: float | None, options: UpscaleOptions, verbose: bool) -> Upscaler:
+    from superscale.inference.backends.choice import device_name
     from superscale.inference.upscaler import Upscaler
-    from superscale.machine.device import pick_device
-    from superscale.weights.blend import with_fidelity
     from superscale.weights.store import default_model
 
-    place = pick_device(options.device).type
+    place = device_name(options.device).partition(":")[0]
     try:
         named = model or default_model(place)
     except ModelError as error:
         raise ModelError(f"{error} with --model FILE") from error
-    upscaler = Upscaler.with_options(named if fidelity is None else with_fidelity(named, fidelity), options)
+    upscaler = Upscaler.with_options(_blended(named, fidelity), options)
     if verbose:
         engine = upscaler.engine
         chosen = f" (auto: {engine.free_bytes / 1e9:.1f} GB are free)" if engine.shrinks_tiles else ""
         why = "" if model else f" (the best-looking that is fast enough on {place}; --model names another)"
         say(
-            f"model {upscaler.model.name}{why}, device {engine.backend.device}, scale {upscaler.scale:g}, "
+            f"model {upscaler.model.name}{why}, device {engine.backend.device}, backend {engine.backend.name}"
+            f"{' to begin with' if options.backend == 'auto' else ''}, scale {upscaler.scale:g}, "
             f"tile {engine.tile_px} px{chosen}, overlap {engine.overlap_px} px "
             f"(the network sees {upscaler.contract.receptive_field_px} px far)"
         )
     return upscaler
 
 
-def _planned(inputs: list[str], output: str | None, upscaler: Upscaler, suffix: str | None, as_json: bool) -> list[Job]:
+def _blended(model: str, fidelity: float | None) -> Any:
+    if fidelity is None:
+        return model
+    from superscale.weights.blend import with_fidelity
+    from superscale.weights.checkpoint import stored_of
+
+    return stored_of(with_fidelity(model, fidelity))
+
+
+def _planned(
+    inputs: list[str], output: str | None, upscaler: Upscaler, suffix: str | None, as_json: bool
+) -> tuple[list[Job], str]:
+    """The jobs, and how many files of which kind in folders are none."""
+    from superscale.image.formats import counted
     from superscale.inference.inputs import expand
     from superscale.inference.plan import plan_jobs
 
@@ -140,7 +156,7 @@ def _planned(inputs: list[str], output: str | None, upscaler: Upscaler, suffix: 
             raise UsageError("the picture and --json cannot both go to standard output; name a file with -o")
         if sys.stdout.isatty():
             raise UsageError("standard output is a terminal; send it to a file or a program, or name a file with -o")
-    return jobs
+    return jobs, counted(one.path for one in found if one.is_passed_over)
 
 
 def _run(jobs: list[Job], upscaler: Upscaler, settings: Settings, report: Report) -> None:
@@ -162,7 +178,7 @@ def _run(jobs: list[Job], upscaler: Upscaler, settings: Settings, report: Report
             code = 130
         except SystemExit as stop:  # SIGTERM
             code = int(stop.code or 0)
-    if code := report.end(code):
+    if code := report.end(code, upscaler.engine.computed_by()):
         raise SystemExit(code)
 
 
@@ -172,9 +188,9 @@ def _is_given(context: typer.Context, name: str) -> bool:
 
 
 def _suffix(form: str | None) -> str | None:
-    suffixes = {"png": ".png", "jpg": ".jpg", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tiff", "tif": ".tif"}
+    suffixes = {"png": ".png", "jpg": ".jpg", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tiff", "tif": ".tif", "dcm": ".dcm"}
     if form is not None and form.lower() not in suffixes:
-        raise UsageError(f"--format must be png, jpg, webp or tiff, got {form!r}")
+        raise UsageError(f"--format must be png, jpg, webp, tiff or dcm, got {form!r}")
     return None if form is None else suffixes[form.lower()]
 
 

@@ -20,6 +20,7 @@ from superscale.image.fringe import CELL_PX
 from superscale.image.picture import Image
 from superscale.image.region import Region
 from superscale.image.strips import JPEG, check_parts
+from superscale.image.tiff_tags import page_metadata
 
 Array = NDArray[Any]
 
@@ -87,12 +88,12 @@ class Scene:
         file = enter(TiffFile(stream))
         self._page = page = tiff.only_page(file, name)
         layout = tiff.page_layout(page, name)
-        extras = tiff.page_metadata(page, stream)
+        extras = page_metadata(page, stream)
         self._geo = extras.get("geo")
         if (why := _unread(page, layout, self._geo)) is not None:
             raise Unsupported(f"{name}: {why}, which is not read by windows")
         check_parts(page, stream, name)
-        mask = tiff.mask_page(file, page)
+        mask = tiff.mask_page(file.pages, page)
         if mask is not None:
             check_parts(mask, stream, name)
         enter(self._rasterio.Env(**GDAL))
@@ -100,7 +101,7 @@ class Scene:
             warnings.simplefilter("ignore")  # that it lies nowhere
             self._dataset = enter(self._rasterio.open(self.path, sharing=False))
         self._layout, notices = self._decided(layout)
-        probe = tiff.page_image(page, np.zeros((1, 1, page.samplesperpixel), page.dtype), self._layout, self._geo)
+        probe = tiff.as_image(page, np.zeros((1, 1, page.samplesperpixel), page.dtype), self._layout, self._geo)
         icc, unfit = tiff.page_profile(page, probe)
         kept = replace(probe.metadata, **extras, icc_profile=icc)
         probe = replace(probe, metadata=kept, notices=(*probe.notices, *notices, *unfit))
@@ -111,7 +112,7 @@ class Scene:
         if not layout.doubtful:
             return layout, ()
         for region in self._regions():
-            image = tiff.page_image(self._page, self._samples(region), layout, self._geo)
+            image = tiff.as_image(self._page, self._samples(region), layout, self._geo)
             if image.alpha is None:
                 return replace(layout, alpha=0, channels=layout.channels + 1, doubtful=False), image.notices
         return replace(layout, doubtful=False), ()
@@ -128,7 +129,7 @@ class Scene:
 
     def part(self, region: Region) -> Image:
         """Some of its pixels, with the metadata of the whole."""
-        image = tiff.page_image(self._page, self._samples(region), self._layout, self._geo)
+        image = tiff.as_image(self._page, self._samples(region), self._layout, self._geo)
         mask = None
         if self.header.mask is not None:
             mask = self._read(self._dataset.read_masks, 1, region) != 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import IO, Any
 
@@ -14,13 +15,14 @@ from PIL import Image as PillowImage
 from tifffile import TiffFile, TiffPage
 
 from superscale.errors import Damaged, Unsupported
-from superscale.image import geo, metadata, profile
+from superscale.image import geo, metadata, ome, profile
 from superscale.image.codecs import decode, open_picture
 from superscale.image.holes import valid_samples
 from superscale.image.metadata import Metadata
 from superscale.image.picture import GREY, RGB, Image, checked_size, separated
 from superscale.image.pixels import change_depth, stretch_bits, white
 from superscale.image.strips import check_parts, readable_parts
+from superscale.image.tiff_tags import page_metadata, stated_range
 
 Array = NDArray[Any]
 
@@ -34,13 +36,9 @@ D50 = (0.3457, 0.3585)
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3
 # ExtraSamples: colours multiplied by alpha, or not
 PREMULTIPLIED, STRAIGHT = 1, 2
-ICC_PROFILE, XMP, PHOTOMETRIC = 34675, 700, 262
-SUB_IFDS = (metadata.EXIF_IFD, metadata.GPS_IFD)
-# Descriptions that programs have written of the old picture's size: tifffile's, and OME-XML.
-STALE = re.compile(r'\{"shape": ?\[|\s*(<\?xml.*?\?>\s*)?(<!--.*?-->\s*)?<OME', re.DOTALL)
-RESOLUTION_UNIT, NO_UNIT = 296, 1
-# Where the least and the greatest value are stated: of any type (TIFF 6.0, SMinSampleValue), or of 16 bits.
-STATED = ((340, 341), (280, 281))
+ICC_PROFILE, PHOTOMETRIC = 34675, 262
+# Where ImageJ and tifffile say that more pictures lie behind the samples of the one that has a directory.
+MORE_IMAGES = re.compile(r'ImageJ=[^\0]*?\nimages=(\d+)|\{[^\0]*"truncated": ?true')
 
 
 @dataclass(frozen=True)
@@ -81,17 +79,24 @@ def orientation(page: TiffPage) -> int:
 def read_tiff(stream: IO[bytes], name: str, max_pixels: int | None) -> Image:
     """One still picture of a TIFF stream. Raises ImageError for several pages, missing parts and sample types we do not know."""
     with TiffFile(stream) as file:
-        page = only_page(file, name)
-        checked_size(page.imagewidth, page.imagelength, page.samplesperpixel, max_pixels, name)
-        layout = page_layout(page, name)
-        check_parts(page, stream, name)
-        if layout.for_pillow:
-            stream.seek(0)
-            image = decode(_first_frame(stream, page, name), name, max_pixels)
-            image = replace(image, metadata=replace(image.metadata, exif=None))
-        else:
-            image = page_image(page, _raw(page), layout, page_metadata(page, stream).get("geo"))
-        return _with_metadata(image, file, page, layout, stream, name)
+        return page_image(only_page(file, name), file.pages, stream, name, max_pixels)
+
+
+def page_image(
+    page: TiffPage, beside: Iterable[Any], stream: IO[bytes], name: str, max_pixels: int | None, planes: int | None = None
+) -> Image:
+    """The picture of a page; its mask is among the pages ``beside`` it. ``planes``: how many samples a pixel all pages have together,
+    None for those of this one. Raises ImageError as `read_tiff` does."""
+    checked_size(page.imagewidth, page.imagelength, page.samplesperpixel, max_pixels, name)
+    layout = page_layout(page, name)
+    check_parts(page, stream, name)
+    if layout.for_pillow:
+        stream.seek(0)
+        image = decode(_alone(stream, page, name), name, max_pixels)
+        image = replace(image, metadata=replace(image.metadata, exif=None))
+    else:
+        image = as_image(page, _raw(page), layout, page_metadata(page, stream, planes).get("geo"))
+    return _with_metadata(image, beside, page, layout, stream, name, planes)
 
 
 def rescue_tiff(data: bytes, name: str, max_pixels: int | None) -> Image:
@@ -104,61 +109,77 @@ def rescue_tiff(data: bytes, name: str, max_pixels: int | None) -> Image:
         if layout.for_pillow:
             raise Damaged(f"{name}: damaged picture, of a kind of which no part can be had")
         samples = _laid_out(page, readable_parts(page, stream, name))
-        image = page_image(page, samples, layout, page_metadata(page, stream).get("geo"))
-        return _with_metadata(image, file, page, layout, stream, name)
+        image = as_image(page, samples, layout, page_metadata(page, stream).get("geo"))
+        return _with_metadata(image, file.pages, page, layout, stream, name)
 
 
-def _with_metadata(image: Image, file: TiffFile, page: TiffPage, layout: Layout, stream: IO[bytes], name: str) -> Image:
-    extras = page_metadata(page, stream)
-    mask = _mask(file, page, stream, name)
-    notices = left_out(file, page)
+def _with_metadata(
+    image: Image, beside: Iterable[Any], page: TiffPage, layout: Layout, stream: IO[bytes], name: str, planes: int | None = None
+) -> Image:
+    extras = page_metadata(page, stream, planes)
+    beside = list(beside)
+    mask = _mask(beside, page, stream, name)
+    notices = left_out(beside, page, "ome" in extras)
     if geo.GDAL_NODATA in extras.get("geo", {}) and changes_samples(page, layout, extras["geo"]):
         mask = _mask_instead(page, layout, extras["geo"], mask)
     image = replace(image, mask=None if mask is None else metadata.upright(mask, orientation(page)))
     icc, unfit = page_profile(page, image)
     if layout.for_pillow or layout.space == CMYK:
         icc, unfit = profile.fitting(image.metadata.icc_profile, image.channels)
-    extras["overviews"] = _overviews(file, page)
+    extras["overviews"] = overviews_of(beside, page)
     return replace(image, metadata=replace(image.metadata, **extras, icc_profile=icc), notices=image.notices + unfit + notices)
 
 
 def only_page(file: TiffFile, name: str) -> TiffPage:
     """The page at full size; previews and masks beside it are not pictures of their own."""
-    found: TiffPage | None = None
-    for number, page in enumerate(file.pages):
-        if number > 64:
-            raise Unsupported(f"{name}: more than 64 pages; expected one still picture")
-        if not isinstance(page, TiffPage) or (number and (page.is_reduced or page.is_mask)):
+    found: Any = None
+    for page in file.pages:
+        if not is_picture(page):
             continue
         if found is not None:
-            raise Unsupported(f"{name}: several pages; expected one still picture (take them apart first)")
+            raise Unsupported(f"{name}: several pages; expected one still picture (`open_stack` reads them one by one)")
         found = page
-    if found is None or found.imagedepth != 1:
+    return checked_page(found, 1, name)
+
+
+def is_picture(page: Any) -> bool:
+    """Whether a page is a picture of its own; the first always is."""
+    return isinstance(page, TiffPage) and not (page.index and (page.is_reduced or page.is_mask))
+
+
+def checked_page(first: Any, count: int, name: str) -> TiffPage:
+    """The first of so many pages. Raises Unsupported where there is none, or more pictures than pages."""
+    if first is None or first.imagedepth != 1:
         raise Unsupported(f"{name}: no flat picture in this TIFF")
-    return found
+    told = MORE_IMAGES.match(first.description)
+    if told is not None and (told[1] is None or int(told[1]) > count):
+        raise Unsupported(
+            f"{name}: holds more pictures than pages (ImageJ and tifffile write so beyond 4 GB); save it as OME-TIFF first"
+        )
+    page: TiffPage = first
+    return page
 
 
-def _first_frame(stream: IO[bytes], page: TiffPage, name: str) -> PillowImage.Image:
-    """The picture as Pillow opens it, to which a mask or a preview behind it would be an animation."""
-    if page.index:
-        raise Unsupported(f"{name}: its first page is a preview or a mask, and a later one the picture; save it alone first")
+def _alone(stream: IO[bytes], page: TiffPage, name: str) -> PillowImage.Image:
+    """The page as Pillow opens it, to which others beside it would be an animation."""
     picture = open_picture(stream, "TIFF", name)
+    picture.seek(page.index)
     picture.is_animated = False  # type: ignore[attr-defined]
     return picture
 
 
-def _mask(file: TiffFile, page: TiffPage, stream: IO[bytes], name: str) -> Array | None:
+def _mask(beside: Iterable[Any], page: TiffPage, stream: IO[bytes], name: str) -> Array | None:
     """The mask that belongs to a picture (TIFF 6.0, NewSubfileType 4): (H, W), true where there are data."""
-    if (found := mask_page(file, page)) is None:
+    if (found := mask_page(beside, page)) is None:
         return None
     check_parts(found, stream, name)
     mask: Array = np.asarray(found.asarray(maxworkers=1)).reshape(page.imagelength, page.imagewidth) != 0
     return mask
 
 
-def mask_page(file: TiffFile, page: TiffPage) -> TiffPage | None:
-    """The mask page of a picture."""
-    for other in file.pages:
+def mask_page(beside: Iterable[Any], page: TiffPage) -> TiffPage | None:
+    """The page among those ``beside`` a picture that is its mask."""
+    for other in beside:
         if not isinstance(other, TiffPage) or not other.is_mask or other.is_reduced:
             continue
         if (other.imagelength, other.imagewidth, other.samplesperpixel) == (page.imagelength, page.imagewidth, 1):
@@ -166,21 +187,26 @@ def mask_page(file: TiffFile, page: TiffPage) -> TiffPage | None:
     return None
 
 
-def _overviews(file: TiffFile, page: TiffPage) -> int:
+def overviews_of(beside: Iterable[Any], page: TiffPage) -> int:
     """How many smaller copies of a page there are, of the same kind."""
     kind = (page.dtype, page.samplesperpixel, page.photometric)
-    beside = (other for other in file.pages if isinstance(other, TiffPage) and other.is_reduced and not other.is_mask)
-    return sum((other.dtype, other.samplesperpixel, other.photometric) == kind for other in beside)
+    return sum((other.dtype, other.samplesperpixel, other.photometric) == kind for other in _reduced(beside, page))
 
 
-def left_out(file: TiffFile, page: TiffPage) -> tuple[str, ...]:
+def _reduced(beside: Iterable[Any], page: TiffPage) -> list[TiffPage]:
+    others = (other for other in beside if isinstance(other, TiffPage) and other is not page)
+    return [other for other in others if other.is_reduced and not other.is_mask]
+
+
+def left_out(beside: Sequence[Any], page: TiffPage, keeps_ome: bool) -> tuple[str, ...]:
     """What of a file is not kept, a notice each."""
-    reduced = sum(isinstance(other, TiffPage) and other.is_reduced and not other.is_mask for other in file.pages)
     notices: tuple[str, ...] = ()
-    if reduced > _overviews(file, page) or page.subifds:
+    if len(_reduced(beside, page)) > overviews_of(beside, page) or page.subifds:
         notices = ("its previews were left out",)
-    if "<OME" in page.description:
-        notices += ("its OME-XML description, which tells of the old size, was left out",)
+    if keeps_ome and ome.draws_regions(page.description):
+        notices += ("its regions of interest, which are drawn in pixels of the old size, were left out",)
+    if not keeps_ome and ome.is_ome(page.description):
+        notices += ("its OME-XML description, which tells of other pages than those of this file, was left out",)
     return notices
 
 
@@ -275,7 +301,7 @@ def _laid_out(page: TiffPage, samples: Array) -> Array:
     return samples.reshape(page.imagelength, page.imagewidth, page.samplesperpixel)
 
 
-def page_image(page: TiffPage, samples: Array, layout: Layout, geotags: geo.Geo | None) -> Image:
+def as_image(page: TiffPage, samples: Array, layout: Layout, geotags: geo.Geo | None) -> Image:
     """The image that a page's samples (H, W, C) are, as the file holds them."""
     if int(page.sampleformat) == UNSIGNED and layout.bits <= 16:
         samples = samples.astype(np.uint8 if layout.bits <= 8 else np.uint16)
@@ -296,7 +322,7 @@ def page_image(page: TiffPage, samples: Array, layout: Layout, geotags: geo.Geo 
     leading_rgb = layout.space == RGB_COLOURS and pixels.shape[2] > RGB
     if layout.alpha == PREMULTIPLIED and alpha is not None:
         pixels = _divided(pixels, alpha)
-    stated = _stated_range(page) or ((0.0, 2.0**layout.bits - 1) if 8 < layout.bits < 16 and _keeps_values(geotags) else None)
+    stated = stated_range(page) or ((0.0, 2.0**layout.bits - 1) if 8 < layout.bits < 16 and _keeps_values(geotags) else None)
     tile = (page.tilelength, page.tilewidth) if page.is_tiled else None
     grey_bands = layout.space != RGB_COLOURS and pixels.shape[2] == RGB
     kept = Metadata(leading_rgb=leading_rgb, grey_bands=grey_bands, stated_range=stated, tile_px=tile)
@@ -305,20 +331,6 @@ def page_image(page: TiffPage, samples: Array, layout: Layout, geotags: geo.Geo 
 
 def _holds_measurements(samples: Array) -> bool:
     return bool(((samples != 0) & (samples != white(samples.dtype))).any())
-
-
-def _stated_range(page: TiffPage) -> tuple[float, float] | None:
-    for least, greatest in STATED:
-        if least in page.tags and greatest in page.tags:
-            low, high = min(_numbers(page, least)), max(_numbers(page, greatest))
-            if np.isfinite([low, high]).all() and low < high:
-                return low, high
-    return None
-
-
-def _numbers(page: TiffPage, code: int) -> list[float]:
-    value: Any = page.tags[code].value  # bytes for numbers of 8 bits
-    return [float(number) for number in (value if isinstance(value, bytes | tuple) else (value,))]
 
 
 def _from_cmyk(samples: Array, page: TiffPage, notices: tuple[str, ...]) -> Image:
@@ -337,59 +349,3 @@ def _divided(pixels: Array, alpha: Array) -> Array:
     share = np.maximum(alpha[..., None].astype(np.float32) / largest, 1e-6)
     colours = np.where(alpha[..., None] > 0, pixels.astype(np.float32) / largest / share, 0)
     return change_depth(colours, pixels.dtype) if pixels.dtype.kind == "u" else colours.astype(pixels.dtype)
-
-
-def page_metadata(page: TiffPage, stream: IO[bytes]) -> dict[str, Any]:
-    """What the directory says, as fields of `Metadata`, without colour profile."""
-    tags = page.tags
-    place = {code: tags[code].value for code in geo.TAGS if code in tags}
-    found = {
-        "geo": {
-            code: value if isinstance(value, str | bytes) else tuple(np.atleast_1d(value)) for code, value in place.items()
-        },
-        "xmp": metadata.xmp_bytes(bytes(tags[XMP].value)) if XMP in tags else None,
-        "dpi": _dpi(page),
-        "per_unit": _per_unit(page),
-        "exif": _exif(stream),
-    }
-    return {name: value for name, value in found.items() if value}
-
-
-def _per_unit(page: TiffPage) -> tuple[float, float] | None:
-    """Pixels in ImageJ's unit, which its description names."""
-    tags = page.tags
-    no_unit = RESOLUTION_UNIT in tags and int(tags[RESOLUTION_UNIT].value) == NO_UNIT
-    return _resolution(page, 1.0) if no_unit and page.description.startswith("ImageJ=") else None
-
-
-def _dpi(page: TiffPage) -> tuple[float, float] | None:
-    tags = page.tags
-    per_inch = {2: 1.0, 3: 2.54}.get(int(tags[RESOLUTION_UNIT].value) if RESOLUTION_UNIT in tags else 2)
-    return None if per_inch is None else _resolution(page, per_inch)
-
-
-def _resolution(page: TiffPage, per_inch: float) -> tuple[float, float] | None:
-    tags = page.tags
-    if 282 not in tags or 283 not in tags:
-        return None
-    ratios = [tags[code].value for code in (282, 283)]
-    return metadata.dpi_pair([above / below * per_inch if below else 0 for above, below in ratios])
-
-
-def _exif(stream: IO[bytes]) -> bytes | None:
-    """The photograph's EXIF: what the first directory says of it, its EXIF and its GPS directory."""
-    kept = PillowImage.Exif()
-    try:
-        stream.seek(0)
-        found = PillowImage.Exif()
-        found.load_from_fp(stream)
-        for tag in metadata.DESCRIPTIVE:
-            if tag in found and not STALE.match(str(found[tag])):
-                kept[tag] = found[tag]
-        for tag in SUB_IFDS:
-            if tag in found:
-                kept.get_ifd(tag).update(found.get_ifd(tag))
-                kept[tag] = dict(kept.get_ifd(tag))
-        return metadata.exif_bytes(kept)
-    except Exception:  # a damaged directory can raise anything, and is no reason to refuse the picture
-        return None

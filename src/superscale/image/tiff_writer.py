@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import struct
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,16 +14,19 @@ from PIL import Image as PillowImage
 from PIL import TiffImagePlugin
 from tifffile import TiffFile, TiffPage, TiffWriter
 
-from superscale.image import geo, metadata
+from superscale.image import geo, metadata, ome
 from superscale.image.overviews import overviews
 from superscale.image.picture import GREY, RGB, Image, with_alpha
-from superscale.image.tiff import PHOTOMETRIC, STATED, SUB_IFDS, XMP
+from superscale.image.tiff import PHOTOMETRIC
+from superscale.image.tiff_tags import STATED, SUB_IFDS, XMP
 
 Array = NDArray[Any]
 
-SUBFILE_TYPE = 254
+SUBFILE_TYPE, DESCRIPTION = 254, 270
 REDUCED_PAGE, MASK_PAGE = 1, 4
 COMMON: dict[str, Any] = {"software": False, "metadata": None, "maxworkers": 1}
+# A classic TIFF counts bytes in 32 bits; some are for directories.
+CLASSIC_BYTES = 2**32 - 2**25
 # sample type -> the type of a tag, as tifffile names it
 STATED_KINDS = {
     "int8": "b",
@@ -45,22 +49,51 @@ def encode_tiff(image: Image, _quality: int) -> tuple[bytes, tuple[str, ...]]:
     """Samples of any type, any number of bands -> (the file, deflated; no notices); metadata in its tags, a mask as a second page,
     as many overviews as the picture had."""
     stream = io.BytesIO()
-    samples = with_alpha(image)
-    tags, directories = _written_tags(image)
-    how: dict[str, Any] = {"compression": "zlib", "tile": image.metadata.tile_px, **COMMON}
-    predictor = 2 if samples.dtype.kind in "iu" else None
-    with TiffWriter(stream, byteorder="<") as writer:
-        writer.write(_planes(samples), predictor=predictor, extratags=tags, **_page_options(image), **how)
-        if image.mask is not None:
-            writer.write(image.mask, photometric="mask", subfiletype=MASK_PAGE, **how)
-        nodata = [tag for tag in tags if tag[0] == geo.GDAL_NODATA]
-        for smaller in overviews(image):
-            reduced = {"subfiletype": REDUCED_PAGE, "extratags": nodata, **_page_options(smaller), **how}
-            writer.write(_planes(with_alpha(smaller)), predictor=predictor, **reduced)
-            if smaller.mask is not None:
-                writer.write(smaller.mask, photometric="mask", subfiletype=REDUCED_PAGE | MASK_PAGE, **how)
-    _append_directories(stream, directories)
+    writer = TiffPagesWriter(stream, 1)
+    writer.add(image)
+    writer.finish()
     return stream.getvalue(), ()
+
+
+class TiffPagesWriter:
+    """Writes ``count`` pages to a stream that can be read again, one after the other: a `StackWriter`."""
+
+    def __init__(self, stream: IO[bytes], count: int) -> None:
+        self._stream, self._count = stream, count
+        self._writer: TiffWriter | None = None
+        self._directories: dict[int, dict[int, Any]] = {}
+
+    def add(self, image: Image) -> None:
+        """Write one more page, its mask and its overviews."""
+        is_first = self._writer is None
+        tags, directories = _written_tags(image if is_first else replace(image, metadata=replace(image.metadata, exif=None)))
+        if self._writer is None:
+            self._directories = directories
+            # Deflated samples may be as long as they were, and overviews take a third more.
+            samples_bytes = image.pixels.nbytes + (0 if image.alpha is None else image.alpha.nbytes)
+            is_big = samples_bytes * self._count * (4 / 3 if image.metadata.overviews else 1) > CLASSIC_BYTES
+            self._writer = TiffWriter(self._stream, byteorder="<", bigtiff=is_big)
+        _write_page(self._writer, image, tags)
+
+    def finish(self) -> None:
+        """Write the directories of EXIF behind the pages."""
+        if self._writer is not None:
+            self._writer.close()
+        _append_directories(self._stream, self._directories)
+
+
+def _write_page(writer: TiffWriter, image: Image, tags: list[tuple[Any, ...]]) -> None:
+    how: dict[str, Any] = {"compression": "zlib", "tile": image.metadata.tile_px, **COMMON}
+    predictor = 2 if image.pixels.dtype.kind in "iu" else None
+    writer.write(_planes(with_alpha(image)), predictor=predictor, extratags=tags, **_page_options(image), **how)
+    if image.mask is not None:
+        writer.write(image.mask, photometric="mask", subfiletype=MASK_PAGE, **how)
+    nodata = [tag for tag in tags if tag[0] == geo.GDAL_NODATA]
+    for smaller in overviews(image):
+        reduced = {"subfiletype": REDUCED_PAGE, "extratags": nodata, **_page_options(smaller), **how}
+        writer.write(_planes(with_alpha(smaller)), predictor=predictor, **reduced)
+        if smaller.mask is not None:
+            writer.write(smaller.mask, photometric="mask", subfiletype=REDUCED_PAGE | MASK_PAGE, **how)
 
 
 def begin_tiff(path: Path, header: Image, tile_px: int) -> None:
@@ -136,14 +169,16 @@ def _written_tags(image: Image, directories_too: bool = True) -> tuple[list[tupl
         exif = PillowImage.Exif()
         exif.load(kept.exif)
         for tag in metadata.DESCRIPTIVE:
-            if isinstance(exif.get(tag), str):
+            if isinstance(exif.get(tag), str) and not (tag == DESCRIPTION and kept.ome is not None):
                 tags.append((tag, "s", 0, exif[tag].encode(), True))
         directories = {tag: dict(exif.get_ifd(tag)) for tag in SUB_IFDS if directories_too and exif.get_ifd(tag)}
         tags += [(tag + HELD, "I", 1, 0, True) for tag in directories]
+    if kept.ome is not None:
+        tags.append((DESCRIPTION, "s", 0, ome.scaled(kept.ome, image.width, image.height).encode(), True))
     return tags, directories
 
 
-def _append_directories(stream: io.BytesIO, directories: dict[int, dict[int, Any]]) -> None:
+def _append_directories(stream: IO[bytes], directories: dict[int, dict[int, Any]]) -> None:
     """Write each directory behind the file and point to it from the entry that was held for it."""
     if not directories:
         return

@@ -16,9 +16,9 @@ from superscale.image.io import Image
 from superscale.image.picture import with_alpha
 from superscale.image.region import Part, Region, whole
 from superscale.image.resize import Method, resize_part
-from superscale.image.value_range import within_ringing
+from superscale.image.value_range import ValueRange, within_ringing
 from superscale.inference.consistency import back_projected
-from superscale.inference.survey import Survey, surveyed
+from superscale.inference.survey import Survey, range_of, surveyed
 from superscale.options import Bands, UpscaleOptions
 
 Array = NDArray[Any]
@@ -38,17 +38,19 @@ def enlarge_image(
     options: UpscaleOptions,
     progress: Progress | None,
     network_channels: int = RGB,
+    values: ValueRange | None = None,
 ) -> Image:
     """Grey stays grey, type and metadata are kept; alpha is enlarged bicubically, and colours under it are those of the nearest
     visible pixels, as are values in holes; holes are enlarged by nearest neighbour. ``options.consistent``: back-project, and note
-    by how much. A network of one channel more than the image has takes alpha as its last one. ``parts`` cover the larger picture."""
+    by how much. ``values``: the range, None for that of this image (`measured_range`). A network of one channel more than the image
+    has takes alpha as its last one. ``parts`` cover the larger picture."""
     if sees_alpha(image, options.bands, network_channels):
         joined = replace(image, pixels=with_alpha(image), alpha=None)
-        larger = enlarge_image(joined, network, parts, options, progress, network_channels)
+        larger = enlarge_image(joined, network, parts, options, progress, network_channels, values)
         return replace(larger, pixels=larger.pixels[..., :-1], alpha=larger.pixels[..., -1])
     image, groups = grouped(image, options.bands, network_channels)
     all_of_it = whole(image.height, image.width)
-    survey = surveyed(lambda: [(all_of_it, image)], image, options.value_range)
+    survey = surveyed(lambda: [(all_of_it, image)], image, options.value_range, values)
     image = replace(image, values=survey.values, remarks=(*image.remarks, *said_of(survey, groups)))
     enlarged: Array | None = None
     if options.consistent:
@@ -63,6 +65,12 @@ def enlarge_image(
         if alpha is not None:
             part.target.of_pixels(alpha)[...] = made.alpha
     return image.with_pixels(pixels, alpha)
+
+
+def measured_range(image: Image, options: UpscaleOptions, network_channels: int = RGB) -> ValueRange:
+    """The values of an image that are black and white, as `enlarge_image` takes them."""
+    image, _ = grouped(image, options.bands, network_channels)
+    return range_of(lambda: [(whole(image.height, image.width), image)], image, options.value_range)
 
 
 def sees_alpha(image: Image, bands: Bands, network_channels: int) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from copy import copy
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,11 +32,20 @@ class Cancel(Protocol):
         """Whether the caller asks to stop."""
 
 
+@runtime_checkable
+class Choosing(Protocol):
+    """A backend that is several."""
+
+    def suited(self, area_px: int, deep: bool) -> Backend:
+        """The one for a picture of so many pixels, ``deep``: of more than 8 bits."""
+
+
 class Engine:
     """A backend and the tiles it is fed with. ``free_bytes``: of its device, when the tiles were chosen."""
 
     def __init__(self, backend: Backend, options: UpscaleOptions) -> None:
-        self.backend = SelfEnsemble(backend) if options.tta else backend
+        self.backend: Backend = SelfEnsemble(backend) if options.tta else backend
+        self.used: dict[str, None] = {}
         self.contract = backend.contract
         self.overlap_px = self.contract.overlap_px if options.overlap == "auto" else options.overlap
         free = backend.free_bytes()
@@ -54,6 +64,21 @@ class Engine:
         native = contract.scale * height, contract.scale * width
         tile_px = self.tile_px if tile_px is None else tile_px
         return parts(height, width, new_size, native, tile_px, self.overlap_px, contract.multiple_of)
+
+    def suited(self, pixels: Array) -> Engine:
+        """The engine for this picture, whose backend stays the same for all its tiles."""
+        inner = self.backend.backend if isinstance(self.backend, SelfEnsemble) else self.backend
+        if not isinstance(inner, Choosing):
+            return self
+        one = copy(self)
+        chosen = inner.suited(pixels.shape[0] * pixels.shape[1], deep=pixels.dtype != np.uint8)
+        one.backend = SelfEnsemble(chosen) if isinstance(self.backend, SelfEnsemble) else chosen
+        self.used[chosen.name] = None
+        return one
+
+    def computed_by(self) -> list[str]:
+        """The names of the backends that computed up to now."""
+        return list(self.used) or [self.backend.name]
 
     def __call__(self, pixels: Array, part: Part, cancel: Cancel | None = None) -> Array:
         """What is seen of a part (h, w, C) -> its target (h, w, C) of the same type: by the network, then by exact resizing.
@@ -83,7 +108,7 @@ class Engine:
         half = size // 2
         try:
             return self._through_network(pixels)
-        except OutOfMemoryError:
+        except (OutOfMemoryError, MemoryError):
             if not self.shrinks_tiles or half < SMALLEST_TILE_PX or half + 2 * self.overlap_px >= size:
                 raise
         # This tile again, in halves: out here, where no traceback holds what the failed one had allocated.

@@ -6,25 +6,31 @@ While the network works on one picture, the next is read and the last is written
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import IO, Any, Literal, Protocol
 
-from superscale.errors import Cancelled, ImageError, SuperscaleError, TooLarge
-from superscale.files import sweep, write_bytes
+from superscale.errors import Cancelled, Damaged, ImageError, SuperscaleError, TooLarge
+from superscale.files import new_file, sweep, write_bytes
 from superscale.image.formats import suffix_of
-from superscale.image.io import QUALITY, Image, KeepOrStrip, encode_with_notices, read_image
+from superscale.image.io import QUALITY, Image, KeepOrStrip, encode_with_notices, open_stack, read_image
+from superscale.image.value_range import ValueRange
 from superscale.inference.inputs import unfit
 from superscale.inference.plan import FALLBACK_SUFFIX, STDOUT, Job
 from superscale.inference.sizes import enlarged
+from superscale.inference.stacks import enlarge_stack
 
 Existing = Literal["refuse", "overwrite", "skip"]
 Status = Literal["done", "skipped", "failed"]
-Enlarge = Callable[[Image], Image]
+Enlarge = Callable[..., Image]
+Measure = Callable[[Image], ValueRange]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +38,9 @@ class Settings:
     """How jobs are done. Limits: None for none; each error names the setting that raises it.
 
     ``scale``: what ``enlarge`` multiplies both sides by, to refuse an output of too many pixels before it is computed. ``lenient``:
-    take what there is of damaged pictures. ``limits_given``: the limits, by name, that hold for pictures done by windows too; the
-    others are there to protect the memory, which these do not need.
+    take what there is of damaged pictures. ``measure``: the range of values of a page; ``enlarge`` then gets that of the whole stack
+    as ``values``. ``limits_given``: the limits, by name, that hold for pictures done by windows too; the others are there to protect
+    the memory, which these do not need.
     """
 
     scale: float
@@ -45,6 +52,7 @@ class Settings:
     max_bytes: int | None = None
     fail_fast: bool = False
     lenient: bool = False
+    measure: Measure | None = None
     limits_given: frozenset[str] = frozenset()
 
 
@@ -63,6 +71,7 @@ class Outcome:
     """What became of one job; ``width`` and ``height`` of the output, None if there is none.
 
     A job that is done and has an ``error`` was done on what there is of a damaged picture, and is no success: see `is_whole`.
+    ``pages``: how many pictures the file holds.
     ``notices``: what had to be changed in the picture; ``again``: its name in a list of pictures to try again; ``settings``:
     those that ``error`` speaks of, by name; ``range``: the values that were black and white; ``remarks``: what was chosen.
     """
@@ -79,6 +88,7 @@ class Outcome:
     settings: tuple[str, ...] = ()
     range: tuple[float, float] | None = None
     remarks: tuple[str, ...] = ()
+    pages: int = 1
 
     @property
     def is_whole(self) -> bool:
@@ -92,10 +102,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Step:
-    """A job on its way: the picture as far as it has come, or its outcome."""
+    """A job on its way: the picture as far as it has come, or its outcome; of a stack, the file that it is read from."""
 
     job: Job
     image: Image | None = None
+    stack: Path | bytes | None = None
     suffix: str = ""
     seconds: float = 0.0
     outcome: Outcome | None = None
@@ -140,7 +151,7 @@ def _overlapped(
     loading = _submitted(reader, ahead, settings, stdin, windows)
     while loading is not None:
         loaded, loading = loading.result(), _submitted(reader, ahead, settings, stdin, windows)
-        enlarged = _timed(loaded, lambda step: _enlarged(step, enlarge, settings, windows))
+        enlarged = _timed(loaded, lambda step: _enlarged(step, enlarge, settings, stdout, windows))
         if before is not None:
             yield _outcome(before.result())
         before = writer.submit(_timed, enlarged, lambda step: _stored(step, settings, stdout))
@@ -166,6 +177,8 @@ def _timed(step: _Step, work: Callable[[_Step], _Step]) -> _Step:
         after = work(step)
     except (Cancelled, BrokenPipeError):
         raise
+    except _There as there:
+        return replace(step, outcome=there.outcome)
     # Anything: a decoder given damaged bytes raises whatever it stumbles over, and must not stop the rest.
     except Exception as error:
         return replace(step, image=None, outcome=_failed(step.job, *_why(error)))
@@ -211,24 +224,36 @@ def _loaded(step: _Step, settings: Settings, stdin: IO[bytes] | None, windows: B
         return replace(step, by_windows=True)
     if job.from_stdin:
         data = _read_stream(stdin, settings.max_bytes)
-        image = read_image(data, settings.max_pixels, "standard input", settings.lenient)
-        own = suffix_of(data) or FALLBACK_SUFFIX
+        own, name = suffix_of(data) or FALLBACK_SUFFIX, "standard input"
+        image, count = _first_page(data, name, settings)
     else:
-        image, own = read_input(job.input, settings), job.input.suffix
+        data, own = b"", job.input.suffix
+        image, count = read_input(job.input, settings)
     _check_output_size(image, settings)
     named = None if job.output is None else job.output.suffix
-    return replace(step, image=image, suffix=named or job.suffix or own)
+    stack = None if count == 1 else data or job.input
+    return replace(step, image=image if stack is None else None, stack=stack, suffix=named or job.suffix or own)
 
 
-def read_input(path: Path, settings: Settings) -> Image:
-    """Decode a file within the limits. Raises ImageError, TooLarge for a file or a picture beyond them."""
+def read_input(path: Path, settings: Settings) -> tuple[Image, int]:
+    """Decode a file within the limits: its picture, or the first of how many. Raises ImageError, TooLarge for what is beyond them."""
     if (why := unfit(path)) is not None:
         raise ImageError(why)
     size = os.stat(path).st_size
     if settings.max_bytes is not None and size > settings.max_bytes:
         raise TooLarge(f"{size} bytes, more than {settings.max_bytes}", settings.max_bytes, "max_bytes")
+    return _first_page(path, str(path), settings)
+
+
+def _first_page(source: Path | bytes, name: str, settings: Settings) -> tuple[Image, int]:
+    try:
+        with open_stack(source, settings.max_pixels, name) as stack:
+            if stack.count > 1:
+                return stack.page(0), stack.count
+    except Damaged:  # of which `read_image` may take what there is
+        pass
     read = partial(read_image, lenient=True) if settings.lenient else read_image
-    return read(path, settings.max_pixels)
+    return read(source, settings.max_pixels, name), 1
 
 
 def _read_stream(stdin: IO[bytes] | None, max_bytes: int | None) -> bytes:
@@ -273,10 +298,41 @@ def _unwritable(job: Job) -> Path | None:
     return None if folder is None or not folder.is_dir() or os.access(folder, os.W_OK | os.X_OK) else folder
 
 
-def _enlarged(step: _Step, enlarge: Enlarge, settings: Settings, windows: ByWindows | None) -> _Step:
+def _enlarged(step: _Step, enlarge: Enlarge, settings: Settings, stdout: IO[bytes] | None, windows: ByWindows | None) -> _Step:
     if step.by_windows and windows is not None:
         return replace(step, outcome=_done(step.job, windows.enlarge(step.job, settings)))
-    return step if step.image is None else replace(step, image=enlarge(step.image))
+    if step.stack is None:
+        return step if step.image is None else replace(step, image=enlarge(step.image))
+    job = step.job
+    with open_stack(step.stack, settings.max_pixels, job.name) as stack, _place(job, stdout) as stream:
+        last = enlarge_stack(stack, stream, enlarge, settings.measure, step.suffix, settings.metadata)
+        # Again: another process may have written it while we computed.
+        if (already := _already(job, settings)) is not None:
+            raise _There(already)
+        return replace(step, stack=None, outcome=_done(job, last, stack.count))
+
+
+class _There(Exception):
+    """The output is there now, and is not to be replaced."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome)
+        self.outcome = outcome
+
+
+@contextmanager
+def _place(job: Job, stdout: IO[bytes] | None) -> Iterator[IO[bytes]]:
+    """A file to write a stack into, which is at its place when the block ends, whole."""
+    if job.output is not None:
+        with new_file(job.output) as stream:
+            yield stream
+        return
+    with NamedTemporaryFile() as stream:
+        yield stream
+        if stdout is not None:
+            stream.seek(0)
+            shutil.copyfileobj(stream, stdout)
+            stdout.flush()
 
 
 def _stored(step: _Step, settings: Settings, stdout: IO[bytes] | None) -> _Step:
@@ -292,14 +348,24 @@ def _stored(step: _Step, settings: Settings, stdout: IO[bytes] | None) -> _Step:
     elif stdout is not None:
         stdout.write(data)
         stdout.flush()
-    return replace(step, image=None, outcome=_done(job, replace(image, notices=notices)))
+    return replace(step, image=None, outcome=_done(job, image.noted(*notices)))
 
 
-def _done(job: Job, image: Image) -> Outcome:
+def _done(job: Job, image: Image, pages: int = 1) -> Outcome:
     target = STDOUT if job.output is None else str(job.output)
     values = None if image.values is None else (image.values.low, image.values.high)
-    said: Any = {"error": image.damage, "notices": image.notices, "range": values, "remarks": image.remarks}
-    return Outcome(job.name, target, "done", image.width, image.height, **said)
+    return Outcome(
+        job.name,
+        target,
+        "done",
+        image.width,
+        image.height,
+        error=image.damage,
+        notices=image.notices,
+        range=values,
+        remarks=image.remarks,
+        pages=pages,
+    )
 
 
 def _put(path: Path, data: bytes) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from superscale.errors import UnknownNameError, UsageError
-from superscale.image.formats import SUFFIXES, UNWRITTEN_SUFFIXES
+from superscale.image.formats import SUFFIXES, UNWRITTEN_SUFFIXES, known_suffix
 from superscale.inference.inputs import STDIN, Found
 
 STDOUT = "-"
@@ -83,7 +83,7 @@ def plan_jobs(
     Where only the old extension tells two outputs apart, it goes into the name: ``a_jpg_x4.png``. What an earlier run of the same
     plan wrote is left out. Raises UsageError when one output is named for several inputs.
     """
-    found = list(found)
+    found = [one for one in found if not one.is_passed_over]
     fit = [one for one in found if one.unfit is None]
     destination = _destination(output, fit, scale, model, suffix)
     if destination.kind == "stdout":
@@ -202,7 +202,9 @@ def _renamed(one: Found, destination: Destination, taken: set[str]) -> Path | No
 
 def _extension(one: Found, destination: Destination) -> str:
     own = one.path.suffix
-    return destination.suffix or (own if own.lower() in SUFFIXES else FALLBACK_SUFFIX)
+    if destination.suffix or own.lower() in SUFFIXES:
+        return destination.suffix or own
+    return ".dcm" if known_suffix(one.path) == ".dcm" else FALLBACK_SUFFIX
 
 
 def _target(one: Found, destination: Destination, stem: str) -> Path:

@@ -22,7 +22,7 @@ from superscale.image.picture import Image, with_alpha
 from superscale.image.region import Region
 from superscale.image.scene import Scene, hollow, scene_size
 from superscale.inference.channels import enlarged_part, grouped, part_of, said_of, sees_alpha
-from superscale.inference.engine import Cancel, Progress
+from superscale.inference.engine import Cancel, Engine, Progress
 from superscale.inference.estimate import memory_bytes
 from superscale.inference.jobs import Settings
 from superscale.inference.plan import Job
@@ -59,10 +59,11 @@ def upscale_scene(
     """
     say = say or _nothing
     with Scene(source) as scene:
-        order = _order(upscaler, source, metadata)
+        engine = upscaler.engine.suited(scene.header.pixels)
+        order = _order(upscaler, engine, source, metadata)
         with Unfinished(target, order, restart) as unfinished:
             try:
-                larger = _computed(upscaler, scene, unfinished, metadata, progress, cancel, say)
+                larger = _computed(upscaler, engine, scene, unfinished, metadata, progress, cancel, say)
             except Damaged:
                 unfinished.discard()
                 raise
@@ -79,6 +80,7 @@ def upscale_scene(
 
 def _computed(
     upscaler: Upscaler,
+    engine: Engine,
     scene: Scene,
     unfinished: Unfinished,
     metadata: KeepOrStrip,
@@ -105,7 +107,7 @@ def _computed(
     unfinished.begin(larger, len(parts), {"tile_px": tile_px})
     if unfinished.found:
         say(f"goes on with what is done: {int(unfinished.done.sum())} of {len(parts)} tiles")
-    network = partial(upscaler.part, cancel=cancel)
+    network = partial(upscaler.part, cancel=cancel, engine=engine)
     for number in np.flatnonzero(unfinished.done == 0).tolist():
         shown = part_of(progress, number, len(parts))
         made = enlarged_part(lambda place: in_bands(scene.part(place)), parts[number], survey, groups, network, shown)
@@ -124,15 +126,16 @@ def _larger(header: Image, new_size: tuple[int, int], metadata: KeepOrStrip) -> 
     return larger if kept.stated_range is None else larger.noted(RANGE_LEFT_OUT)
 
 
-def _order(upscaler: Upscaler, source: Path, metadata: KeepOrStrip) -> dict[str, Any]:
+def _order(upscaler: Upscaler, engine: Engine, source: Path, metadata: KeepOrStrip) -> dict[str, Any]:
     """What makes the bits of a result, as JSON has it."""
     status = source.stat()
+    options = {key: value for key, value in asdict(upscaler.options).items() if key not in ("device", "backend", "precision")}
     order = {
         "version": [__version__, FORMAT],
         "input": [source.name, status.st_size, status.st_mtime_ns],
         "model": upscaler.model.digest(),
-        "device": upscaler.engine.backend.device,
-        "options": asdict(upscaler.options),
+        "backend": [engine.backend.device, engine.backend.name],
+        "options": options,
         "metadata": metadata,
     }
     return dict(json.loads(json.dumps(order)))

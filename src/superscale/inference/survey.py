@@ -41,15 +41,26 @@ class Survey:
         return unit, beyond, valid
 
 
-def surveyed(strips: Strips, header: Image, choice: RangeChoice) -> Survey:
-    """The survey of the picture that ``header`` describes. Raises Unsupported for a choice of values that it cannot have."""
-    dtype, stated = header.pixels.dtype, header.metadata.stated_range
+def range_of(strips: Strips, header: Image, choice: RangeChoice) -> ValueRange:
+    """The range of values alone."""
+    dtype = header.pixels.dtype
     known = type_range(dtype, choice)
+    return known or value_range(_Hidden(strips).blocks, header.pixels.size, dtype, choice, header.metadata.stated_range)[0]
+
+
+def surveyed(strips: Strips, header: Image, choice: RangeChoice, values: ValueRange | None = None) -> Survey:
+    """The survey of the picture that ``header`` describes; ``values``: its range, where that is known. Raises Unsupported for a choice
+    of values that it cannot have."""
+    dtype, stated = header.pixels.dtype, header.metadata.stated_range
+    known = values or type_range(dtype, choice)
     plain = known is not None and is_plain(known, dtype)
     extremes: Array | None = None
     hidden = _Hidden(strips)
     if known is None or not plain:
-        known, extremes = value_range(hidden.blocks, header.pixels.size, dtype, choice, stated)
+        # A range that is known is given, and only the extremes are looked for.
+        chosen = choice if known is None else (known.low, known.high)
+        found, extremes = value_range(hidden.blocks, header.pixels.size, dtype, chosen, stated)
+        known = known or found
         plain = is_plain(known, dtype)
     elif header.may_have_holes:
         for _ in hidden.blocks():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -11,19 +11,21 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from superscale import __version__
 from superscale.errors import UsageError
-from superscale.image.io import Image, PillowPicture, decode, read_image, to_pillow
+from superscale.image.io import Image, PillowPicture, as_viewed, decode, read_image, to_pillow
 from superscale.image.region import Part
-from superscale.image.value_range import TYPES
-from superscale.inference.channels import enlarge_image, part_of
+from superscale.image.value_range import TYPES, ValueRange
+from superscale.inference.channels import enlarge_image, measured_range, part_of
 from superscale.inference.engine import Cancel, Engine, Progress
 from superscale.inference.sizes import enlarged
-from superscale.options import Bands, Precision, UpscaleOptions
+from superscale.options import BackendName, Bands, Precision, UpscaleOptions
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from superscale.weights.checkpoint import Model
+    from superscale.weights.stored import StoredModel
 
 Array = NDArray[Any]
 
@@ -37,11 +39,12 @@ class Upscaler:
 
     def __init__(
         self,
-        model: str | Path | Model | None = None,
+        model: str | Path | Model | StoredModel | None = None,
         *,
         scale: float | None = None,
         device: str = "auto",
         precision: Precision = "auto",
+        backend: BackendName = "auto",
         tile: int | Literal["auto"] = "auto",
         overlap: int | Literal["auto"] = "auto",
         consistent: bool = False,
@@ -49,17 +52,17 @@ class Upscaler:
         value_range: str | tuple[float, float] = "auto",
         bands: Bands = "auto",
     ) -> None:
-        how: Any = {"device": device, "precision": precision, "tile": tile, "overlap": overlap}
+        how: Any = {"device": device, "precision": precision, "backend": backend, "tile": tile, "overlap": overlap}
         self.options = UpscaleOptions(scale=scale, consistent=consistent, tta=tta, value_range=value_range, bands=bands, **how)
-        from superscale.inference.backends.torch_backend import load
+        from superscale.inference.backends.choice import load
 
-        self.model, backend = load(model, self.options)
-        self.engine = Engine(backend, self.options)
-        self.contract = backend.contract
+        self.model, computing = load(model, self.options)
+        self.engine = Engine(computing, self.options)
+        self.contract = computing.contract
         self.scale = self.contract.scale if scale is None else scale
 
     @classmethod
-    def with_options(cls, model: str | Path | Model | None, options: UpscaleOptions) -> Upscaler:
+    def with_options(cls, model: str | Path | Model | StoredModel | None, options: UpscaleOptions) -> Upscaler:
         """An upscaler as ``options`` say."""
         return cls(model, **asdict(options))
 
@@ -78,10 +81,11 @@ class Upscaler:
         Samples are integers of up to 32 bits or floats, in any range (``value_range`` says which values are black and white); what
         is not finite is no data, and stays so. C is 1 (grey) or 3 (RGB), for paths and PIL also with alpha.
         ``progress(tiles_done, tiles)`` is called after every tile; when ``cancel`` is set, `Cancelled` is raised.
+        DICOM becomes the 8-bit picture that a viewer shows; `enlarge` on what `read_image` reads keeps its values.
         Raises ImageError for a path whose picture PIL could not hold: deeper than 8 bits with colour or alpha, and bands.
         """
         if isinstance(picture, str | Path):
-            return to_pillow(self.enlarge(read_image(picture), progress=progress, cancel=cancel))
+            return to_pillow(as_viewed(self.enlarge(read_image(picture), progress=progress, cancel=cancel)))
         if isinstance(picture, PillowPicture):
             return to_pillow(self.enlarge(decode(picture), progress=progress, cancel=cancel))
         if isinstance(picture, np.ndarray):
@@ -93,13 +97,32 @@ class Upscaler:
             return self._tensor(picture, torch, progress, cancel)
         raise UsageError(f"expected a path, a PIL picture, an array or a tensor, got {type(picture).__name__}")
 
-    def enlarge(self, image: Image, *, progress: Progress | None = None, cancel: Cancel | None = None) -> Image:
+    def enlarge(
+        self,
+        image: Image,
+        *,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+        values: ValueRange | None = None,
+    ) -> Image:
         """Image -> Image: grey stays grey, type and metadata are kept; alpha is enlarged bicubically, and colours under it are
         those of the nearest visible pixels; bands go through the network one at a time, unless they are colours. Holes stay holes.
+        ``values``: the range of values, such as that of a whole stack, None for this image's own (`measure`).
         Raises Unsupported when ``bands`` or ``value_range`` cannot be had of this image."""
 
+        image = replace(image, metadata=replace(image.metadata, derivation=self.derivation))
+        network = partial(self.part, cancel=cancel, engine=self.engine.suited(image.pixels))
         parts = self.parts(image.height, image.width)
-        return enlarge_image(image, partial(self.part, cancel=cancel), parts, self.options, progress, self.contract.channels)
+        return enlarge_image(image, network, parts, self.options, progress, self.contract.channels, values)
+
+    def measure(self, image: Image) -> ValueRange:
+        """The values that `enlarge` takes for black and white. Raises Unsupported as it does."""
+        return measured_range(image, self.options, self.contract.channels)
+
+    @property
+    def derivation(self) -> str:
+        """What is done to an image, by which model and version: for formats that record it (DICOM)."""
+        return f"Upscaled {self.scale:g} times by the network {self.model.name}, superscale {__version__}; not for diagnosis"
 
     def pixels(self, pixels: Array, *, progress: Progress | None = None, cancel: Cancel | None = None) -> Array:
         """(H, W, C), C = 1 or the network's (any for a network of 1), integers of up to 32 bits or floats -> the same, larger."""
@@ -115,9 +138,9 @@ class Upscaler:
         """The tiles of a picture of ``height`` x ``width``; ``tile_px``: None for the engine's."""
         return self.engine.parts(height, width, (enlarged(height, self.scale), enlarged(width, self.scale)), tile_px)
 
-    def part(self, pixels: Array, part: Part, cancel: Cancel | None = None) -> Array:
-        """What is seen of a tile (h, w, C), uint8, uint16, or float32 in [0, 1] -> its target."""
-        return self.engine(pixels, part, cancel)
+    def part(self, pixels: Array, part: Part, cancel: Cancel | None = None, engine: Engine | None = None) -> Array:
+        """What is seen of a tile (h, w, C), uint8, uint16, or float32 in [0, 1] -> its target. ``engine``: that of its picture."""
+        return (engine or self.engine)(pixels, part, cancel)
 
     def _tensor(self, batch: Tensor, torch: Any, progress: Progress | None, cancel: Cancel | None) -> Tensor:
         if batch.ndim != 4 or not len(batch):

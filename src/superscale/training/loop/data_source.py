@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ import torch
 
 from superscale.data.loader import Batch, Load, RawBatch, load_batch, stream, to_device
 from superscale.data.matching import split_folder
+from superscale.data.mixture import Mixture, mixture_problems, seed_of
 from superscale.data.pack import MANIFEST, PAIRED, Pack
 from superscale.data.patches import PatchPlan, patch_problems
 from superscale.data.prepare import LowRes, prepare, prepare_synthetic
@@ -21,22 +22,27 @@ from superscale.files import write_text
 from superscale.machine import processes
 from superscale.machine.device import free_bytes
 from superscale.training.recipe.schema import Recipe
-from superscale.training.run.directory import OWN_PACK, OWN_PACK_SOURCE
+from superscale.training.run.directory import own_pack, own_pack_source
 
 # Of a GPU's free memory; the rest is for the networks and what they keep.
 RESIDENT_SHARE = 0.25
 
 
-def open_pack(recipe: Recipe, run_dir: Path, stop: Callable[[], bool] = lambda: False) -> Pack:
+def open_packs(recipe: Recipe, run_dir: Path, stop: Callable[[], bool] = lambda: False) -> list[Pack]:
+    """The pack of every source of the recipe's data, as `open_pack`."""
+    return [open_pack(alone, run_dir, stop, source) for source, alone in enumerate(recipe.of_each_source())]
+
+
+def open_pack(recipe: Recipe, run_dir: Path, stop: Callable[[], bool] = lambda: False, source: int = 0) -> Pack:
     """The recipe's data as a pack; a folder of photos, or "synthetic", is prepared in the run directory first.
 
     Raises Cancelled when ``stop``, asked after every photo, says so (of several processes none is asked: the others wait);
     RecipeError and DataError as `prepared_pack`.
     """
-    if (ready := prepared_pack(recipe, run_dir)) is not None:
+    if (ready := prepared_pack(recipe, run_dir, source)) is not None:
         return Pack(ready)
-    own = run_dir / OWN_PACK
-    write_text(run_dir / OWN_PACK_SOURCE, json.dumps(_source(recipe)))
+    own = own_pack(run_dir, source)
+    write_text(own_pack_source(run_dir, source), json.dumps(_source(recipe)))
     if recipe.data.path == "synthetic":
         prepare_synthetic(own, side_px=max(128, recipe.data.patch_px), scale=recipe.scale, channels=recipe.channels)
     else:
@@ -70,8 +76,8 @@ def _told(source: Mapping[str, object]) -> str:
     return f"{source['path']} at scale {source['scale']}{channels}"
 
 
-def prepared_pack(recipe: Recipe, run_dir: Path) -> Path | None:
-    """The pack that the recipe names, or the one that this run has made before; None when there is neither.
+def prepared_pack(recipe: Recipe, run_dir: Path, source: int = 0) -> Path | None:
+    """The pack that the recipe names, or the one that this run has made before of its source of that number; None when there is neither.
 
     Raises RecipeError when the recipe names no data, DataError when this run's own was made of other data than it names.
     """
@@ -79,8 +85,8 @@ def prepared_pack(recipe: Recipe, run_dir: Path) -> Path | None:
         raise RecipeError("no training data: name a folder of photos or a prepared pack", ways_out=("data.path",))
     if (Path(recipe.data.path) / MANIFEST).is_file():
         return Path(recipe.data.path)
-    own = run_dir / OWN_PACK
-    made_of = run_dir / OWN_PACK_SOURCE
+    own = own_pack(run_dir, source)
+    made_of = own_pack_source(run_dir, source)
     if not (own / MANIFEST).is_file():
         return None
     if made_of.is_file() and (was := json.loads(made_of.read_bytes())) != (wanted := _source(recipe)):
@@ -113,12 +119,15 @@ def pack_problems(recipe: Recipe, pack: Pack) -> list[str]:
     return problems
 
 
-def patch_plan(recipe: Recipe, pack: Pack) -> PatchPlan:
-    """The order of the run's patches. Raises DataError with all `pack_problems`."""
-    if problems := pack_problems(recipe, pack):
+def patch_plan(recipe: Recipe, packs: Sequence[Pack]) -> PatchPlan | Mixture:
+    """The order of the run's patches. Raises DataError with all `pack_problems` and what keeps the packs from being mixed."""
+    problems = [problem for pack in packs for problem in pack_problems(recipe, pack)]
+    if problems := problems + mixture_problems(packs):
         raise DataError("\n".join(problems))
-    plan = damaged_plan(recipe, pack)
-    return replace(plan, degradation=None) if recipe.teacher else plan
+    plans = [damaged_plan(replace(recipe, seed=seed_of(recipe.seed, source)), pack) for source, pack in enumerate(packs)]
+    if len(plans) > 1:
+        return Mixture(tuple(plans), recipe.data.shares, recipe.seed)
+    return replace(plans[0], degradation=None) if recipe.teacher else plans[0]
 
 
 def damaged_plan(recipe: Recipe, pack: Pack) -> PatchPlan:
@@ -134,8 +143,10 @@ def damaged_plan(recipe: Recipe, pack: Pack) -> PatchPlan:
     )
 
 
-def batch_loader(plan: PatchPlan, stored_low_res: bool, device: torch.device) -> Load:
+def batch_loader(plan: PatchPlan | Mixture, stored_low_res: bool, device: torch.device) -> Load:
     """How batches are read: from the pack on a GPU's own memory where it takes a quarter of what is free at most, else on disk."""
+    if isinstance(plan, Mixture):
+        return plan.loaded_by([batch_loader(own, stored_low_res, device) for own in plan.plans])
     pack = plan.pack
     needed = pack.high_res_samples.samples.size + (pack.low_res_samples.samples.size if stored_low_res else 0)
     if device.type == "cuda" and needed <= RESIDENT_SHARE * (free_bytes(device) or 0):

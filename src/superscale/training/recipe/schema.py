@@ -9,41 +9,16 @@ from math import inf, isfinite
 from pathlib import Path
 from typing import Any, Literal
 
-from superscale.data.draws import DegradationConfig
-from superscale.data.photograph import PhotographConfig
 from superscale.errors import RecipeError, UsageError
-from superscale.image.resize import Rounding
 from superscale.metrics.spectrum import SEGMENT_PX
-from superscale.networks.catalog import DiscriminatorConfig, GeneratorConfig
+from superscale.networks.catalog import DiscriminatorConfig
+from superscale.networks.configs import GeneratorConfig
 from superscale.networks.discriminators import VGGStyleConfig
 from superscale.training.recipe.bundled import recipe_text
+from superscale.training.recipe.data import DataConfig, at_least_one
 from superscale.training.recipe.parsing import LeftOut, apply, dotted_key, parse, write
 
 Schedule = Literal["constant", "cosine", "step"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataConfig:
-    """``path``: a prepared pack, a folder of photos, or "synthetic". ``patch_px``: side of a high-res patch. ``batch``: of one process.
-
-    ``low_res``: bicubic "on_load", "stored" in the pack, or "degraded" as ``degradation`` says: a table whose name is
-    "real-esrgan" (the default) or "photograph", with the ranges as keys.
-    """
-
-    path: str = ""
-    patch_px: int = 128
-    batch: int = 16
-    low_res: Literal["on_load", "stored", "degraded"] = "on_load"
-    rounding: Rounding = "double"
-    augment: bool = True
-    degradation: DegradationConfig | PhotographConfig | None = None
-
-    def __post_init__(self) -> None:
-        _at_least_one(patch_px=self.patch_px, batch=self.batch)
-        if self.low_res == "degraded" and self.degradation is None:
-            raise RecipeError('low_res = "degraded" needs a table [data.degradation]; an empty one means Real-ESRGAN\'s ranges')
-        if self.low_res != "degraded" and self.degradation is not None:
-            raise RecipeError(f'[data.degradation] needs low_res = "degraded", got {self.low_res!r}; change one of them')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +36,7 @@ class TeacherConfig:
     licence: str = ""
 
     def __post_init__(self) -> None:
-        _at_least_one(patches=self.patches, patch_px=self.patch_px)
+        at_least_one(patches=self.patches, patch_px=self.patch_px)
         if not 0 <= self.weight <= 1:
             raise RecipeError(f"weight must be in [0, 1], got {self.weight}")
 
@@ -75,7 +50,7 @@ class ValidationConfig:
     samples: int = 4
 
     def __post_init__(self) -> None:
-        _at_least_one(every_images=self.every_images)
+        at_least_one(every_images=self.every_images)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +61,7 @@ class CheckpointConfig:
     keep: int = 2
 
     def __post_init__(self) -> None:
-        _at_least_one(every_images=self.every_images)
+        at_least_one(every_images=self.every_images)
         if self.keep < 2:
             raise RecipeError(f"keep must be at least 2, so that one is left when the newest is damaged; got {self.keep}")
 
@@ -107,12 +82,6 @@ class HealthConfig:
                 "health needs bad_in_a_row >= 1, rollbacks >= 0 and rate_factor in (0, 1], "
                 f"got {self.bad_in_a_row}, {self.rollbacks} and {self.rate_factor}"
             )
-
-
-def _at_least_one(**values: int) -> None:
-    problems = [f"{name} must be at least 1, got {value}" for name, value in values.items() if value < 1]
-    if problems:
-        raise RecipeError(*problems)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,7 +192,7 @@ class Recipe:
     start: str = ""
     generator: GeneratorConfig | None = None
     report_every_images: int = 1600
-    data: DataConfig = DataConfig()
+    data: DataConfig = field(default_factory=DataConfig)
     teacher: TeacherConfig | None = None
     validation: ValidationConfig = ValidationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
@@ -246,6 +215,8 @@ class Recipe:
         ]
         if self.generator and self.generator.scale != self.scale:
             problems.append(f"scale is {self.scale}, but generator.scale is {self.generator.scale}")
+        if self.teacher and self.data.more:
+            problems.append("a teacher is asked about the patches of one source; leave out data.more or the teacher")
         if self.teacher and self.data.low_res == "stored":
             problems.append('a teacher is asked about patches as they are damaged: data.low_res must not be "stored"')
         if self.teacher and (self.teacher.patch_px < self.data.patch_px or self.teacher.patch_px % self.scale):
@@ -259,6 +230,11 @@ class Recipe:
             problems.append(f"report_every_images must be at least 1, got {self.report_every_images}")
         if problems:
             raise RecipeError(*problems)
+
+    def of_each_source(self) -> list[Recipe]:
+        """The recipe with each of its data sources alone."""
+        paths = [self.data.path, *(source.path for source in self.data.more)]
+        return [replace(self, data=replace(self.data, path=path, more=())) for path in paths]
 
     def _discriminator_problems(self, stage: str, adversarial: AdversarialConfig | None) -> list[str]:
         if adversarial is None:
