@@ -4,12 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shlex
-import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +12,6 @@ import pytest
 import rasterio
 import skimage
 import tifffile
-import torch
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.rpc import RPC
@@ -27,28 +20,18 @@ from rio_cogeo import cog_validate
 from superscale.errors import Damaged, ImageError, OutOfMemoryError, Unsupported
 from superscale.image import scene as scenes
 from superscale.image.profile import srgb
+from superscale.inference.backends.trial import Verdict, Way
 from superscale.inference.jobs import Settings, run_jobs
 from superscale.inference.plan import Job
 from superscale.inference.scenes import CAMERA_LEFT_OUT, RANGE_LEFT_OUT, Windows, upscale_scene
 from superscale.inference.unfinished import Unfinished
 from superscale.inference.upscaler import Upscaler
-from superscale.networks.catalog import build_generator
 from superscale.weights.checkpoint import Model, save_model
 
 Array = NDArray[Any]
 PLACE = rasterio.Affine(10, 0, 500_000, 0, -10, 4_000_000)
 HEIGHT, WIDTH = 61, 97
 DEFLATED = {"tiled": True, "blockxsize": 64, "blockysize": 64, "compress": "deflate"}
-
-
-@pytest.fixture(scope="module")
-def model() -> Model:
-    torch.manual_seed(7)
-    generator = build_generator("compact", {"features": 4, "convolutions": 2})
-    with torch.no_grad():
-        for weights in generator.parameters():
-            weights.add_(torch.randn_like(weights) * 0.05)
-    return Model("tiny", generator.eval(), {})
 
 
 @pytest.fixture(autouse=True)
@@ -137,8 +120,8 @@ def both(source: Path, upscaler: Upscaler, folder: Path) -> tuple[Path, Path]:
 @pytest.mark.parametrize(
     ("kind", "scale"), [(kind, 2.0) for kind in KINDS] + [(measured, 4.0), (measured, 1.7), (transparent, 3.0), (masked, 0.6)]
 )
-def test_by_windows_every_sample_is_what_it_is_in_memory(kind: Any, scale: float, model: Model, tmp_path: Path) -> None:
-    upscaler = Upscaler(model, scale=scale, tile=32)
+def test_by_windows_every_sample_is_what_it_is_in_memory(kind: Any, scale: float, tiny_model: Model, tmp_path: Path) -> None:
+    upscaler = Upscaler(tiny_model, scale=scale, tile=32)
     one, other = both(kind(tmp_path / "a.tif"), upscaler, tmp_path)
     with rasterio.open(one) as memory, rasterio.open(other) as windows:
         np.testing.assert_array_equal(windows.read(), memory.read())
@@ -154,24 +137,24 @@ def test_by_windows_every_sample_is_what_it_is_in_memory(kind: Any, scale: float
     "options",
     [{"bands": "all"}, {"bands": (4, 2, 1)}, {"value_range": "p1:p99"}, {"value_range": (0.0, 3000.0)}, {"tta": True}],
 )
-def test_options_hold_for_windows_too(options: dict[str, Any], model: Model, tmp_path: Path) -> None:
-    one, other = both(infrared(tmp_path / "a.tif"), Upscaler(model, tile=64, **options), tmp_path)
+def test_options_hold_for_windows_too(options: dict[str, Any], tiny_model: Model, tmp_path: Path) -> None:
+    one, other = both(infrared(tmp_path / "a.tif"), Upscaler(tiny_model, tile=64, **options), tmp_path)
     with rasterio.open(one) as memory, rasterio.open(other) as windows:
         np.testing.assert_array_equal(windows.read(), memory.read())
         assert windows.colorinterp == memory.colorinterp
 
 
-def test_percentiles_are_those_of_the_whole_scene_also_where_few_samples_hold_data(model: Model, tmp_path: Path) -> None:
+def test_percentiles_are_those_of_the_whole_scene_also_where_few_samples_hold_data(tiny_model: Model, tmp_path: Path) -> None:
     samples = np.full((1, 1100, 1100), -9999, np.int16)
     samples[0, 701, 901:] = np.arange(199) * 11  # no sample of every second row and column
     source = write(tmp_path / "a.tif", samples, nodata=-9999)
-    upscaler = Upscaler(model, scale=0.1, tile=600)
+    upscaler = Upscaler(tiny_model, scale=0.1, tile=600)
     larger = upscale_scene(upscaler, source, tmp_path / "b.tif")
     assert larger.values is not None
     assert (larger.values.low, larger.values.high) == (0, 198 * 11)
 
 
-def test_the_result_is_a_valid_cog_with_everything_that_the_scene_says(model: Model, tmp_path: Path) -> None:
+def test_the_result_is_a_valid_cog_with_everything_that_the_scene_says(tiny_model: Model, tmp_path: Path) -> None:
     linear = [0.0] * 18
     rpcs = RPC(
         height_off=100, height_scale=500, lat_off=45, lat_scale=0.1, long_off=7, long_scale=0.1,
@@ -187,7 +170,7 @@ def test_the_result_is_a_valid_cog_with_everything_that_the_scene_says(model: Mo
         file.set_band_description(1, "red edge")
         file.update_tags(1, STATISTICS_MEAN="7", sun="low")
         file.update_tags(AREA_OR_POINT="Point", TIFFTAG_ARTIST="somebody", mine="yes")
-    memory, windows = both(source, Upscaler(model, tile=128), tmp_path)
+    memory, windows = both(source, Upscaler(tiny_model, tile=128), tmp_path)
     is_valid, errors, remarks = cog_validate(windows, strict=True)
     assert (is_valid, errors, remarks) == (True, [], [])
     with rasterio.open(memory) as one, rasterio.open(windows) as other:
@@ -208,12 +191,12 @@ def test_the_result_is_a_valid_cog_with_everything_that_the_scene_says(model: Mo
         np.testing.assert_array_equal(big.dataset_mask(), np.kron(mask, np.ones((4, 4), np.uint8)))
 
 
-def test_tiles_of_the_scene_are_those_of_the_result_and_its_profile_is_kept(model: Model, tmp_path: Path) -> None:
+def test_tiles_of_the_scene_are_those_of_the_result_and_its_profile_is_kept(tiny_model: Model, tmp_path: Path) -> None:
     pixels = np.moveaxis(bands(3, np.uint8, 0, 255, 128, 128), 0, -1)
     tags = [(340, "B", 3, (0, 0, 0), True), (341, "B", 3, (200, 200, 200), True), (271, "s", 0, "Maker", True)]
     how: Any = {"photometric": "rgb", "tile": (128, 128), "iccprofile": srgb(), "metadata": None, "extratags": tags}
     tifffile.imwrite(tmp_path / "a.tif", pixels, **how)
-    larger = upscale_scene(Upscaler(model), tmp_path / "a.tif", tmp_path / "b.tif")
+    larger = upscale_scene(Upscaler(tiny_model), tmp_path / "a.tif", tmp_path / "b.tif")
     with tifffile.TiffFile(tmp_path / "b.tif") as file:
         assert file.pages.first.tile == (128, 128)
         assert file.pages.first.iccprofile == srgb()
@@ -240,10 +223,10 @@ def stopped(source: Path, target: Path, upscaler: Upscaler, tiles: int, why: Bas
     "why", [KeyboardInterrupt(), SystemExit(143), OSError(errno.ENOSPC, "No space left on device"), OutOfMemoryError("full")]
 )
 def test_a_run_that_was_ended_leaves_no_output_and_the_same_command_goes_on(
-    why: BaseException, model: Model, tmp_path: Path
+    why: BaseException, tiny_model: Model, tmp_path: Path
 ) -> None:
     source, target = floats(tmp_path / "a.tif"), tmp_path / "b.tif"
-    upscaler = Upscaler(model, tile=32)
+    upscaler = Upscaler(tiny_model, tile=32)
     stopped(source, target, upscaler, 5, why)
     assert not target.exists()
     said: list[str] = []
@@ -254,48 +237,116 @@ def test_a_run_that_was_ended_leaves_no_output_and_the_same_command_goes_on(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tif", "b.tif", "c.tif"]
 
 
-def test_another_command_does_not_go_on_with_it_unless_told_to_begin_anew(model: Model, tmp_path: Path) -> None:
+def test_a_run_that_was_ended_while_it_wrote_the_file_writes_it_again(
+    tiny_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source, target = floats(tmp_path / "a.tif"), tmp_path / "b.tif"
-    stopped(source, target, Upscaler(model, tile=32), 5, KeyboardInterrupt())
-    other = Upscaler(model, tile=32, scale=3)
+
+    def half(_: Path, result: Path, __: Any) -> None:
+        for name in ("result", "result.ovr.tmp", "result.msk.ovr.tmp"):
+            result.with_name(name).write_bytes(b"II*\0 half of it")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("superscale.inference.scenes.write_cog", half)
+    with pytest.raises(KeyboardInterrupt):
+        upscale_scene(Upscaler(tiny_model), source, target)
+    monkeypatch.undo()
+    upscale_scene(Upscaler(tiny_model), source, target)
+    upscale_scene(Upscaler(tiny_model), source, tmp_path / "c.tif")
+    assert target.read_bytes() == (tmp_path / "c.tif").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tif", "b.tif", "c.tif"]
+
+
+def test_a_scene_that_is_changed_while_it_is_read_is_refused(tiny_model: Model, tmp_path: Path) -> None:
+    source = floats(tmp_path / "a.tif")
+    with pytest.raises(ImageError, match=r"a\.tif was changed while it was read"):
+        upscale_scene(Upscaler(tiny_model), source, tmp_path / "b.tif", progress=lambda *_: os.utime(source, (1, 1)))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
+
+
+def test_another_command_does_not_go_on_with_it_unless_told_to_begin_anew(tiny_model: Model, tmp_path: Path) -> None:
+    source, target = floats(tmp_path / "a.tif"), tmp_path / "b.tif"
+    stopped(source, target, Upscaler(tiny_model, tile=32), 5, KeyboardInterrupt())
+    other = Upscaler(tiny_model, tile=32, scale=3)
     with pytest.raises(ImageError, match=r"b\.tif\.unfinished holds what another command has begun \(options differ\)"):
         upscale_scene(other, source, target)
     assert (tmp_path / "b.tif.unfinished" / "order.json").exists()
-    upscale_scene(other, source, target, restart=True)
+    upscale_scene(other, source, target, overwrite=True)
     with rasterio.open(target) as big:
         assert big.width == 3 * WIDTH
 
 
-def test_the_size_of_tiles_stays_when_the_free_memory_does_not(model: Model, tmp_path: Path) -> None:
+def test_a_command_that_overwrites_goes_on_with_its_own_work_too(tiny_model: Model, tmp_path: Path) -> None:
     source, target = floats(tmp_path / "a.tif"), tmp_path / "b.tif"
-    upscaler = Upscaler(model)
-    upscaler.engine.tile_px = 32
-    stopped(source, target, upscaler, 5, KeyboardInterrupt())
+    stopped(source, target, Upscaler(tiny_model, tile=32), 5, KeyboardInterrupt())
     said: list[str] = []
-    upscale_scene(Upscaler(model), source, target, say=said.append)
+    upscale_scene(Upscaler(tiny_model, tile=32), source, target, overwrite=True, say=said.append)
     assert said[0] == "goes on with what is done: 2 of 8 tiles"
 
 
-def test_two_processes_do_not_make_the_same_output(model: Model, tmp_path: Path) -> None:
+def test_an_output_that_appears_meanwhile_is_not_replaced(tiny_model: Model, tmp_path: Path) -> None:
     source, target = floats(tmp_path / "a.tif"), tmp_path / "b.tif"
-    with Unfinished(target, {}, restart=False), pytest.raises(ImageError, match="in use by another process"):
-        upscale_scene(Upscaler(model), source, target)
+    said: list[str] = []
+    for _ in range(2):  # while the file is written, and before anything
+        with pytest.raises(ImageError, match=r"b\.tif exists; choose to overwrite it"):
+            upscale_scene(
+                Upscaler(tiny_model), source, target, say=lambda words: (said.append(words), target.write_text("mine"))[0]
+            )
+    assert target.read_text() == "mine"
+    assert said == ["all tiles are done; writing the file and its overviews"]
+    upscale_scene(Upscaler(tiny_model), source, target, overwrite=True, say=said.append)
+    assert said[1] == "goes on with what is done: 1 of 1 tiles"
+
+
+def test_the_library_that_has_begun_goes_on_although_another_is_found_faster_meanwhile(
+    tiny_model: Model, tmp_path: Path
+) -> None:
+    save_model(tmp_path / "tiny.safetensors", tiny_model.generator, {})
+    source, target = floats(tmp_path / "a.tif"), tmp_path / "b.tif"
+    upscaler, other = (Upscaler(tmp_path / "tiny.safetensors", tile=32, device="cpu") for _ in range(2))
+    stopped(source, target, upscaler, 5, KeyboardInterrupt())
+    assert upscaler.engine.computed_by() == ["onnx fp32"]
+    other.engine.backend.looked_up = True
+    other.engine.backend.verdicts = [Verdict(Way("torch", "fp32"), 0.0, 1e-9, np.inf, 0.0, 0.0)]
+    upscale_scene(other, source, target)
+    assert other.engine.computed_by() == ["onnx fp32"]
+    order = tmp_path / "d.tif.unfinished" / "order.json"
+    stopped(source, tmp_path / "d.tif", upscaler, 5, KeyboardInterrupt())
+    order.write_text(order.read_text().replace("onnx fp32", "abacus fp32"))
+    with pytest.raises(ImageError, match="was begun by abacus fp32, which is not here any more"):
+        upscale_scene(upscaler, source, tmp_path / "d.tif")
+
+
+def test_the_size_of_tiles_stays_when_the_free_memory_does_not(tiny_model: Model, tmp_path: Path) -> None:
+    source, target = floats(tmp_path / "a.tif"), tmp_path / "b.tif"
+    upscaler = Upscaler(tiny_model)
+    upscaler.engine.tile_px = 32
+    stopped(source, target, upscaler, 5, KeyboardInterrupt())
+    said: list[str] = []
+    upscale_scene(Upscaler(tiny_model), source, target, say=said.append)
+    assert said[0] == "goes on with what is done: 2 of 8 tiles"
+
+
+def test_two_processes_do_not_make_the_same_output(tiny_model: Model, tmp_path: Path) -> None:
+    source, target = floats(tmp_path / "a.tif"), tmp_path / "b.tif"
+    with Unfinished(target, {}, replaces=False), pytest.raises(ImageError, match="in use by another process"):
+        upscale_scene(Upscaler(tiny_model), source, target)
     assert not (tmp_path / "b.tif.unfinished").exists()
 
 
 def test_no_room_for_the_samples_is_said_before_anything_is_computed(
-    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("os.posix_fallocate", full)
     with pytest.raises(ImageError, match="no room for its samples"):
-        upscale_scene(Upscaler(model), plain(tmp_path / "a.tif"), tmp_path / "b.tif")
+        upscale_scene(Upscaler(tiny_model), plain(tmp_path / "a.tif"), tmp_path / "b.tif")
     assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
 
 
-def test_a_damaged_scene_is_refused_and_leaves_nothing(model: Model, tmp_path: Path) -> None:
+def test_a_damaged_scene_is_refused_and_leaves_nothing(tiny_model: Model, tmp_path: Path) -> None:
     source = measured(tmp_path / "a.tif")
     with tifffile.TiffFile(source) as file:
         place = file.pages.first.dataoffsets[1]
@@ -303,38 +354,38 @@ def test_a_damaged_scene_is_refused_and_leaves_nothing(model: Model, tmp_path: P
     data[place + 20 : place + 400] = bytes(380)
     source.write_bytes(data)
     with pytest.raises(Damaged, match=r"a\.tif: damaged picture"):
-        upscale_scene(Upscaler(model), source, tmp_path / "b.tif")
+        upscale_scene(Upscaler(tiny_model), source, tmp_path / "b.tif")
     source.write_bytes(data[: len(data) // 2])
     with pytest.raises(Damaged):
-        upscale_scene(Upscaler(model), source, tmp_path / "b.tif")
+        upscale_scene(Upscaler(tiny_model), source, tmp_path / "b.tif")
     assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
 
 
-def wanted(source: Path, model: Model, monkeypatch: pytest.MonkeyPatch, free: int = 10**12, **settings: Any) -> list[str]:
+def wanted(source: Path, tiny_model: Model, monkeypatch: pytest.MonkeyPatch, free: int = 10**12, **settings: Any) -> list[str]:
     """What is said of a picture that is to be done by windows; nothing of another."""
     said: list[str] = []
     monkeypatch.setattr("superscale.inference.scenes.free_bytes", lambda: free)
-    windows = Windows(Upscaler(model, consistent=settings.pop("consistent", False)), say=said.append)
+    windows = Windows(Upscaler(tiny_model, consistent=settings.pop("consistent", False)), say=said.append)
     job = Job(source, source.with_name(settings.pop("output", "big.tif")))
     assert windows.wanted(job, Settings(scale=4, **settings)) == bool(said)
     return said
 
 
 def test_windows_are_for_pictures_beyond_the_free_memory_or_a_limit_that_nobody_gave(
-    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = measured(tmp_path / "a.tif")
-    assert wanted(source, model, monkeypatch) == []
-    (said,) = wanted(source, model, monkeypatch, free=500_000)
+    assert wanted(source, tiny_model, monkeypatch) == []
+    (said,) = wanted(source, tiny_model, monkeypatch, free=500_000)
     # Twice the input and the output, 61x97 pixels of 4 samples of 2 bytes and sixteen times as many; and the network's.
     assert "enlarged by windows: in memory it would take about 0.0 GB, and 0.0 GB are free" in said
     for limit in ("max_pixels", "max_output_pixels", "max_bytes"):
-        assert wanted(source, model, monkeypatch, **{limit: 5000})
-        assert not wanted(source, model, monkeypatch, **{limit: 5000}, limits_given=frozenset({limit}))
+        assert wanted(source, tiny_model, monkeypatch, **{limit: 5000})
+        assert not wanted(source, tiny_model, monkeypatch, **{limit: 5000}, limits_given=frozenset({limit}))
     for other in ({"output": "big.png"}, {"consistent": True}, {"lenient": True}):
-        assert not wanted(source, model, monkeypatch, max_pixels=5000, **other)
+        assert not wanted(source, tiny_model, monkeypatch, max_pixels=5000, **other)
     (tmp_path / "a.tif").write_bytes(b"II*\0 damaged")
-    assert not wanted(source, model, monkeypatch, max_pixels=5000)
+    assert not wanted(source, tiny_model, monkeypatch, max_pixels=5000)
 
 
 def test_kinds_of_tiff_that_are_not_read_by_windows_are_named(tmp_path: Path) -> None:
@@ -348,104 +399,3 @@ def test_kinds_of_tiff_that_are_not_read_by_windows_are_named(tmp_path: Path) ->
     tifffile.imwrite(tmp_path / "b.tif", samples[0].astype(np.float16), photometric="minisblack")
     with pytest.raises(Unsupported, match="floats of 16 bits"):
         scenes.Scene(tmp_path / "b.tif")
-
-
-# The command, on a machine without free memory; at the end it prints the megabytes that it took at most.
-RUN = """
-import resource, sys
-import superscale.inference.scenes as scenes
-from superscale.cli.main import main
-scenes.free_bytes = lambda: 0
-sys.argv = ["superscale", "upscale", *sys.argv[1:]]
-code = 0
-try: main()
-except SystemExit as stop: code = stop.code
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
-raise SystemExit(code)
-"""
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
-
-
-def command(source: Path, target: Path, *more: str) -> list[str]:
-    return [sys.executable, "-c", RUN, str(source), "-o", str(target), "-s", "2", "--device", "cpu", "-v", *more]
-
-
-def ended(line: list[str]) -> tuple[int, str, str]:
-    run = subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True, check=False)
-    return run.returncode, run.stdout, run.stderr
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_command_ended_again_and_again_comes_to_the_same_bytes(stop: signal.Signals, model: Model, tmp_path: Path) -> None:
-    save_model(tmp_path / "tiny.safetensors", model.generator, {})
-    samples = np.tile(bands(4, np.uint16, 100, 4095, 300, 300), (1, 2, 2))
-    samples[:, 200:350, 150:450] = 0
-    source = write(tmp_path / "a.tif", samples, nodata=0, photometric="MINISBLACK", **DEFLATED)
-    how = ("--model", str(tmp_path / "tiny.safetensors"), "--tile", "64")
-    target, done = tmp_path / "b.tif", tmp_path / "b.tif.unfinished" / "done"
-    before = 0
-    for _ in range(2):
-        with subprocess.Popen(command(source, target, *how), env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as run:
-            while run.poll() is None and not (done.exists() and sum(done.read_bytes()) > before):
-                time.sleep(0.02)
-            run.send_signal(stop)
-            assert run.wait() in (-stop, 128 + stop)
-        assert not target.exists()
-        before = sum(done.read_bytes())
-        assert 0 < before < 100
-    code, _, said = ended(command(source, target, *how))
-    assert code == 0, said
-    assert f"goes on with what is done: {before} of 100 tiles" in said
-    assert "enlarged by windows: in memory it would take" in said
-    assert ended(command(source, tmp_path / "c.tif", *how))[0] == 0
-    assert target.read_bytes() == (tmp_path / "c.tif").read_bytes()
-    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".") or "unfinished" in path.name]
-
-
-@pytest.mark.slow
-def test_memory_does_not_grow_with_the_scene(model: Model, tmp_path: Path) -> None:
-    save_model(tmp_path / "tiny.safetensors", model.generator, {})
-    taken: list[int] = []
-    for side in (512, 5120):
-        samples = np.tile(bands(4, np.uint16, 100, 4095, 256, 256), (1, side // 256, side // 256))
-        source = write(tmp_path / f"{side}.tif", samples, photometric="RGB", **DEFLATED)
-        line = command(source, tmp_path / f"{side}_x2.tif", "--model", str(tmp_path / "tiny.safetensors"))
-        code, printed, said = ended(line)
-        assert code == 0, said
-        taken.append(int(printed))
-    # The input has 210 MB and the output 839 MB; GDAL keeps up to 256 MB of blocks, at reading and at writing.
-    assert taken[1] - taken[0] < 600
-
-
-DISK = """
-mount -t tmpfs -o size=3m none {disk} || exit 99
-{command} 2> {folder}/first; echo $? >> {folder}/first
-ls -A {disk} >> {folder}/first
-mount -o remount,size=64m {disk} || exit 99
-{command} 2> {folder}/second || exit 98
-cp {disk}/b.tif {folder}/b.tif
-"""
-
-
-@pytest.mark.slow
-def test_a_disk_that_is_full_is_an_error_and_with_room_the_same_command_comes_to_the_end(model: Model, tmp_path: Path) -> None:
-    mounting = ["unshare", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"]
-    if shutil.which("unshare") is None or subprocess.run(mounting, capture_output=True, check=False).returncode:
-        pytest.skip("needs Linux, and leave to mount a file system in a user namespace")
-    save_model(tmp_path / "tiny.safetensors", model.generator, {})
-    noise = np.random.default_rng(0).integers(0, 4000, (1, 500, 500)).astype(np.uint16)
-    source = write(tmp_path / "a.tif", noise)
-    (tmp_path / "disk").mkdir()
-    line = command(source, tmp_path / "disk" / "b.tif", "--model", str(tmp_path / "tiny.safetensors"))
-    script = DISK.format(disk=tmp_path / "disk", folder=tmp_path, command=shlex.join(line))
-    run = ["unshare", "--map-root-user", "--mount", "sh", "-c", script]
-    result = subprocess.run(run, env=ENVIRONMENT, capture_output=True, text=True, check=False)
-    first = (tmp_path / "first").read_text()
-    assert result.returncode == 0, (result, first)
-    # There is room for the samples, of 2 MB, and not for the compressed file besides.
-    assert "failed: " in first
-    assert first.split()[-2:] == ["1", "b.tif.unfinished"]
-    assert "goes on with what is done" in (tmp_path / "second").read_text()
-    assert ended(command(source, tmp_path / "c.tif", "--model", str(tmp_path / "tiny.safetensors")))[0] == 0
-    assert (tmp_path / "b.tif").read_bytes() == (tmp_path / "c.tif").read_bytes()

@@ -36,8 +36,8 @@ class Cancel(Protocol):
 class Choosing(Protocol):
     """A backend that is several."""
 
-    def suited(self, area_px: int, deep: bool) -> Backend:
-        """The one for a picture of so many pixels, ``deep``: of more than 8 bits."""
+    def suited(self, area_px: int, deep: bool, begun_by: str | None = None) -> Backend:
+        """The one for a picture of so many pixels, ``deep``: of more than 8 bits; ``begun_by``: of that name, if it is one of them."""
 
 
 class Engine:
@@ -65,13 +65,14 @@ class Engine:
         tile_px = self.tile_px if tile_px is None else tile_px
         return parts(height, width, new_size, native, tile_px, self.overlap_px, contract.multiple_of)
 
-    def suited(self, pixels: Array) -> Engine:
-        """The engine for this picture, whose backend stays the same for all its tiles."""
+    def suited(self, pixels: Array, begun_by: str | None = None) -> Engine:
+        """The engine for this picture, whose backend stays the same for all its tiles; ``begun_by``: the name of the one that has done
+        some of them."""
         inner = self.backend.backend if isinstance(self.backend, SelfEnsemble) else self.backend
         if not isinstance(inner, Choosing):
             return self
         one = copy(self)
-        chosen = inner.suited(pixels.shape[0] * pixels.shape[1], deep=pixels.dtype != np.uint8)
+        chosen = inner.suited(pixels.shape[0] * pixels.shape[1], pixels.dtype != np.uint8, begun_by)
         one.backend = SelfEnsemble(chosen) if isinstance(self.backend, SelfEnsemble) else chosen
         self.used[chosen.name] = None
         return one

@@ -46,7 +46,7 @@ def upscale_scene(
     target: Path,
     *,
     metadata: KeepOrStrip = "keep",
-    restart: bool = False,
+    overwrite: bool = False,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
     say: Say | None = None,
@@ -54,16 +54,18 @@ def upscale_scene(
     """Enlarge a TIFF of any size to a cloud-optimised GeoTIFF. Return its header: an `Image` whose samples are zeros.
 
     What is done lies in a folder ``target`` + ".unfinished" until ``target`` is there; if the process is killed, the same call goes on
-    with it, and the result has the same bits. ``restart``: not with what another call has begun. ``say`` is told what is going on.
-    Raises ImageError, MissingExtraError, Cancelled, and what the network raises.
+    with it, and the result has the same bits. ``overwrite``: ``target`` may be replaced, and so may what a call with other options
+    has begun. ``say`` is told what is going on. Raises ImageError, MissingExtraError, Cancelled, and what the network raises.
     """
     say = say or _nothing
+    _check_place(target, overwrite)
     with Scene(source) as scene:
-        engine = upscaler.engine.suited(scene.header.pixels)
-        order = _order(upscaler, engine, source, metadata)
-        with Unfinished(target, order, restart) as unfinished:
+        _check_network(scene, upscaler)
+        with Unfinished(target, _order(upscaler, source, metadata), overwrite) as unfinished:
             try:
-                larger = _computed(upscaler, engine, scene, unfinished, metadata, progress, cancel, say)
+                larger = _computed(upscaler, scene, unfinished, metadata, progress, cancel, say)
+                if _stamp(source) != unfinished.order["input"]:
+                    raise Damaged(f"{source} was changed while it was read, and nothing was written; run the command again")
             except Damaged:
                 unfinished.discard()
                 raise
@@ -73,14 +75,27 @@ def upscale_scene(
             say("all tiles are done; writing the file and its overviews")
             result = unfinished.folder / RESULT
             write_cog(unfinished.folder / SAMPLES, result, scene.header.metadata.tile_px)
+            _check_place(target, overwrite)
             os.replace(result, target)
             unfinished.discard()
     return larger
 
 
+def _check_place(target: Path, overwrite: bool) -> None:
+    """Before and after all the work: another process may have written it meanwhile."""
+    if not overwrite and os.path.lexists(target):
+        raise ImageError(f"{target} exists; choose to overwrite it")
+
+
+def _check_network(scene: Scene, upscaler: Upscaler) -> None:
+    if sees_alpha(scene.header, upscaler.options.bands, upscaler.contract.channels):
+        raise Unsupported(
+            f"{scene.path}: a network that sees transparency takes no picture by windows; choose the bands, or another model"
+        )
+
+
 def _computed(
     upscaler: Upscaler,
-    engine: Engine,
     scene: Scene,
     unfinished: Unfinished,
     metadata: KeepOrStrip,
@@ -90,10 +105,7 @@ def _computed(
 ) -> Image:
     """Compute what is not done yet. Return the header of the result."""
     options, channels = upscaler.options, upscaler.contract.channels
-    if sees_alpha(scene.header, options.bands, channels):
-        raise Unsupported(
-            f"{scene.path}: a network that sees transparency takes no picture by windows; choose the bands, or another model"
-        )
+    engine = _engine(upscaler, scene, unfinished)
 
     def in_bands(image: Image) -> Image:
         return grouped(image, options.bands, channels)[0]
@@ -104,7 +116,7 @@ def _computed(
     tile_px = (unfinished.found or {}).get("tile_px", upscaler.engine.tile_px)
     parts = upscaler.parts(header.height, header.width, tile_px)
     larger = _larger(header, parts[0].new_size, metadata)
-    unfinished.begin(larger, len(parts), {"tile_px": tile_px})
+    unfinished.begin(larger, len(parts), {"tile_px": tile_px, "backend": engine.backend.name})
     if unfinished.found:
         say(f"goes on with what is done: {int(unfinished.done.sum())} of {len(parts)} tiles")
     network = partial(upscaler.part, cancel=cancel, engine=engine)
@@ -114,6 +126,17 @@ def _computed(
         unfinished.put(number, parts[number].target, with_alpha(made), made.mask)
     unfinished.sync()
     return replace(larger, values=survey.values, remarks=(*header.remarks, *said_of(survey, groups)))
+
+
+def _engine(upscaler: Upscaler, scene: Scene, unfinished: Unfinished) -> Engine:
+    """What computes the scene; of one that is begun, what has begun it, since no two libraries compute the same bits."""
+    begun_by = None if unfinished.found is None else unfinished.found["backend"]
+    engine = upscaler.engine.suited(scene.header.pixels, begun_by)
+    if begun_by not in (None, engine.backend.name):
+        raise ImageError(
+            f"{unfinished.folder} was begun by {begun_by}, which is not here any more; delete the folder to begin anew"
+        )
+    return engine
 
 
 def _larger(header: Image, new_size: tuple[int, int], metadata: KeepOrStrip) -> Image:
@@ -126,19 +149,22 @@ def _larger(header: Image, new_size: tuple[int, int], metadata: KeepOrStrip) -> 
     return larger if kept.stated_range is None else larger.noted(RANGE_LEFT_OUT)
 
 
-def _order(upscaler: Upscaler, engine: Engine, source: Path, metadata: KeepOrStrip) -> dict[str, Any]:
+def _order(upscaler: Upscaler, source: Path, metadata: KeepOrStrip) -> dict[str, Any]:
     """What makes the bits of a result, as JSON has it."""
-    status = source.stat()
-    options = {key: value for key, value in asdict(upscaler.options).items() if key not in ("device", "backend", "precision")}
     order = {
         "version": [__version__, FORMAT],
-        "input": [source.name, status.st_size, status.st_mtime_ns],
+        "input": _stamp(source),
         "model": upscaler.model.digest(),
-        "backend": [engine.backend.device, engine.backend.name],
-        "options": options,
+        "options": {**asdict(upscaler.options), "device": upscaler.engine.backend.device},
         "metadata": metadata,
     }
     return dict(json.loads(json.dumps(order)))
+
+
+def _stamp(source: Path) -> list[Any]:
+    """What changes when the file does."""
+    status = source.stat()
+    return [source.name, status.st_size, status.st_mtime_ns]
 
 
 def _nothing(_said: str) -> None:
@@ -168,11 +194,11 @@ class Windows:
             return False
         try:
             with Scene(job.input) as scene:
-                if sees_alpha(scene.header, self.upscaler.options.bands, self.upscaler.contract.channels):
-                    return False
+                _check_network(scene, self.upscaler)
         except (ImageError, MissingExtraError) as error:
             if beyond and isinstance(error, MissingExtraError):
                 raise
+            self._say(job, f"not enlarged by windows, though it is large: {error}")
             return False
         available = "" if free is None else f", and {free / 1e9:.1f} GB are free"
         self._say(job, f"enlarged by windows: in memory it would take about {needed / 1e9:.1f} GB{available}")
@@ -190,7 +216,7 @@ class Windows:
             job.input,
             job.output,
             metadata=settings.metadata,
-            restart=settings.existing == "overwrite",
+            overwrite=settings.existing == "overwrite",
             progress=self.progress,
             say=lambda said: self._say(job, said),
         )

@@ -32,29 +32,29 @@ SYNC_SECONDS = 5.0
 class Unfinished:
     """``order``: what is being made, in JSON; only a run with the same order goes on with a folder. ``done``: which parts are there.
 
-    To be used in a ``with`` statement, which says on the disk what is done even after an error. Raises ImageError where the folder
-    belongs to another order (and not ``restart``) or to a running process, or where the disk has no room.
+    To be used in a ``with`` statement, which says on the disk what is done even after an error. ``replaces``: whether another order
+    gives way. Raises ImageError where it does not, where a running process has the folder, or where the disk has no room.
     """
 
-    def __init__(self, target: Path, order: dict[str, Any], restart: bool) -> None:
+    def __init__(self, target: Path, order: dict[str, Any], replaces: bool) -> None:
         self.target, self.order = target, order
         self.folder = target.with_name(target.name + SUFFIX)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = _locked(self.folder)
-        self.found = self._found(restart)
+        self.found = self._found(replaces)
         self._canvas: Canvas | None = None
         self._synced = 0.0
         self._is_gone = False
 
-    def _found(self, restart: bool) -> dict[str, Any] | None:
+    def _found(self, replaces: bool) -> dict[str, Any] | None:
         """The order that was begun here, if it can be gone on with."""
         found: dict[str, Any] | None = None
         with suppress(OSError, ValueError):
             found = json.loads((self.folder / ORDER).read_text())
-        if found is None or restart:
+        differing = [key for key in self.order if found is None or found.get(key) != self.order[key]]
+        if found is None or (differing and replaces):
             (self.folder / ORDER).unlink(missing_ok=True)
             return None
-        differing = [key for key in self.order if found.get(key) != self.order[key]]
         if differing:
             self._lock.close()
             raise ImageError(
@@ -76,7 +76,7 @@ class Unfinished:
         if begun:
             self.done[:] = np.frombuffer((self.folder / DONE).read_bytes(), np.uint8)
             return
-        write_bytes(self.folder / DONE, self.done.tobytes())
+        self.sync()
         write_text(self.folder / ORDER, json.dumps({**self.order, **facts}))
 
     def put(self, number: int, target: Region, samples: Array, mask: Array | None) -> None:
