@@ -1,4 +1,4 @@
-"""What several tests of this room need."""
+"""A network for tests of scenes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from superscale.weights.checkpoint import Model
 
 
 @pytest.fixture(scope="session")
-def tiny_model() -> Model:
+def small_net() -> Model:
     """A network of two small layers, of which every weight counts."""
     torch.manual_seed(7)
     generator = build_generator("compact", {"features": 4, "convolutions": 2})

@@ -25,9 +25,9 @@ TILED = {"tiled": True, "blockxsize": 64, "blockysize": 64, "compress": "deflate
 
 
 @pytest.fixture(scope="module")
-def scene_model(tiny_model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def scene_model(small_net: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    save_model(path, tiny_model.generator, {})
+    save_model(path, small_net.generator, {})
     return path
 
 

@@ -120,8 +120,8 @@ def both(source: Path, upscaler: Upscaler, folder: Path) -> tuple[Path, Path]:
 @pytest.mark.parametrize(
     ("kind", "scale"), [(kind, 2.0) for kind in KINDS] + [(measured, 4.0), (measured, 1.7), (transparent, 3.0), (masked, 0.6)]
 )
-def test_by_windows_every_sample_is_what_it_is_in_memory(kind: Any, scale: float, tiny_model: Model, tmp_path: Path) -> None:
-    upscaler = Upscaler(tiny_model, scale=scale, tile=32)
+def test_by_windows_every_sample_is_what_it_is_in_memory(kind: Any, scale: float, small_net: Model, tmp_path: Path) -> None:
+    upscaler = Upscaler(small_net, scale=scale, tile=32)
     one, other = both(kind(tmp_path / "a.tif"), upscaler, tmp_path)
     with rasterio.open(one) as memory, rasterio.open(other) as windows:
         np.testing.assert_array_equal(windows.read(), memory.read())
@@ -137,24 +137,24 @@ def test_by_windows_every_sample_is_what_it_is_in_memory(kind: Any, scale: float
     "options",
     [{"bands": "all"}, {"bands": (4, 2, 1)}, {"value_range": "p1:p99"}, {"value_range": (0.0, 3000.0)}, {"tta": True}],
 )
-def test_options_hold_for_windows_too(options: dict[str, Any], tiny_model: Model, tmp_path: Path) -> None:
-    one, other = both(infrared(tmp_path / "a.tif"), Upscaler(tiny_model, tile=64, **options), tmp_path)
+def test_options_hold_for_windows_too(options: dict[str, Any], small_net: Model, tmp_path: Path) -> None:
+    one, other = both(infrared(tmp_path / "a.tif"), Upscaler(small_net, tile=64, **options), tmp_path)
     with rasterio.open(one) as memory, rasterio.open(other) as windows:
         np.testing.assert_array_equal(windows.read(), memory.read())
         assert windows.colorinterp == memory.colorinterp
 
 
-def test_percentiles_are_those_of_the_whole_scene_also_where_few_samples_hold_data(tiny_model: Model, tmp_path: Path) -> None:
+def test_percentiles_are_those_of_the_whole_scene_also_where_few_samples_hold_data(small_net: Model, tmp_path: Path) -> None:
     samples = np.full((1, 1100, 1100), -9999, np.int16)
     samples[0, 701, 901:] = np.arange(199) * 11  # no sample of every second row and column
     source = write(tmp_path / "a.tif", samples, nodata=-9999)
-    upscaler = Upscaler(tiny_model, scale=0.1, tile=600)
+    upscaler = Upscaler(small_net, scale=0.1, tile=600)
     larger = upscale_scene(upscaler, source, tmp_path / "b.tif")
     assert larger.values is not None
     assert (larger.values.low, larger.values.high) == (0, 198 * 11)
 
 
-def test_the_result_is_a_valid_cog_with_everything_that_the_scene_says(tiny_model: Model, tmp_path: Path) -> None:
+def test_the_result_is_a_valid_cog_with_everything_that_the_scene_says(small_net: Model, tmp_path: Path) -> None:
     linear = [0.0] * 18
     rpcs = RPC(
         height_off=100, height_scale=500, lat_off=45, lat_scale=0.1, long_off=7, long_scale=0.1,
@@ -170,7 +170,7 @@ def test_the_result_is_a_valid_cog_with_everything_that_the_scene_says(tiny_mode
         file.set_band_description(1, "red edge")
         file.update_tags(1, STATISTICS_MEAN="7", sun="low")
         file.update_tags(AREA_OR_POINT="Point", TIFFTAG_ARTIST="somebody", mine="yes")
-    memory, windows = both(source, Upscaler(tiny_model, tile=128), tmp_path)
+    memory, windows = both(source, Upscaler(small_net, tile=128), tmp_path)
     is_valid, errors, remarks = cog_validate(windows, strict=True)
     assert (is_valid, errors, remarks) == (True, [], [])
     with rasterio.open(memory) as one, rasterio.open(windows) as other:
@@ -191,12 +191,12 @@ def test_the_result_is_a_valid_cog_with_everything_that_the_scene_says(tiny_mode
         np.testing.assert_array_equal(big.dataset_mask(), np.kron(mask, np.ones((4, 4), np.uint8)))
 
 
-def test_tiles_of_the_scene_are_those_of_the_result_and_its_profile_is_kept(tiny_model: Model, tmp_path: Path) -> None:
+def test_tiles_of_the_scene_are_those_of_the_result_and_its_profile_is_kept(small_net: Model, tmp_path: Path) -> None:
     pixels = np.moveaxis(bands(3, np.uint8, 0, 255, 128, 128), 0, -1)
     tags = [(340, "B", 3, (0, 0, 0), True), (341, "B", 3, (200, 200, 200), True), (271, "s", 0, "Maker", True)]
     how: Any = {"photometric": "rgb", "tile": (128, 128), "iccprofile": srgb(), "metadata": None, "extratags": tags}
     tifffile.imwrite(tmp_path / "a.tif", pixels, **how)
-    larger = upscale_scene(Upscaler(tiny_model), tmp_path / "a.tif", tmp_path / "b.tif")
+    larger = upscale_scene(Upscaler(small_net), tmp_path / "a.tif", tmp_path / "b.tif")
     with tifffile.TiffFile(tmp_path / "b.tif") as file:
         assert file.pages.first.tile == (128, 128)
         assert file.pages.first.iccprofile == srgb()
@@ -223,10 +223,10 @@ def stopped(source: Path, target: Path, upscaler: Upscaler, tiles: int, why: Bas
     "why", [KeyboardInterrupt(), SystemExit(143), OSError(errno.ENOSPC, "No space left on device"), OutOfMemoryError("full")]
 )
 def test_a_run_that_was_ended_leaves_no_output_and_the_same_command_goes_on(
-    why: BaseException, tiny_model: Model, tmp_path: Path
+    why: BaseException, small_net: Model, tmp_path: Path
 ) -> None:
     source, target = floats(tmp_path / "a.tif"), tmp_path / "b.tif"
-    upscaler = Upscaler(tiny_model, tile=32)
+    upscaler = Upscaler(small_net, tile=32)
     stopped(source, target, upscaler, 5, why)
     assert not target.exists()
     said: list[str] = []
@@ -238,7 +238,7 @@ def test_a_run_that_was_ended_leaves_no_output_and_the_same_command_goes_on(
 
 
 def test_a_run_that_was_ended_while_it_wrote_the_file_writes_it_again(
-    tiny_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_net: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, target = floats(tmp_path / "a.tif"), tmp_path / "b.tif"
 
@@ -250,23 +250,23 @@ def test_a_run_that_was_ended_while_it_wrote_the_file_writes_it_again(
     with monkeypatch.context() as patched:
         patched.setattr("superscale.inference.scenes.write_cog", half)
         with pytest.raises(KeyboardInterrupt):
-            upscale_scene(Upscaler(tiny_model), source, target)
-    upscale_scene(Upscaler(tiny_model), source, target)
-    upscale_scene(Upscaler(tiny_model), source, tmp_path / "c.tif")
+            upscale_scene(Upscaler(small_net), source, target)
+    upscale_scene(Upscaler(small_net), source, target)
+    upscale_scene(Upscaler(small_net), source, tmp_path / "c.tif")
     assert target.read_bytes() == (tmp_path / "c.tif").read_bytes()
 
 
-def test_a_scene_that_is_changed_while_it_is_read_is_refused(tiny_model: Model, tmp_path: Path) -> None:
+def test_a_scene_that_is_changed_while_it_is_read_is_refused(small_net: Model, tmp_path: Path) -> None:
     source = floats(tmp_path / "a.tif")
     with pytest.raises(ImageError, match=r"a\.tif was changed while it was read"):
-        upscale_scene(Upscaler(tiny_model), source, tmp_path / "b.tif", progress=lambda *_: os.utime(source, (1, 1)))
+        upscale_scene(Upscaler(small_net), source, tmp_path / "b.tif", progress=lambda *_: os.utime(source, (1, 1)))
     assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
 
 
-def test_another_command_does_not_go_on_with_it_unless_told_to_begin_anew(tiny_model: Model, tmp_path: Path) -> None:
+def test_another_command_does_not_go_on_with_it_unless_told_to_begin_anew(small_net: Model, tmp_path: Path) -> None:
     source, target = floats(tmp_path / "a.tif"), tmp_path / "b.tif"
-    stopped(source, target, Upscaler(tiny_model, tile=32), 5, KeyboardInterrupt())
-    other = Upscaler(tiny_model, tile=32, scale=3)
+    stopped(source, target, Upscaler(small_net, tile=32), 5, KeyboardInterrupt())
+    other = Upscaler(small_net, tile=32, scale=3)
     with pytest.raises(ImageError, match=r"b\.tif\.unfinished holds what another command has begun \(options differ\)"):
         upscale_scene(other, source, target)
     assert (tmp_path / "b.tif.unfinished" / "order.json").exists()
@@ -275,32 +275,32 @@ def test_another_command_does_not_go_on_with_it_unless_told_to_begin_anew(tiny_m
         assert big.width == 3 * WIDTH
 
 
-def test_a_command_that_overwrites_goes_on_with_its_own_work_too(tiny_model: Model, tmp_path: Path) -> None:
+def test_a_command_that_overwrites_goes_on_with_its_own_work_too(small_net: Model, tmp_path: Path) -> None:
     source, target = floats(tmp_path / "a.tif"), tmp_path / "b.tif"
-    stopped(source, target, Upscaler(tiny_model, tile=32), 5, KeyboardInterrupt())
+    stopped(source, target, Upscaler(small_net, tile=32), 5, KeyboardInterrupt())
     said: list[str] = []
-    upscale_scene(Upscaler(tiny_model, tile=32), source, target, overwrite=True, say=said.append)
+    upscale_scene(Upscaler(small_net, tile=32), source, target, overwrite=True, say=said.append)
     assert said[0] == "goes on with what is done: 2 of 8 tiles"
 
 
-def test_an_output_that_appears_meanwhile_is_not_replaced(tiny_model: Model, tmp_path: Path) -> None:
+def test_an_output_that_appears_meanwhile_is_not_replaced(small_net: Model, tmp_path: Path) -> None:
     source, target = floats(tmp_path / "a.tif"), tmp_path / "b.tif"
     said: list[str] = []
     for _ in range(2):  # while the file is written, and before anything
         with pytest.raises(ImageError, match=r"b\.tif exists; choose to overwrite it"):
             upscale_scene(
-                Upscaler(tiny_model), source, target, say=lambda words: (said.append(words), target.write_text("mine"))[0]
+                Upscaler(small_net), source, target, say=lambda words: (said.append(words), target.write_text("mine"))[0]
             )
     assert target.read_text() == "mine"
     assert said == ["all tiles are done; writing the file and its overviews"]
-    upscale_scene(Upscaler(tiny_model), source, target, overwrite=True, say=said.append)
+    upscale_scene(Upscaler(small_net), source, target, overwrite=True, say=said.append)
     assert said[1] == "goes on with what is done: 1 of 1 tiles"
 
 
 def test_the_library_that_has_begun_goes_on_although_another_is_found_faster_meanwhile(
-    tiny_model: Model, tmp_path: Path
+    small_net: Model, tmp_path: Path
 ) -> None:
-    save_model(tmp_path / "tiny.safetensors", tiny_model.generator, {})
+    save_model(tmp_path / "tiny.safetensors", small_net.generator, {})
     source, target = floats(tmp_path / "a.tif"), tmp_path / "b.tif"
     upscaler, other = (Upscaler(tmp_path / "tiny.safetensors", tile=32, device="cpu") for _ in range(2))
     stopped(source, target, upscaler, 5, KeyboardInterrupt())
@@ -316,36 +316,36 @@ def test_the_library_that_has_begun_goes_on_although_another_is_found_faster_mea
         upscale_scene(upscaler, source, tmp_path / "d.tif")
 
 
-def test_the_size_of_tiles_stays_when_the_free_memory_does_not(tiny_model: Model, tmp_path: Path) -> None:
+def test_the_size_of_tiles_stays_when_the_free_memory_does_not(small_net: Model, tmp_path: Path) -> None:
     source, target = floats(tmp_path / "a.tif"), tmp_path / "b.tif"
-    upscaler = Upscaler(tiny_model)
+    upscaler = Upscaler(small_net)
     upscaler.engine.tile_px = 32
     stopped(source, target, upscaler, 5, KeyboardInterrupt())
     said: list[str] = []
-    upscale_scene(Upscaler(tiny_model), source, target, say=said.append)
+    upscale_scene(Upscaler(small_net), source, target, say=said.append)
     assert said[0] == "goes on with what is done: 2 of 8 tiles"
 
 
-def test_two_processes_do_not_make_the_same_output(tiny_model: Model, tmp_path: Path) -> None:
+def test_two_processes_do_not_make_the_same_output(small_net: Model, tmp_path: Path) -> None:
     source, target = floats(tmp_path / "a.tif"), tmp_path / "b.tif"
     with Unfinished(target, {}, replaces=False), pytest.raises(ImageError, match="in use by another process"):
-        upscale_scene(Upscaler(tiny_model), source, target)
+        upscale_scene(Upscaler(small_net), source, target)
     assert not (tmp_path / "b.tif.unfinished").exists()
 
 
 def test_no_room_for_the_samples_is_said_before_anything_is_computed(
-    tiny_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_net: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("os.posix_fallocate", full)
     with pytest.raises(ImageError, match="no room for its samples"):
-        upscale_scene(Upscaler(tiny_model), plain(tmp_path / "a.tif"), tmp_path / "b.tif")
+        upscale_scene(Upscaler(small_net), plain(tmp_path / "a.tif"), tmp_path / "b.tif")
     assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
 
 
-def test_a_damaged_scene_is_refused_and_leaves_nothing(tiny_model: Model, tmp_path: Path) -> None:
+def test_a_damaged_scene_is_refused_and_leaves_nothing(small_net: Model, tmp_path: Path) -> None:
     source = measured(tmp_path / "a.tif")
     with tifffile.TiffFile(source) as file:
         place = file.pages.first.dataoffsets[1]
@@ -353,38 +353,38 @@ def test_a_damaged_scene_is_refused_and_leaves_nothing(tiny_model: Model, tmp_pa
     data[place + 20 : place + 400] = bytes(380)
     source.write_bytes(data)
     with pytest.raises(Damaged, match=r"a\.tif: damaged picture"):
-        upscale_scene(Upscaler(tiny_model), source, tmp_path / "b.tif")
+        upscale_scene(Upscaler(small_net), source, tmp_path / "b.tif")
     source.write_bytes(data[: len(data) // 2])
     with pytest.raises(Damaged):
-        upscale_scene(Upscaler(tiny_model), source, tmp_path / "b.tif")
+        upscale_scene(Upscaler(small_net), source, tmp_path / "b.tif")
     assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
 
 
-def wanted(source: Path, tiny_model: Model, monkeypatch: pytest.MonkeyPatch, free: int = 10**12, **settings: Any) -> list[str]:
+def wanted(source: Path, small_net: Model, monkeypatch: pytest.MonkeyPatch, free: int = 10**12, **settings: Any) -> list[str]:
     """What is said of a picture that is to be done by windows; nothing of another."""
     said: list[str] = []
     monkeypatch.setattr("superscale.inference.scenes.free_bytes", lambda: free)
-    windows = Windows(Upscaler(tiny_model, consistent=settings.pop("consistent", False)), say=said.append)
+    windows = Windows(Upscaler(small_net, consistent=settings.pop("consistent", False)), say=said.append)
     job = Job(source, source.with_name(settings.pop("output", "big.tif")))
     assert windows.wanted(job, Settings(scale=4, **settings)) == bool(said)
     return said
 
 
 def test_windows_are_for_pictures_beyond_the_free_memory_or_a_limit_that_nobody_gave(
-    tiny_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_net: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = measured(tmp_path / "a.tif")
-    assert wanted(source, tiny_model, monkeypatch) == []
-    (said,) = wanted(source, tiny_model, monkeypatch, free=500_000)
+    assert wanted(source, small_net, monkeypatch) == []
+    (said,) = wanted(source, small_net, monkeypatch, free=500_000)
     # Twice the input and the output, 61x97 pixels of 4 samples of 2 bytes and sixteen times as many; and the network's.
     assert "enlarged by windows: in memory it would take about 0.0 GB, and 0.0 GB are free" in said
     for limit in ("max_pixels", "max_output_pixels", "max_bytes"):
-        assert wanted(source, tiny_model, monkeypatch, **{limit: 5000})
-        assert not wanted(source, tiny_model, monkeypatch, **{limit: 5000}, limits_given=frozenset({limit}))
+        assert wanted(source, small_net, monkeypatch, **{limit: 5000})
+        assert not wanted(source, small_net, monkeypatch, **{limit: 5000}, limits_given=frozenset({limit}))
     for other in ({"output": "big.png"}, {"consistent": True}, {"lenient": True}):
-        assert not wanted(source, tiny_model, monkeypatch, max_pixels=5000, **other)
+        assert not wanted(source, small_net, monkeypatch, max_pixels=5000, **other)
     (tmp_path / "a.tif").write_bytes(b"II*\0 damaged")
-    assert not wanted(source, tiny_model, monkeypatch, max_pixels=5000)
+    assert not wanted(source, small_net, monkeypatch, max_pixels=5000)
 
 
 def test_kinds_of_tiff_that_are_not_read_by_windows_are_named(tmp_path: Path) -> None:
