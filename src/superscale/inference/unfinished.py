@@ -76,7 +76,8 @@ class Unfinished:
         if begun:
             self.done[:] = np.frombuffer((self.folder / DONE).read_bytes(), np.uint8)
             return
-        self.sync()
+        self._canvas.sync()
+        write_bytes(self.folder / DONE, self.done.tobytes())
         write_text(self.folder / ORDER, json.dumps({**self.order, **facts}))
 
     def put(self, number: int, target: Region, samples: Array, mask: Array | None) -> None:
