@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from superscale.image.io import Image, read_image, write_image
 
@@ -75,3 +76,14 @@ def test_a_wrong_file_is_one_error_and_nothing_is_done(commands: Path, folder: P
     assert "Traceback" not in done.stderr
     assert not (folder / "a_x4.png").exists()
     assert run(commands, "upscale", "--help").returncode == 0
+
+
+def test_a_limit_from_the_environment_holds_for_scenes_by_windows_too(
+    commands: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tifffile.imwrite(folder / "a.tif", np.zeros((40, 40, 3), np.uint8), photometric="rgb")
+    line = ("upscale", str(folder / "a.tif"), "-o", str(folder / "b.tif"), "--model", "compact-x4", "--device", "cpu")
+    monkeypatch.setenv("SUPERSCALE_UPSCALE_MAX_PIXELS", "1000")
+    refused = run(commands, *line)
+    assert (refused.returncode, (folder / "b.tif").exists()) == (1, False)
+    assert "1000" in refused.stderr

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from superscale.image.fringe import spread_colours
+from superscale.image.fringe import cells_of, spread_colours, surroundings
+from superscale.image.region import covering
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
@@ -40,3 +43,19 @@ def test_neighbours_count_by_their_alpha() -> None:
 def test_pictures_without_an_edge_are_handed_back(value: int) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (5, 6, 3)).astype(np.uint8)
     assert spread_colours(pixels, np.full((5, 6), value, np.uint8)) is pixels
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("size", [(150, 207), (32, 3), (70, 64)])
+def test_part_by_part_hidden_colours_have_the_same_bits_as_at_once(size: tuple[int, int], dtype: Any) -> None:
+    noise = np.random.default_rng(1)
+    pixels = noise.integers(0, 200, (*size, 3)).astype(dtype)
+    alpha = noise.integers(0, 255, (*size, 1)).astype(np.uint8)
+    alpha[:, : size[1] // 2] = 0
+    alpha[20:, :] = 0
+    heaviest = float(alpha.max())
+    around = surroundings(*cells_of(pixels, alpha, heaviest), heaviest)
+    expected = spread_colours(pixels, alpha)
+    for region in covering(*size, 64, 32):
+        part = spread_colours(region.of_pixels(pixels), region.of_pixels(alpha), around, region)
+        np.testing.assert_array_equal(part, region.of_pixels(expected))

@@ -215,23 +215,59 @@ def test_what_gdal_says_of_bands_is_kept_and_what_it_computed_of_the_old_ones_is
         assert file.tags(1) == {"sun": "low"}
 
 
-def test_overviews_are_left_out_with_a_notice(tmp_path: Path) -> None:
-    source = write(tmp_path / "a.tif", bands(1, np.int16))
-    assert read_image(source).notices == ()
+@pytest.mark.parametrize(("dtype", "nodata"), [(np.uint8, None), (np.int16, -9999), (np.float32, np.nan)])
+def test_a_picture_with_overviews_has_as_many_again_averages_of_what_holds_data(
+    dtype: Any, nodata: float | None, tmp_path: Path
+) -> None:
+    samples = bands(2, dtype, 1, 120)
+    if nodata is not None:
+        samples[:, 5:11, 4:9] = nodata
+        samples[0, 20, 20] = nodata
+    source = write(tmp_path / "a.tif", samples, nodata=nodata)
     with rasterio.open(source, "r+") as file:
+        file.build_overviews([2, 4], Resampling.average)
+    assert enlarged(source, tmp_path / "b.tif", HEIGHT * 2, WIDTH * 2).notices == ()
+    with rasterio.open(tmp_path / "b.tif") as file, rasterio.open(tmp_path / "c.tif", "w", **file.profile) as again:
+        assert file.overviews(1) == [2, 4]
+        again.write(file.read())
+    with rasterio.open(tmp_path / "c.tif", "r+") as again:
+        again.build_overviews([2], Resampling.average)
+    with (
+        rasterio.open(tmp_path / "b.tif", overview_level=0) as got,
+        rasterio.open(tmp_path / "c.tif", overview_level=0) as gdal,
+    ):
+        np.testing.assert_array_equal(got.read_masks(), gdal.read_masks())
+        np.testing.assert_allclose(got.read(), gdal.read(), atol=1e-4 if dtype is np.float32 else 1)
+
+
+def test_overviews_of_a_masked_picture_have_masks(tmp_path: Path) -> None:
+    mask = np.full((HEIGHT, WIDTH), 255, np.uint8)
+    mask[4:9, 5:11] = 0
+    source = write(tmp_path / "a.tif", bands(3, np.uint8), mask, photometric="RGB")
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(source, "r+") as file:
         file.build_overviews([2], Resampling.average)
-    assert any("overviews" in notice for notice in read_image(source).notices)
+    enlarged(source, tmp_path / "b.tif", HEIGHT * 2, WIDTH * 2)
+    with rasterio.open(tmp_path / "b.tif", overview_level=0) as file:
+        np.testing.assert_array_equal(file.dataset_mask(), mask)
 
 
-@pytest.mark.parametrize(("codes", "kind"), [((340, 341), "h"), ((280, 281), "H")])
+def test_a_preview_of_another_kind_is_left_out_with_a_notice() -> None:
+    stream = io.BytesIO()
+    with tifffile.TiffWriter(stream) as writer:
+        writer.write(np.zeros((40, 50), np.uint16), photometric="minisblack")
+        writer.write(np.zeros((10, 12, 3), np.uint8), photometric="rgb", subfiletype=1)
+    assert read_image(stream.getvalue()).notices == ("its previews were left out",)
+
+
+@pytest.mark.parametrize(("codes", "kind"), [((340, 341), "h"), ((280, 281), "H"), ((340, 341), "B")])
 def test_stated_values_are_read_and_written_again(codes: tuple[int, int], kind: str) -> None:
     stream = io.BytesIO()
-    low = 0 if kind == "H" else -1024
-    tags = [(codes[0], kind, 1, low, True), (codes[1], kind, 1, 3071, True)]
-    tifffile.imwrite(stream, np.zeros((4, 5), np.int16), photometric="minisblack", extratags=tags)
+    low, high = {"h": (-1024, 3071), "H": (0, 3071), "B": (3, 200)}[kind]
+    tags = [(codes[0], kind, 1, low, True), (codes[1], kind, 1, high, True)]
+    tifffile.imwrite(stream, np.zeros((4, 5), np.uint8 if kind == "B" else np.int16), photometric="minisblack", extratags=tags)
     image = read_image(stream.getvalue())
-    assert image.metadata.stated_range == (low, 3071)
-    assert read_image(encode(image, ".tif")).metadata.stated_range == (low, 3071)
+    assert image.metadata.stated_range == (low, high)
+    assert read_image(encode(image, ".tif")).metadata.stated_range == (low, high)
 
 
 def test_calibration_of_imagej_follows_the_pixels() -> None:
@@ -263,9 +299,9 @@ def test_descriptions_of_the_old_size_are_left_out_and_ome_xml_is_brought_up_to_
 def test_a_sample_that_happens_to_have_the_value_of_no_data_gets_the_next_one() -> None:
     pixels = np.array([[[0], [0], [5]]], np.uint16)
     valid = np.array([[[False], [True], [True]]])
-    assert without_false_holes(pixels, {42113: "0"}, valid, False).ravel().tolist() == [0, 1, 5]
+    assert without_false_holes(pixels, {42113: "0"}, valid, False, 2.5).ravel().tolist() == [0, 1, 5]
     floats = np.array([[[-9999.0], [-20000.0]]], np.float32)
-    changed = without_false_holes(floats, {42113: "-9999"}, None, False)
+    changed = without_false_holes(floats, {42113: "-9999"}, None, False, -20000.0)
     assert changed[0, 0, 0] == np.nextafter(np.float32(-9999), np.float32(-20000))
 
 

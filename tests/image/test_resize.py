@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import ceil, floor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ import torch
 from PIL import Image as PillowImage
 
 from superscale.errors import UsageError
-from superscale.image.resize import Rounding, imresize, resize_matrix, resize_to
+from superscale.image.region import Region, covering
+from superscale.image.resize import Rounding, imresize, margin_px, resize_matrix, resize_part, resize_to
 
 
 def read(path: Path) -> np.ndarray:
@@ -155,3 +157,25 @@ def test_unknown_methods_and_roundings_are_refused() -> None:
         imresize(np.zeros((4, 4)), 2, rounding="half")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=r"\(H, W\)"):
         imresize(np.zeros(4), 2)
+
+
+@pytest.mark.parametrize("method", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("new_size", [(80, 120), (35, 50), (10, 15), (61, 44), (20, 90)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_a_part_is_what_the_whole_has_there_and_the_same_in_every_part(
+    new_size: tuple[int, int], method: Any, dtype: Any
+) -> None:
+    pixels = np.random.default_rng(3).integers(0, 250, (20, 30, 2)).astype(dtype)
+    size, all_of_it = (20, 30), Region(0, 0, 20, 30)
+    expected = resize_to(pixels, *new_size, method)
+    got = resize_part(pixels, all_of_it, size, Region(0, 0, *new_size), new_size, method)
+    assert got.dtype == np.dtype(dtype)
+    np.testing.assert_allclose(got.astype(float), expected, atol=1e-4 if dtype is np.float32 else method == "bilinear")
+    margin = margin_px(min(new_size[0] / 20, new_size[1] / 30), method) + 1
+    for region in covering(20, 30, 7):
+        at_hand = region.grown(margin, 20, 30)
+        top, bottom = (edge * new_size[0] // 20 for edge in (region.top, region.bottom))
+        left, right = (edge * new_size[1] // 30 for edge in (region.left, region.right))
+        target = Region(top, left, bottom - top, right - left)
+        part = resize_part(at_hand.of_pixels(pixels), at_hand, size, target, new_size, method)
+        np.testing.assert_array_equal(part, target.of_pixels(got))

@@ -16,7 +16,8 @@ from PIL import Image as Pillow
 
 from superscale.errors import ImageError, UsageError
 from superscale.image.io import Image, encode, read_image
-from superscale.image.resize import resize_to
+from superscale.image.region import Part
+from superscale.image.resize import resize_part
 from superscale.inference.inputs import expand
 from superscale.inference.jobs import Settings, run_jobs
 from superscale.inference.plan import Job, plan_jobs
@@ -31,9 +32,9 @@ SIDE = 40
 class Bicubic(Upscaler):
     """The upscaler with a network whose answer is known."""
 
-    def _resized(self, pixels: Array, progress: Any, cancel: Any) -> Array:
+    def part(self, pixels: Array, part: Part, cancel: Any = None, engine: Any = None) -> Array:
         assert pixels.shape[2] in (1, 3)
-        return resize_to(pixels, pixels.shape[0] * 4, pixels.shape[1] * 4)
+        return resize_part(pixels, part.seen, part.size, part.target, part.new_size)
 
 
 @pytest.fixture(scope="module")

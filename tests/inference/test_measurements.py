@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from superscale.errors import ImageError
 from superscale.image.io import Image, Metadata, encode, read_image
-from superscale.image.resize import imresize, resize_to
+from superscale.image.region import Part
+from superscale.image.resize import imresize, resize_part
 from superscale.inference.jobs import Settings, run_jobs
 from superscale.inference.plan import Job
 from superscale.inference.upscaler import Upscaler
@@ -30,16 +31,16 @@ NODATA = {42113: "-9999"}
 class Bicubic(Upscaler):
     """The upscaler with a network whose answer is known, and which is shown what a network may see."""
 
-    def _resized(self, pixels: Array, progress: Any, cancel: Any) -> Array:
+    def part(self, pixels: Array, part: Part, cancel: Any = None, engine: Any = None) -> Array:
         assert pixels.dtype in (np.uint8, np.uint16) or (pixels.min() >= 0 and pixels.max() <= 1)
-        return resize_to(pixels, int(pixels.shape[0] * self.scale + 0.5), int(pixels.shape[1] * self.scale + 0.5))
+        return resize_part(pixels, part.seen, part.size, part.target, part.new_size)
 
 
 class Wild(Upscaler):
     """The upscaler with a network that overshoots as none should."""
 
-    def _resized(self, pixels: Array, progress: Any, cancel: Any) -> Array:
-        return resize_to(pixels * 9 - 4, pixels.shape[0] * 4, pixels.shape[1] * 4)
+    def part(self, pixels: Array, part: Part, cancel: Any = None, engine: Any = None) -> Array:
+        return resize_part(pixels * 9 - 4, part.seen, part.size, part.target, part.new_size)
 
 
 @pytest.fixture(scope="module")

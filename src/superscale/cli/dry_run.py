@@ -8,9 +8,11 @@ from typing import Any
 
 from superscale.cli.progress import explained, say, shown
 from superscale.errors import ImageError
+from superscale.image.scene import Scene
 from superscale.inference.estimate import Estimate, estimate, seconds_per_pixel
 from superscale.inference.jobs import Settings, read_input
 from superscale.inference.plan import STDOUT, Job
+from superscale.inference.scenes import Windows
 from superscale.inference.upscaler import Upscaler
 
 MEGABYTE = 1_000_000
@@ -52,6 +54,9 @@ def _estimated(job: Job, upscaler: Upscaler, settings: Settings, pixel_seconds: 
     # Standard input can be read only once, so it is left for the real run.
     if job.from_stdin:
         return None
+    if Windows(upscaler).wanted(job, settings):
+        with Scene(job.input) as scene:
+            return estimate(scene.header, upscaler, pixel_seconds, by_windows=True)
     image, pages = read_input(job.input, settings)
     one = estimate(image, upscaler, pixel_seconds)
     return replace(one, tiles=one.tiles * pages, seconds=one.seconds * pages)

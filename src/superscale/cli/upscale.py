@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 INPUTS = "Images, folders, quoted globs (also '**'), @list.txt (one path per line), or - for standard input."
 OUTPUT = "File, folder, - for standard output, or a template with {stem} {name} {ext} {scale} {model} {parent}."
 MODEL = "A model's name (see: superscale models list), or a model file. Default: srgan-x4."
+LIMITS = ("max_pixels", "max_output_pixels", "max_bytes")
 RANGE = "The values of black and white: auto, full (of the type), LOW:HIGH, or percentiles such as p1:p99."
 BANDS = "Bands upscaled together as RGB, the others one by one: auto, all (each by itself), rgb+rest, or three as 4,3,2."
 CONSISTENT = "Back-projection: downscaling the output gives back the input."
@@ -31,6 +32,7 @@ NAMED = typer.Option("-m", "--model", metavar="NAME|FILE", help=MODEL, autocompl
 
 
 def upscale(
+    context: typer.Context,
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT", help=INPUTS)],
     output: Annotated[str | None, typer.Option("-o", "--output", help=OUTPUT)] = None,
     model: Annotated[str | None, NAMED] = None,
@@ -100,6 +102,7 @@ def upscale(
         max_bytes=max_bytes,
         fail_fast=fail_fast,
         lenient=lenient,
+        limits_given=frozenset(name for name in LIMITS if _is_given(context, name)),
         measure=upscaler.measure,
     )
     if dry_run:
@@ -167,13 +170,15 @@ def _planned(
 
 def _run(jobs: list[Job], upscaler: Upscaler, settings: Settings, report: Report, no_progress: bool) -> None:
     from superscale.inference.jobs import run_jobs
+    from superscale.inference.scenes import Windows
 
     code = 0
     streams = getattr(sys.stdin, "buffer", None), getattr(sys.stdout, "buffer", None)
     with bar(len(jobs), report.quiet or no_progress) as shown_bar:
-        enlarge = upscaler.enlarge if shown_bar is None else partial(upscaler.enlarge, progress=shown_bar.tile)
+        progress = None if shown_bar is None else shown_bar.tile
+        windows = Windows(upscaler, progress, say if report.verbose else None)
         try:
-            with closing(run_jobs(jobs, enlarge, settings, *streams)) as outcomes:
+            with closing(run_jobs(jobs, partial(upscaler.enlarge, progress=progress), settings, *streams, windows)) as outcomes:
                 for outcome in outcomes:
                     report.add(outcome)
                     if shown_bar is not None:
@@ -184,6 +189,11 @@ def _run(jobs: list[Job], upscaler: Upscaler, settings: Settings, report: Report
             code = int(stop.code or 0)
     if code := report.end(code, upscaler.engine.computed_by()):
         raise SystemExit(code)
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
 
 
 def _suffix(form: str | None) -> str | None:

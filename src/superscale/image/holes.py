@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from superscale.image.geo import Geo, nodata_value
 from superscale.image.pixels import white
+from superscale.image.region import Part, whole
 
 Array = NDArray[Any]
 RGB = 3
@@ -34,15 +35,14 @@ def valid_samples(pixels: Array, geo: Geo | None, mask: Array | None, colours: b
     return valid
 
 
-def without_false_holes(pixels: Array, geo: Geo | None, valid: Array | None, colours: bool) -> Array:
-    """Samples with data that happen to have the value of no data get the next value towards the mean of the others."""
+def without_false_holes(pixels: Array, geo: Geo | None, valid: Array | None, colours: bool, middle: float) -> Array:
+    """Samples with data that happen to have the value of no data get the next value towards ``middle``."""
     value = nodata_value(geo, pixels.dtype)
     if value is None or not (holds := pixels == value).any():
         return pixels
     false = _together(holds, colours) & (True if valid is None else valid)
     if not false.any():
         return pixels
-    middle = float(pixels.mean(where=~holds, dtype=np.float64)) if not holds.all() else 1.0
     result = pixels.copy()
     result[false] = _next(value, float(value) < middle, pixels.dtype)
     return result
@@ -59,15 +59,22 @@ def _together(holds: Array, colours: bool) -> Array:
     if not colours or holds.shape[2] < RGB:
         return holds
     result = holds.copy()
-    result[..., :RGB] = holds[..., :RGB].all(axis=-1, keepdims=True)
+    result[..., :RGB] = (holds[..., 0] & holds[..., 1] & holds[..., 2])[..., None]
     return result
 
 
 def nearest(samples: Array, height: int, width: int) -> Array:
     """(H, W[, C]) -> (height, width[, C]): each the sample in which the centre of the new one lies."""
-    rows = ((np.arange(height) + 0.5) * samples.shape[0] / height).astype(np.intp)
-    columns = ((np.arange(width) + 0.5) * samples.shape[1] / width).astype(np.intp)
-    taken: Array = samples[rows[:, None], columns]
+    all_of_it = whole(*samples.shape[:2])
+    return nearest_part(samples, Part(whole(height, width), all_of_it, all_of_it, samples.shape[:2], (height, width)))
+
+
+def nearest_part(samples: Array, part: Part) -> Array:
+    """The samples at hand (h, w[, C]) -> the target of `nearest`."""
+    target, at_hand = part.target, part.at_hand
+    rows = ((np.arange(target.top, target.bottom) + 0.5) * part.size[0] / part.new_size[0]).astype(np.intp)
+    columns = ((np.arange(target.left, target.right) + 0.5) * part.size[1] / part.new_size[1]).astype(np.intp)
+    taken: Array = samples[(rows - at_hand.top)[:, None], columns - at_hand.left]
     return taken
 
 

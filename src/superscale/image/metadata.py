@@ -20,6 +20,7 @@ ORIENTATION = int(ExifTags.Base.Orientation)
 EXIF_IFD, GPS_IFD = int(ExifTags.IFD.Exif), int(ExifTags.IFD.GPSInfo)
 # What a TIFF's first directory says about the photograph; its other tags describe the old file.
 DESCRIPTIVE = (270, 271, 272, 305, 306, 315, 33432)
+CAMERA = (271, 272)
 # Sizes in pixels that EXIF repeats: wrong once the picture is enlarged.
 EXIF_SIZES = (40962, 40963)
 XMP_ORIENTATION = re.compile(rb'tiff:Orientation="[0-9]"|<tiff:Orientation>[0-9]</tiff:Orientation>')
@@ -37,9 +38,9 @@ class Metadata:
     ``png_colours`` (chunk -> body: gamma, chromaticities, code points) of a PNG. Of a TIFF: ``geo``, where it lies on the ground, and
     what GDAL says of it; ``leading_rgb``: the first three of its many bands are colours; ``grey_bands``: its three bands are none;
     ``per_unit``: pixels across and down in the unit of its description (ImageJ); ``stated_range``: what its header calls the least
-    and the greatest value; ``tile_px``: rows and columns of its tiles; ``ome``: its OME-XML. ``calibrated``: ``dpi`` says how large the
-    things are that it shows. ``dicom``: the header of a DICOM file, a pydicom Dataset; ``anonymous``: without what tells the patient;
-    ``derivation``: how the image was made of that file.
+    and the greatest value; ``tile_px``: rows and columns of its tiles; ``overviews``: how many smaller copies are beside it; ``ome``:
+    its OME-XML. ``calibrated``: ``dpi`` says how large the things are that it shows. ``dicom``: the header of a DICOM file, a pydicom
+    Dataset; ``anonymous``: without what tells the patient; ``derivation``: how the image was made of that file.
     """
 
     icc_profile: bytes | None = None
@@ -54,6 +55,7 @@ class Metadata:
     per_unit: tuple[float, float] | None = None
     stated_range: tuple[float, float] | None = None
     tile_px: tuple[int, int] | None = None
+    overviews: int = 0
     ome: str | None = None
     calibrated: bool = False
     dicom: Any = None
@@ -133,6 +135,13 @@ def exif_bytes(exif: PillowImage.Exif) -> bytes | None:
     for tag in EXIF_SIZES:
         details.pop(tag, None)
     return exif.tobytes() if len(exif) else None
+
+
+def says_of_camera(exif: bytes) -> bool:
+    """Whether EXIF has more than GDAL keeps of it: names a camera, or has details of the photograph."""
+    found = PillowImage.Exif()
+    found.load(exif)
+    return any(tag in found for tag in CAMERA) or any(found.get_ifd(tag) for tag in (EXIF_IFD, GPS_IFD))
 
 
 def dpi_pair(dpi: Any) -> tuple[float, float] | None:

@@ -14,6 +14,7 @@ from superscale.errors import Damaged, TooLarge, Unsupported
 from superscale.image import geo, holes
 from superscale.image.metadata import Metadata
 from superscale.image.pixels import change_depth, white
+from superscale.image.region import Region
 from superscale.image.value_range import ValueRange
 
 Array = NDArray[Any]
@@ -62,6 +63,17 @@ class Image:
     def valid(self) -> Array | None:
         """(H, W, 1 or C), true where there are data; None where nothing is missing."""
         return holes.valid_samples(self.pixels, self.metadata.geo, self.mask, self.has_colours)
+
+    @property
+    def may_have_holes(self) -> bool:
+        """Whether any of its samples may be hidden, or no data."""
+        stated = self.alpha is not None or self.mask is not None or self.pixels.dtype.kind == "f"
+        return stated or geo.nodata_value(self.metadata.geo, self.pixels.dtype) is not None
+
+    def part(self, region: Region) -> Image:
+        """A view of some of its pixels."""
+        alpha, mask = (None if plane is None else region.of_pixels(plane) for plane in (self.alpha, self.mask))
+        return replace(self, pixels=region.of_pixels(self.pixels), alpha=alpha, mask=mask)
 
     @property
     def has_colours(self) -> bool:

@@ -49,6 +49,12 @@ class Region:
         right = min(self.right + margin, width)
         return Region(top, left, bottom - top, right - left)
 
+    def aligned(self, unit: int, height: int, width: int) -> Region:
+        """Grown to where all sides are multiples of ``unit``, or the border of a picture of ``height`` x ``width``."""
+        top, left = self.top // unit * unit, self.left // unit * unit
+        bottom, right = min(-(-self.bottom // unit) * unit, height), min(-(-self.right // unit) * unit, width)
+        return Region(top, left, bottom - top, right - left)
+
     def within(self, outer: Region) -> Region:
         """The same place in coordinates of ``outer``."""
         return Region(self.top - outer.top, self.left - outer.left, self.height, self.width)
@@ -60,6 +66,25 @@ class Region:
     def of_pixels(self, pixels: Any) -> Any:
         """A view of these pixels in a picture (H, W) or (H, W, C)."""
         return pixels[self.top : self.bottom, self.left : self.right]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some pixels of an enlarged picture: ``target``, made from the pixels of the picture itself that are ``at_hand``.
+
+    ``seen``: what of these a network is shown. ``size`` and ``new_size``: (height, width) of both pictures.
+    """
+
+    target: Region
+    seen: Region
+    at_hand: Region
+    size: tuple[int, int]
+    new_size: tuple[int, int]
+
+
+def whole(height: int, width: int) -> Region:
+    """All of a picture."""
+    return Region(0, 0, height, width)
 
 
 def covering(height: int, width: int, largest_px: int, multiple_of: int = 1) -> list[Region]:

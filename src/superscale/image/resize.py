@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from superscale.errors import UsageError
 from superscale.image.pixels import Pixels, library_of, peak, round_half_up
-from superscale.image.region import mirrored
+from superscale.image.region import Region, mirrored
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,18 +82,24 @@ def resize_matrix(length: int, out_length: int, scale: float, method: Method) ->
 
     Output sample i lies at (i + 0.5) / scale - 0.5 of the input, as in MATLAB's ``imresize``.
     """
-    kernel, support = KERNELS[method]
-    stretch = min(scale, 1.0)
-    width = support / stretch
-    centre = (np.arange(out_length) + 0.5) / scale - 0.5
-    first = np.floor(centre - width / 2).astype(np.int64)
-    taps = first[:, None] + np.arange(ceil(width) + 2)
-    weights = stretch * kernel(stretch * (centre[:, None] - taps))
-    weights /= weights.sum(axis=1, keepdims=True)
+    taps, weights = _taps(0, out_length, scale, method)
     matrix = np.zeros((out_length, length))
     np.add.at(matrix, (np.arange(out_length)[:, None], mirrored(taps, length)), weights)
     matrix.flags.writeable = False
     return matrix
+
+
+def _taps(start: int, stop: int, scale: float, method: Method) -> tuple[NDArray[np.int64], Matrix]:
+    """Which samples of an endless line make the output samples from ``start`` to ``stop``, and their weights, a row for each."""
+    kernel, support = KERNELS[method]
+    stretch = min(scale, 1.0)
+    width = support / stretch
+    centre = (np.arange(start, stop) + 0.5) / scale - 0.5
+    first = np.floor(centre - width / 2).astype(np.int64)
+    taps = first[:, None] + np.arange(ceil(width) + 2)
+    weights = stretch * kernel(stretch * (centre[:, None] - taps))
+    weights /= weights.sum(axis=1, keepdims=True)
+    return taps, weights
 
 
 def plain_matrix(length: int, out_length: int, method: PlainMethod) -> Matrix:
@@ -247,6 +253,42 @@ def resize_to(pixels: Pixels, height: int, width: int, method: Method = "bicubic
         raise UsageError(f"the new size must be at least 1x1, got {height}x{width}")
     old_height, old_width = _height_width(pixels)
     return _resize_to(pixels, (height, width), (height / old_height, width / old_width), method, rounding)
+
+
+def resize_part(
+    pixels: NDArray[Any],
+    at_hand: Region,
+    size: tuple[int, int],
+    target: Region,
+    new_size: tuple[int, int],
+    method: Method = "bicubic",
+) -> NDArray[Any]:
+    """The pixels ``target`` of what `resize_to` makes of a picture (height, width) ``size``, of which only those ``at_hand`` are there.
+
+    An array (H, W[, C]), of the same type again. Each sample has the same bits whatever else is computed with it: products are
+    added one after another, in an order that no size changes. Samples that are not at hand are taken to be like the nearest that are.
+    """
+    scales = new_size[0] / size[0], new_size[1] / size[1]
+    rows = (target.top, target.bottom, at_hand.top, at_hand.bottom, size[0], scales[0])
+    columns = (target.left, target.right, at_hand.left, at_hand.right, size[1], scales[1])
+    samples = pixels.astype(np.float64)
+    for axis, line in ((0, rows), (1, columns)) if scales[0] <= scales[1] else ((1, columns), (0, rows)):
+        samples = _resized_line(samples, axis, *line, method)
+    whole = np.issubdtype(pixels.dtype, np.integer)
+    return (round_half_up(pixels.dtype)(samples) if whole else samples).astype(pixels.dtype)
+
+
+def _resized_line(
+    samples: Matrix, axis: int, start: int, stop: int, first: int, end: int, length: int, scale: float, method: Method
+) -> Matrix:
+    taps, weights = _taps(start, stop, scale, method)
+    taps = mirrored(taps, length).clip(first, end - 1) - first
+    shape = [1] * samples.ndim
+    shape[axis] = stop - start
+    total = np.zeros((*samples.shape[:axis], stop - start, *samples.shape[axis + 1 :]))
+    for tap, weight in zip(taps.T, weights.T, strict=True):
+        total += samples.take(tap, axis) * weight.reshape(shape)
+    return total
 
 
 def margin_px(scale: float, method: Method = "bicubic") -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import IO, Any
 
@@ -22,6 +22,7 @@ from superscale.image.metadata import Metadata
 from superscale.image.picture import GREY, RGB, Image, checked_size, separated
 from superscale.image.pixels import change_depth, stretch_bits, white
 from superscale.image.strips import check_parts, readable_parts
+from superscale.image.tiff_tags import page_metadata, stated_range
 
 Array = NDArray[Any]
 
@@ -35,15 +36,9 @@ D50 = (0.3457, 0.3585)
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3
 # ExtraSamples: colours multiplied by alpha, or not
 PREMULTIPLIED, STRAIGHT = 1, 2
-ICC_PROFILE, XMP, PHOTOMETRIC = 34675, 700, 262
-SUB_IFDS = (metadata.EXIF_IFD, metadata.GPS_IFD)
-# Descriptions that programs have written of the old picture's size: tifffile's, and OME-XML.
-STALE = re.compile(r'\{"shape": ?\[|\s*(<\?xml.*?\?>\s*)?(<!--.*?-->\s*)?<OME', re.DOTALL)
+ICC_PROFILE, PHOTOMETRIC = 34675, 262
 # Where ImageJ and tifffile say that more pictures lie behind the samples of the one that has a directory.
 MORE_IMAGES = re.compile(r'ImageJ=[^\0]*?\nimages=(\d+)|\{[^\0]*"truncated": ?true')
-RESOLUTION_UNIT, NO_UNIT = 296, 1
-# Where the least and the greatest value are stated: of any type (TIFF 6.0, SMinSampleValue), or of 16 bits.
-STATED = ((340, 341), (280, 281))
 
 
 @dataclass(frozen=True)
@@ -66,18 +61,25 @@ class Layout:
 def tiff_size(stream: IO[bytes], name: str) -> tuple[int, int]:
     """(width, height) of the picture once it is upright, from its directory. Raises Unsupported for several pages."""
     with TiffFile(stream) as file:
-        page = _only_page(file, name)
-        return metadata.upright_size(page.imagewidth, page.imagelength, _orientation(page))
+        page = only_page(file, name)
+        return metadata.upright_size(page.imagewidth, page.imagelength, orientation(page))
 
 
-def _orientation(page: TiffPage) -> int:
+def page_profile(page: TiffPage, image: Image) -> tuple[bytes | None, tuple[str, ...]]:
+    """A page's colour profile, and notices where it does not fit the image."""
+    icc = bytes(page.tags[ICC_PROFILE].value) if ICC_PROFILE in page.tags else None
+    return profile.fitting(icc, image.channels) if image.channels in (GREY, RGB) else (None, ())
+
+
+def orientation(page: TiffPage) -> int:
+    """How a page is turned: EXIF's number, 1 for upright."""
     return int(page.tags[metadata.ORIENTATION].value) if metadata.ORIENTATION in page.tags else 1
 
 
 def read_tiff(stream: IO[bytes], name: str, max_pixels: int | None) -> Image:
     """One still picture of a TIFF stream. Raises ImageError for several pages, missing parts and sample types we do not know."""
     with TiffFile(stream) as file:
-        return page_image(_only_page(file, name), file.pages, stream, name, max_pixels)
+        return page_image(only_page(file, name), file.pages, stream, name, max_pixels)
 
 
 def page_image(
@@ -86,14 +88,14 @@ def page_image(
     """The picture of a page; its mask is among the pages ``beside`` it. ``planes``: how many samples a pixel all pages have together,
     None for those of this one. Raises ImageError as `read_tiff` does."""
     checked_size(page.imagewidth, page.imagelength, page.samplesperpixel, max_pixels, name)
-    layout = _layout(page, name)
+    layout = page_layout(page, name)
     check_parts(page, stream, name)
     if layout.for_pillow:
         stream.seek(0)
         image = decode(_alone(stream, page, name), name, max_pixels)
         image = replace(image, metadata=replace(image.metadata, exif=None))
     else:
-        image = _image(page, _raw(page), layout, _metadata(page, stream).get("geo"))
+        image = as_image(page, _raw(page), layout, page_metadata(page, stream, planes).get("geo"))
     return _with_metadata(image, beside, page, layout, stream, name, planes)
 
 
@@ -101,35 +103,34 @@ def rescue_tiff(data: bytes, name: str, max_pixels: int | None) -> Image:
     """What can be had of a damaged TIFF: its whole strips or tiles; the others are zero. Raises Damaged for kinds left to Pillow."""
     stream = io.BytesIO(data)
     with TiffFile(stream) as file:
-        page = _only_page(file, name)
+        page = only_page(file, name)
         checked_size(page.imagewidth, page.imagelength, page.samplesperpixel, max_pixels, name)
-        layout = _layout(page, name)
+        layout = page_layout(page, name)
         if layout.for_pillow:
             raise Damaged(f"{name}: damaged picture, of a kind of which no part can be had")
         samples = _laid_out(page, readable_parts(page, stream, name))
-        image = _image(page, samples, layout, _metadata(page, stream).get("geo"))
+        image = as_image(page, samples, layout, page_metadata(page, stream).get("geo"))
         return _with_metadata(image, file.pages, page, layout, stream, name)
 
 
 def _with_metadata(
     image: Image, beside: Iterable[Any], page: TiffPage, layout: Layout, stream: IO[bytes], name: str, planes: int | None = None
 ) -> Image:
-    extras = _metadata(page, stream)
-    if ome.describes(page.description, page.imagewidth, page.imagelength, planes or page.samplesperpixel):
-        extras["ome"] = page.description
+    extras = page_metadata(page, stream, planes)
+    beside = list(beside)
     mask = _mask(beside, page, stream, name)
-    notices = _left_out(beside, page, "ome" in extras)
-    if geo.GDAL_NODATA in extras.get("geo", {}) and _changes_samples(page, layout, extras["geo"]):
+    notices = left_out(beside, page, "ome" in extras)
+    if geo.GDAL_NODATA in extras.get("geo", {}) and changes_samples(page, layout, extras["geo"]):
         mask = _mask_instead(page, layout, extras["geo"], mask)
-    image = replace(image, mask=None if mask is None else metadata.upright(mask, _orientation(page)))
-    icc = bytes(page.tags[ICC_PROFILE].value) if ICC_PROFILE in page.tags else None
+    image = replace(image, mask=None if mask is None else metadata.upright(mask, orientation(page)))
+    icc, unfit = page_profile(page, image)
     if layout.for_pillow or layout.space == CMYK:
-        icc = image.metadata.icc_profile
-    icc, unfit = profile.fitting(icc, image.channels) if image.channels in (GREY, RGB) else (None, ())
+        icc, unfit = profile.fitting(image.metadata.icc_profile, image.channels)
+    extras["overviews"] = overviews_of(beside, page)
     return replace(image, metadata=replace(image.metadata, **extras, icc_profile=icc), notices=image.notices + unfit + notices)
 
 
-def _only_page(file: TiffFile, name: str) -> TiffPage:
+def only_page(file: TiffFile, name: str) -> TiffPage:
     """The page at full size; previews and masks beside it are not pictures of their own."""
     found: Any = None
     for page in file.pages:
@@ -168,22 +169,40 @@ def _alone(stream: IO[bytes], page: TiffPage, name: str) -> PillowImage.Image:
 
 
 def _mask(beside: Iterable[Any], page: TiffPage, stream: IO[bytes], name: str) -> Array | None:
-    """The mask page that belongs to a picture (TIFF 6.0, NewSubfileType 4): (H, W), true where there are data."""
+    """The mask that belongs to a picture (TIFF 6.0, NewSubfileType 4): (H, W), true where there are data."""
+    if (found := mask_page(beside, page)) is None:
+        return None
+    check_parts(found, stream, name)
+    mask: Array = np.asarray(found.asarray(maxworkers=1)).reshape(page.imagelength, page.imagewidth) != 0
+    return mask
+
+
+def mask_page(beside: Iterable[Any], page: TiffPage) -> TiffPage | None:
+    """The page among those ``beside`` a picture that is its mask."""
     for other in beside:
         if not isinstance(other, TiffPage) or not other.is_mask or other.is_reduced:
             continue
         if (other.imagelength, other.imagewidth, other.samplesperpixel) == (page.imagelength, page.imagewidth, 1):
-            check_parts(other, stream, name)
-            mask: Array = np.asarray(other.asarray(maxworkers=1)).reshape(page.imagelength, page.imagewidth) != 0
-            return mask
+            return other
     return None
 
 
-def _left_out(beside: Iterable[Any], page: TiffPage, keeps_ome: bool) -> tuple[str, ...]:
-    overviews = any(isinstance(other, TiffPage) and other.is_reduced for other in beside if other is not page)
+def overviews_of(beside: Iterable[Any], page: TiffPage) -> int:
+    """How many smaller copies of a page there are, of the same kind."""
+    kind = (page.dtype, page.samplesperpixel, page.photometric)
+    return sum((other.dtype, other.samplesperpixel, other.photometric) == kind for other in _reduced(beside, page))
+
+
+def _reduced(beside: Iterable[Any], page: TiffPage) -> list[TiffPage]:
+    others = (other for other in beside if isinstance(other, TiffPage) and other is not page)
+    return [other for other in others if other.is_reduced and not other.is_mask]
+
+
+def left_out(beside: Sequence[Any], page: TiffPage, keeps_ome: bool) -> tuple[str, ...]:
+    """What of a file is not kept, a notice each."""
     notices: tuple[str, ...] = ()
-    if overviews or page.subifds:
-        notices = ("its overviews (smaller copies) were left out; GDAL makes new ones (gdaladdo)",)
+    if len(_reduced(beside, page)) > overviews_of(beside, page) or page.subifds:
+        notices = ("its previews were left out",)
     if keeps_ome and ome.draws_regions(page.description):
         notices += ("its regions of interest, which are drawn in pixels of the old size, were left out",)
     if not keeps_ome and ome.is_ome(page.description):
@@ -196,7 +215,7 @@ def _keeps_values(geotags: geo.Geo | None) -> bool:
     return geo.lies_on_ground(geotags) or geo.GDAL_NODATA in (geotags or {})
 
 
-def _changes_samples(page: TiffPage, layout: Layout, geotags: geo.Geo | None) -> bool:
+def changes_samples(page: TiffPage, layout: Layout, geotags: geo.Geo | None) -> bool:
     """Whether samples have other values once they are read."""
     stretched = int(page.sampleformat) == UNSIGNED and (
         layout.bits < 8 or (8 < layout.bits < 16 and not _keeps_values(geotags))
@@ -211,7 +230,8 @@ def _mask_instead(page: TiffPage, layout: Layout, geotags: geo.Geo, mask: Array 
     return None if valid is None else np.asarray(valid.all(axis=-1))
 
 
-def _layout(page: TiffPage, name: str) -> Layout:
+def page_layout(page: TiffPage, name: str) -> Layout:
+    """What the header says of the samples. Raises Unsupported, and Damaged for a header that contradicts itself."""
     bits = int(page.bitspersample)
     kind = int(page.sampleformat)
     samples = int(page.samplesperpixel)
@@ -281,7 +301,8 @@ def _laid_out(page: TiffPage, samples: Array) -> Array:
     return samples.reshape(page.imagelength, page.imagewidth, page.samplesperpixel)
 
 
-def _image(page: TiffPage, samples: Array, layout: Layout, geotags: geo.Geo | None) -> Image:
+def as_image(page: TiffPage, samples: Array, layout: Layout, geotags: geo.Geo | None) -> Image:
+    """The image that a page's samples (H, W, C) are, as the file holds them."""
     if int(page.sampleformat) == UNSIGNED and layout.bits <= 16:
         samples = samples.astype(np.uint8 if layout.bits <= 8 else np.uint16)
         if layout.bits <= 8 or not _keeps_values(geotags):
@@ -290,7 +311,7 @@ def _image(page: TiffPage, samples: Array, layout: Layout, geotags: geo.Geo | No
     if layout.space == WHITE_IS_ZERO:
         colours = white(samples.dtype) - samples[..., : layout.channels]
         samples = np.concatenate((colours, samples[..., layout.channels :]), axis=-1).astype(samples.dtype)
-    samples = metadata.upright(samples, _orientation(page))
+    samples = metadata.upright(samples, orientation(page))
     notices = layout.notices
     if layout.space == CMYK:
         return _from_cmyk(samples, page, notices)
@@ -301,7 +322,7 @@ def _image(page: TiffPage, samples: Array, layout: Layout, geotags: geo.Geo | No
     leading_rgb = layout.space == RGB_COLOURS and pixels.shape[2] > RGB
     if layout.alpha == PREMULTIPLIED and alpha is not None:
         pixels = _divided(pixels, alpha)
-    stated = _stated_range(page) or ((0.0, 2.0**layout.bits - 1) if 8 < layout.bits < 16 and _keeps_values(geotags) else None)
+    stated = stated_range(page) or ((0.0, 2.0**layout.bits - 1) if 8 < layout.bits < 16 and _keeps_values(geotags) else None)
     tile = (page.tilelength, page.tilewidth) if page.is_tiled else None
     grey_bands = layout.space != RGB_COLOURS and pixels.shape[2] == RGB
     kept = Metadata(leading_rgb=leading_rgb, grey_bands=grey_bands, stated_range=stated, tile_px=tile)
@@ -310,15 +331,6 @@ def _image(page: TiffPage, samples: Array, layout: Layout, geotags: geo.Geo | No
 
 def _holds_measurements(samples: Array) -> bool:
     return bool(((samples != 0) & (samples != white(samples.dtype))).any())
-
-
-def _stated_range(page: TiffPage) -> tuple[float, float] | None:
-    for least, greatest in STATED:
-        if least in page.tags and greatest in page.tags:
-            low, high = np.min(page.tags[least].value), np.max(page.tags[greatest].value)
-            if np.isfinite([low, high]).all() and low < high:
-                return float(low), float(high)
-    return None
 
 
 def _from_cmyk(samples: Array, page: TiffPage, notices: tuple[str, ...]) -> Image:
@@ -337,60 +349,3 @@ def _divided(pixels: Array, alpha: Array) -> Array:
     share = np.maximum(alpha[..., None].astype(np.float32) / largest, 1e-6)
     colours = np.where(alpha[..., None] > 0, pixels.astype(np.float32) / largest / share, 0)
     return change_depth(colours, pixels.dtype) if pixels.dtype.kind == "u" else colours.astype(pixels.dtype)
-
-
-def _metadata(page: TiffPage, stream: IO[bytes]) -> dict[str, Any]:
-    """What the directory says, as fields of `Metadata`."""
-    tags = page.tags
-    place = {code: tags[code].value for code in geo.TAGS if code in tags}
-    found = {
-        "geo": {
-            code: value if isinstance(value, str | bytes) else tuple(np.atleast_1d(value)) for code, value in place.items()
-        },
-        "xmp": metadata.xmp_bytes(bytes(tags[XMP].value)) if XMP in tags else None,
-        "dpi": _dpi(page),
-        "calibrated": page.description.startswith("ImageJ=") or ome.is_ome(page.description),
-        "per_unit": _per_unit(page),
-        "exif": _exif(stream),
-    }
-    return {name: value for name, value in found.items() if value}
-
-
-def _per_unit(page: TiffPage) -> tuple[float, float] | None:
-    """Pixels in ImageJ's unit, which its description names."""
-    tags = page.tags
-    no_unit = RESOLUTION_UNIT in tags and int(tags[RESOLUTION_UNIT].value) == NO_UNIT
-    return _resolution(page, 1.0) if no_unit and page.description.startswith("ImageJ=") else None
-
-
-def _dpi(page: TiffPage) -> tuple[float, float] | None:
-    tags = page.tags
-    per_inch = {2: 1.0, 3: 2.54}.get(int(tags[RESOLUTION_UNIT].value) if RESOLUTION_UNIT in tags else 2)
-    return None if per_inch is None else _resolution(page, per_inch)
-
-
-def _resolution(page: TiffPage, per_inch: float) -> tuple[float, float] | None:
-    tags = page.tags
-    if 282 not in tags or 283 not in tags:
-        return None
-    ratios = [tags[code].value for code in (282, 283)]
-    return metadata.dpi_pair([above / below * per_inch if below else 0 for above, below in ratios])
-
-
-def _exif(stream: IO[bytes]) -> bytes | None:
-    """The photograph's EXIF: what the first directory says of it, its EXIF and its GPS directory."""
-    kept = PillowImage.Exif()
-    try:
-        stream.seek(0)
-        found = PillowImage.Exif()
-        found.load_from_fp(stream)
-        for tag in metadata.DESCRIPTIVE:
-            if tag in found and not STALE.match(str(found[tag])):
-                kept[tag] = found[tag]
-        for tag in SUB_IFDS:
-            if tag in found:
-                kept.get_ifd(tag).update(found.get_ifd(tag))
-                kept[tag] = dict(kept.get_ifd(tag))
-        return metadata.exif_bytes(kept)
-    except Exception:  # a damaged directory can raise anything, and is no reason to refuse the picture
-        return None

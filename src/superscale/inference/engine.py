@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from superscale.errors import Cancelled, OutOfMemoryError
 from superscale.image.pixels import to_float, to_pixels
+from superscale.image.region import Part
+from superscale.image.resize import resize_part
 from superscale.inference.backends import Backend
 from superscale.inference.self_ensemble import SelfEnsemble
 from superscale.inference.sizes import UNKNOWN_BYTES, tile_that_fits
-from superscale.inference.tiling import upscale_tiled
+from superscale.inference.tiling import parts, upscale_tiled
 from superscale.options import UpscaleOptions
 
 Array = NDArray[Any]
@@ -34,8 +36,8 @@ class Cancel(Protocol):
 class Choosing(Protocol):
     """A backend that is several."""
 
-    def suited(self, area_px: int, deep: bool) -> Backend:
-        """The one for a picture of so many pixels, ``deep``: of more than 8 bits."""
+    def suited(self, area_px: int, deep: bool, begun_by: str | None = None) -> Backend:
+        """The one for a picture of so many pixels, ``deep``: of more than 8 bits; ``begun_by``: of that name, if it is one of them."""
 
 
 class Engine:
@@ -56,13 +58,21 @@ class Engine:
         device_type = self.backend.device.partition(":")[0]
         return tile_that_fits(self.contract.bytes_per_pixel, self.overlap_px, device_type, self.free_bytes)
 
-    def suited(self, pixels: Array) -> Engine:
-        """The engine for this picture, whose backend stays the same for all its tiles."""
+    def parts(self, height: int, width: int, new_size: tuple[int, int], tile_px: int | None = None) -> list[Part]:
+        """The tiles of a picture of ``height`` x ``width`` that is enlarged to (height, width) ``new_size``."""
+        contract = self.contract
+        native = contract.scale * height, contract.scale * width
+        tile_px = self.tile_px if tile_px is None else tile_px
+        return parts(height, width, new_size, native, tile_px, self.overlap_px, contract.multiple_of)
+
+    def suited(self, pixels: Array, begun_by: str | None = None) -> Engine:
+        """The engine for this picture, whose backend stays the same for all its tiles; ``begun_by``: the name of the one that has done
+        some of them."""
         inner = self.backend.backend if isinstance(self.backend, SelfEnsemble) else self.backend
         if not isinstance(inner, Choosing):
             return self
         one = copy(self)
-        chosen = inner.suited(pixels.shape[0] * pixels.shape[1], deep=pixels.dtype != np.uint8)
+        chosen = inner.suited(pixels.shape[0] * pixels.shape[1], pixels.dtype != np.uint8, begun_by)
         one.backend = SelfEnsemble(chosen) if isinstance(self.backend, SelfEnsemble) else chosen
         self.used[chosen.name] = None
         return one
@@ -71,20 +81,26 @@ class Engine:
         """The names of the backends that computed up to now."""
         return list(self.used) or [self.backend.name]
 
-    def __call__(self, pixels: Array, progress: Progress | None = None, cancel: Cancel | None = None) -> Array:
-        """(H, W, C) -> (H*scale, W*scale, C) of the same type, C = 1 or the network's (any for a network of 1); integers, or floats in [0, 1].
+    def __call__(self, pixels: Array, part: Part, cancel: Cancel | None = None) -> Array:
+        """What is seen of a part (h, w, C) -> its target (h, w, C) of the same type: by the network, then by exact resizing.
 
-        ``progress(tiles_done, tiles)`` is called after every tile. Raises Cancelled when ``cancel`` is set, OutOfMemoryError, and
-        ModelError.
+        C = 1 or the network's (any for a network of 1); integers, or floats in [0, 1]. Raises Cancelled when ``cancel`` is set,
+        OutOfMemoryError, and ModelError.
         """
-        return self._in_tiles(pixels, self.tile_px, progress, cancel)
+        scale = self.contract.scale
+        larger = self._one_tile(pixels, cancel)
+        at_hand, size = part.seen.scaled(scale), (part.size[0] * scale, part.size[1] * scale)
+        if size == part.new_size:
+            target: Array = part.target.within(at_hand).of_pixels(larger)
+            return target
+        return resize_part(larger, at_hand, size, part.target, part.new_size)
 
-    def _in_tiles(self, pixels: Array, tile_px: int, progress: Progress | None, cancel: Cancel | None) -> Array:
+    def _in_tiles(self, pixels: Array, tile_px: int, cancel: Cancel | None) -> Array:
         def upscale(tile: Array) -> Array:
             return self._one_tile(tile, cancel)
 
         contract = self.contract
-        return upscale_tiled(pixels, upscale, contract.scale, tile_px, self.overlap_px, progress, contract.multiple_of)
+        return upscale_tiled(pixels, upscale, contract.scale, tile_px, self.overlap_px, multiple_of=contract.multiple_of)
 
     def _one_tile(self, pixels: Array, cancel: Cancel | None) -> Array:
         if cancel is not None and cancel.is_set():
@@ -97,7 +113,7 @@ class Engine:
             if not self.shrinks_tiles or half < SMALLEST_TILE_PX or half + 2 * self.overlap_px >= size:
                 raise
         # This tile again, in halves: out here, where no traceback holds what the failed one had allocated.
-        return self._in_tiles(pixels, half, None, cancel)
+        return self._in_tiles(pixels, half, cancel)
 
     def _through_network(self, pixels: Array) -> Array:
         planes = to_float(pixels)

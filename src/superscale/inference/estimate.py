@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from superscale.image.io import Image
-from superscale.image.region import covering
+from superscale.image.region import Region
 from superscale.inference.channels import grouped
 from superscale.inference.sizes import enlarged
 from superscale.inference.upscaler import Upscaler
@@ -16,6 +16,8 @@ from superscale.inference.upscaler import Upscaler
 # A probe's side: large enough that a GPU's start of a kernel is not all that is measured.
 PROBE_PX = 48
 PROBES = 3
+# Of a scene that is read and written by windows: GDAL's blocks and a strip.
+WINDOWS_BYTES = 500_000_000
 
 
 @dataclass(frozen=True)
@@ -45,26 +47,34 @@ def seconds_per_pixel(upscaler: Upscaler) -> float:
     return min(taken) / side**2
 
 
-def estimate(image: Image, upscaler: Upscaler, pixel_seconds: float) -> Estimate:
-    """What enlarging a picture would take."""
-    contract, engine = upscaler.contract, upscaler.engine
-    plan = covering(image.height, image.width, engine.tile_px, contract.multiple_of)
-    seen = [region.grown(engine.overlap_px, image.height, image.width) for region in plan]
-    areas = [region.height * region.width for region in seen]
-    width = enlarged(image.width, upscaler.scale)
-    height = enlarged(image.height, upscaler.scale)
-    # Measurements pass through floats on their way.
-    on_the_way = 0 if image.pixels.dtype in (np.uint8, np.uint16) else 2 * np.dtype(np.float32).itemsize
-    sample_bytes = (image.pixels.itemsize + on_the_way) * (image.pixels.shape[2] + (image.alpha is not None))
-    enlarged_bytes = max(width * height, image.height * image.width * contract.scale**2) * sample_bytes
-    network_bytes = max(areas) * contract.bytes_per_pixel
+def memory_bytes(height: int, width: int, pixel_bytes: int, upscaler: Upscaler) -> int:
+    """What enlarging a picture of ``height`` x ``width`` in memory would take; ``pixel_bytes``: of all samples of one pixel."""
+    pixels = height * width + enlarged(height, upscaler.scale) * enlarged(width, upscaler.scale)
+    # Three pictures are under way at once: read, enlarged, written.
+    return 2 * pixels * pixel_bytes + tile_bytes(height, width, upscaler)
+
+
+def tile_bytes(height: int, width: int, upscaler: Upscaler) -> int:
+    """What the network takes for the largest tile of a picture."""
+    return max(_areas(height, width, upscaler)) * upscaler.contract.bytes_per_pixel
+
+
+def _areas(height: int, width: int, upscaler: Upscaler) -> list[int]:
+    return [part.seen.height * part.seen.width for part in upscaler.parts(height, width)]
+
+
+def estimate(image: Image, upscaler: Upscaler, pixel_seconds: float, by_windows: bool = False) -> Estimate:
+    """What enlarging a picture would take, in memory or ``by_windows``."""
+    height, width, areas = image.height, image.width, _areas(image.height, image.width, upscaler)
+    groups = grouped(image.part(Region(0, 0, 1, 1)), upscaler.options.bands, upscaler.contract.channels)[1]
+    pixel_bytes = image.pixels.itemsize * (image.channels + (image.alpha is not None))
+    window_bytes = WINDOWS_BYTES + tile_bytes(height, width, upscaler)
     return Estimate(
-        width=image.width,
-        height=image.height,
-        output_width=width,
-        output_height=height,
-        tiles=len(plan),
-        # Three pictures are under way at once: read, enlarged, written.
-        memory_bytes=image.pixels.nbytes * 2 + enlarged_bytes * 2 + network_bytes,
-        seconds=sum(areas) * len(grouped(image, upscaler.options.bands)[1]) * pixel_seconds,
+        width=width,
+        height=height,
+        output_width=enlarged(width, upscaler.scale),
+        output_height=enlarged(height, upscaler.scale),
+        tiles=len(areas),
+        memory_bytes=window_bytes if by_windows else memory_bytes(height, width, pixel_bytes, upscaler),
+        seconds=sum(areas) * len(groups) * pixel_seconds,
     )

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, Protocol
 
 from superscale.errors import Cancelled, Damaged, ImageError, SuperscaleError, TooLarge
 from superscale.files import new_file, sweep, write_bytes
@@ -39,7 +39,8 @@ class Settings:
 
     ``scale``: what ``enlarge`` multiplies both sides by, to refuse an output of too many pixels before it is computed. ``lenient``:
     take what there is of damaged pictures. ``measure``: the range of values of a page; ``enlarge`` then gets that of the whole stack
-    as ``values``.
+    as ``values``. ``limits_given``: the limits, by name, that hold for pictures done by windows too; the others are there to protect
+    the memory, which these do not need.
     """
 
     scale: float
@@ -52,6 +53,17 @@ class Settings:
     fail_fast: bool = False
     lenient: bool = False
     measure: Measure | None = None
+    limits_given: frozenset[str] = frozenset()
+
+
+class ByWindows(Protocol):
+    """What enlarges pictures that are too large for memory: `scenes.Windows`."""
+
+    def wanted(self, job: Job, settings: Settings) -> bool:
+        """Whether a job is one of these."""
+
+    def enlarge(self, job: Job, settings: Settings) -> Image:
+        """Do it, output and all; an image of the result's size."""
 
 
 @dataclass(frozen=True)
@@ -98,16 +110,25 @@ class _Step:
     suffix: str = ""
     seconds: float = 0.0
     outcome: Outcome | None = None
+    by_windows: bool = False
 
 
 def run_jobs(
-    jobs: Sequence[Job], enlarge: Enlarge, settings: Settings, stdin: IO[bytes] | None = None, stdout: IO[bytes] | None = None
+    jobs: Sequence[Job],
+    enlarge: Enlarge,
+    settings: Settings,
+    stdin: IO[bytes] | None = None,
+    stdout: IO[bytes] | None = None,
+    windows: ByWindows | None = None,
 ) -> Generator[Outcome, None, None]:
-    """Do the jobs and say, in their order, what became of each. An output is written whole or not at all."""
+    """Do the jobs and say, in their order, what became of each. An output is written whole or not at all.
+
+    ``windows``: how pictures are done that are too large for memory; None: not at all.
+    """
     sweep(job.output.parent for job in jobs if job.output is not None)
     with ThreadPoolExecutor(1, "superscale-reader") as reader, ThreadPoolExecutor(1, "superscale-writer") as writer:
         try:
-            for outcome in _overlapped(jobs, enlarge, settings, reader, writer, (stdin, stdout)):
+            for outcome in _overlapped(jobs, enlarge, settings, reader, writer, (stdin, stdout), windows):
                 yield outcome
                 if settings.fail_fast and outcome.status == "failed":
                     return
@@ -122,14 +143,15 @@ def _overlapped(
     reader: ThreadPoolExecutor,
     writer: ThreadPoolExecutor,
     streams: tuple[IO[bytes] | None, IO[bytes] | None],
+    windows: ByWindows | None,
 ) -> Iterator[Outcome]:
     stdin, stdout = streams
     before: Future[_Step] | None = None
     ahead = iter(jobs)
-    loading = _submitted(reader, ahead, settings, stdin)
+    loading = _submitted(reader, ahead, settings, stdin, windows)
     while loading is not None:
-        loaded, loading = loading.result(), _submitted(reader, ahead, settings, stdin)
-        enlarged = _timed(loaded, lambda step: _enlarged(step, enlarge, settings, stdout))
+        loaded, loading = loading.result(), _submitted(reader, ahead, settings, stdin, windows)
+        enlarged = _timed(loaded, lambda step: _enlarged(step, enlarge, settings, stdout, windows))
         if before is not None:
             yield _outcome(before.result())
         before = writer.submit(_timed, enlarged, lambda step: _stored(step, settings, stdout))
@@ -140,10 +162,10 @@ def _overlapped(
 
 
 def _submitted(
-    reader: ThreadPoolExecutor, ahead: Iterator[Job], settings: Settings, stdin: IO[bytes] | None
+    reader: ThreadPoolExecutor, ahead: Iterator[Job], settings: Settings, stdin: IO[bytes] | None, windows: ByWindows | None
 ) -> Future[_Step] | None:
     job = next(ahead, None)
-    return None if job is None else reader.submit(_timed, _Step(job), lambda step: _loaded(step, settings, stdin))
+    return None if job is None else reader.submit(_timed, _Step(job), lambda step: _loaded(step, settings, stdin, windows))
 
 
 def _timed(step: _Step, work: Callable[[_Step], _Step]) -> _Step:
@@ -189,7 +211,7 @@ def _outcome(step: _Step) -> Outcome:
     return replace(step.outcome, seconds=round(step.seconds, 3))
 
 
-def _loaded(step: _Step, settings: Settings, stdin: IO[bytes] | None) -> _Step:
+def _loaded(step: _Step, settings: Settings, stdin: IO[bytes] | None, windows: ByWindows | None) -> _Step:
     job = step.job
     if job.verdict is not None:
         skipped = Outcome(job.name, None, "skipped", error=job.why)
@@ -198,6 +220,8 @@ def _loaded(step: _Step, settings: Settings, stdin: IO[bytes] | None) -> _Step:
         return replace(step, outcome=already)
     if (folder := _unwritable(job)) is not None:
         return replace(step, outcome=_failed(job, f"{job.output} cannot be written: no permission to write into {folder}"))
+    if windows is not None and windows.wanted(job, settings):
+        return replace(step, by_windows=True)
     if job.from_stdin:
         data = _read_stream(stdin, settings.max_bytes)
         own, name = suffix_of(data) or FALLBACK_SUFFIX, "standard input"
@@ -274,7 +298,9 @@ def _unwritable(job: Job) -> Path | None:
     return None if folder is None or not folder.is_dir() or os.access(folder, os.W_OK | os.X_OK) else folder
 
 
-def _enlarged(step: _Step, enlarge: Enlarge, settings: Settings, stdout: IO[bytes] | None) -> _Step:
+def _enlarged(step: _Step, enlarge: Enlarge, settings: Settings, stdout: IO[bytes] | None, windows: ByWindows | None) -> _Step:
+    if step.by_windows and windows is not None:
+        return replace(step, outcome=_done(step.job, windows.enlarge(step.job, settings)))
     if step.stack is None:
         return step if step.image is None else replace(step, image=enlarge(step.image))
     job = step.job

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from superscale import __version__
 from superscale.errors import UsageError
 from superscale.image.io import Image, PillowPicture, as_viewed, decode, read_image, to_pillow
-from superscale.image.resize import resize_to
+from superscale.image.region import Part
 from superscale.image.value_range import TYPES, ValueRange
 from superscale.inference.channels import enlarge_image, measured_range, part_of
 from superscale.inference.engine import Cancel, Engine, Progress
@@ -109,11 +110,10 @@ class Upscaler:
         ``values``: the range of values, such as that of a whole stack, None for this image's own (`measure`).
         Raises Unsupported when ``bands`` or ``value_range`` cannot be had of this image."""
 
-        def resized(pixels: Array, progress: Progress | None) -> Array:
-            return self._resized(pixels, progress, cancel)
-
         image = replace(image, metadata=replace(image.metadata, derivation=self.derivation))
-        return enlarge_image(image, resized, self.options, progress, self.contract.channels, values)
+        network = partial(self.part, cancel=cancel, engine=self.engine.suited(image.pixels))
+        parts = self.parts(image.height, image.width)
+        return enlarge_image(image, network, parts, self.options, progress, self.contract.channels, values)
 
     def measure(self, image: Image) -> ValueRange:
         """The values that `enlarge` takes for black and white. Raises Unsupported as it does."""
@@ -134,11 +134,13 @@ class Upscaler:
             raise UsageError(f"expected samples of one of the types {', '.join(TYPES)}, got {pixels.dtype}")
         return self.enlarge(Image(pixels), progress=progress, cancel=cancel).pixels
 
-    def _resized(self, pixels: Array, progress: Progress | None, cancel: Cancel | None) -> Array:
-        """uint8, uint16, or float32 in [0, 1], by the network, then to the exact size."""
-        height, width = (enlarged(side, self.scale) for side in pixels.shape[:2])
-        larger = self.engine.suited(pixels)(pixels, progress, cancel)
-        return larger if larger.shape[:2] == (height, width) else resize_to(larger, height, width)
+    def parts(self, height: int, width: int, tile_px: int | None = None) -> list[Part]:
+        """The tiles of a picture of ``height`` x ``width``; ``tile_px``: None for the engine's."""
+        return self.engine.parts(height, width, (enlarged(height, self.scale), enlarged(width, self.scale)), tile_px)
+
+    def part(self, pixels: Array, part: Part, cancel: Cancel | None = None, engine: Engine | None = None) -> Array:
+        """What is seen of a tile (h, w, C), uint8, uint16, or float32 in [0, 1] -> its target. ``engine``: that of its picture."""
+        return (engine or self.engine)(pixels, part, cancel)
 
     def _tensor(self, batch: Tensor, torch: Any, progress: Progress | None, cancel: Cancel | None) -> Tensor:
         if batch.ndim != 4 or not len(batch):

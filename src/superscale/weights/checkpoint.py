@@ -33,6 +33,10 @@ class Model:
     generator: Generator
     card: dict[str, Any]
 
+    def digest(self) -> str:
+        """As `StoredModel.digest`."""
+        return stored_of(self).digest()
+
 
 def save_model(path: Path | str, generator: Generator, card: Mapping[str, Any], *, half: bool = False) -> None:
     """Write a generator as safetensors, its architecture and ``card`` (any JSON) in the header; half precision if asked.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -47,6 +48,14 @@ class StoredModel:
     def contract(self) -> Contract:
         """What the network promises."""
         return self.config.contract
+
+    def digest(self) -> str:
+        """The SHA-256 of the network's options and weights, in hexadecimal digits."""
+        digest = hashlib.sha256(json.dumps(self.network, sort_keys=True).encode())
+        for key, array in sorted(self.arrays.items()):
+            digest.update(f"{key} {array.shape} {array.dtype}\n".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
 
 
 def read_stored(path: Path) -> StoredModel:

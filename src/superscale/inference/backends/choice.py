@@ -140,10 +140,16 @@ class Choice:
         """In the plain way."""
         return self.plain(low_res)
 
-    def suited(self, area_px: int, deep: bool) -> Backend:
-        """For a picture of so many pixels, of 8 bits or ``deep``: what has it done first, as far as is known or worth finding out."""
+    def suited(self, area_px: int, deep: bool, begun_by: str | None = None) -> Backend:
+        """For a picture of so many pixels, of 8 bits or ``deep``: what has it done first, as far as is known or worth finding out.
+
+        ``begun_by``: the name of the way that has done some of the picture already, and goes on with it, if it is there.
+        """
         with self.lock:
             self.done_px += area_px
+            for way in self.ways:
+                if str(way) == begun_by:
+                    return self._made(way)
             if not self.looked_up and len(self.ways) > 1:
                 self.verdicts = kept(verdict_file(self.model, self.device))
                 self.looked_up = True

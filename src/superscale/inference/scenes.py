@@ -1,0 +1,236 @@
+"""Pictures that are too large for memory: read, enlarged and written by windows, with the same result as in memory to the last bit."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from superscale import __version__
+from superscale.errors import Damaged, ImageError, MissingExtraError, Unsupported
+from superscale.image.cog import write_cog
+from superscale.image.formats import SUFFIXES
+from superscale.image.io import KeepOrStrip
+from superscale.image.metadata import says_of_camera
+from superscale.image.picture import Image, with_alpha
+from superscale.image.region import Region
+from superscale.image.scene import Scene, hollow, scene_size
+from superscale.inference.channels import enlarged_part, grouped, part_of, said_of, sees_alpha
+from superscale.inference.engine import Cancel, Engine, Progress
+from superscale.inference.estimate import memory_bytes
+from superscale.inference.jobs import Settings
+from superscale.inference.plan import Job
+from superscale.inference.sizes import enlarged
+from superscale.inference.survey import surveyed
+from superscale.inference.unfinished import FORMAT, RESULT, SAMPLES, Unfinished
+from superscale.inference.upscaler import Upscaler
+from superscale.machine.memory import free_bytes
+
+Say = Callable[[str], None]
+# Of the free memory: the estimate is rough, and other programs want some, too.
+SHARE = 0.7
+# What GDAL does not write.
+CAMERA_LEFT_OUT = "a cloud-optimised GeoTIFF holds no EXIF: what it says of the camera was left out"
+RANGE_LEFT_OUT = "a cloud-optimised GeoTIFF states no range of values: the one stated was left out"
+
+
+def upscale_scene(
+    upscaler: Upscaler,
+    source: Path,
+    target: Path,
+    *,
+    metadata: KeepOrStrip = "keep",
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+    say: Say | None = None,
+) -> Image:
+    """Enlarge a TIFF of any size to a cloud-optimised GeoTIFF. Return its header: an `Image` whose samples are zeros.
+
+    What is done lies in a folder ``target`` + ".unfinished" until ``target`` is there; if the process is killed, the same call goes on
+    with it, and the result has the same bits. ``overwrite``: ``target`` may be replaced, and so may what a call with other options
+    has begun. ``say`` is told what is going on. Raises ImageError, MissingExtraError, Cancelled, and what the network raises.
+    """
+    say = say or _nothing
+    _check_place(target, overwrite)
+    with Scene(source) as scene:
+        _check_network(scene, upscaler)
+        with Unfinished(target, _order(upscaler, source, metadata), overwrite) as unfinished:
+            try:
+                larger = _computed(upscaler, scene, unfinished, metadata, progress, cancel, say)
+                if _stamp(source) != unfinished.order["input"]:
+                    raise Damaged(f"{source} was changed while it was read, and nothing was written; run the command again")
+            except Damaged:
+                unfinished.discard()
+                raise
+            except OSError as error:
+                why = error.strerror or error
+                raise ImageError(f"{target} cannot be written: {why}; the same command goes on with what is done") from error
+            say("all tiles are done; writing the file and its overviews")
+            result = unfinished.folder / RESULT
+            write_cog(unfinished.folder / SAMPLES, result, scene.header.metadata.tile_px)
+            _check_place(target, overwrite)
+            os.replace(result, target)
+            unfinished.discard()
+    return larger
+
+
+def _check_place(target: Path, overwrite: bool) -> None:
+    """Before and after all the work: another process may have written it meanwhile."""
+    if not overwrite and os.path.lexists(target):
+        raise ImageError(f"{target} exists; choose to overwrite it")
+
+
+def _check_network(scene: Scene, upscaler: Upscaler) -> None:
+    if sees_alpha(scene.header, upscaler.options.bands, upscaler.contract.channels):
+        raise Unsupported(
+            f"{scene.path}: a network that sees transparency takes no picture by windows; choose the bands, or another model"
+        )
+
+
+def _computed(
+    upscaler: Upscaler,
+    scene: Scene,
+    unfinished: Unfinished,
+    metadata: KeepOrStrip,
+    progress: Progress | None,
+    cancel: Cancel | None,
+    say: Say,
+) -> Image:
+    """Compute what is not done yet. Return the header of the result."""
+    options, channels = upscaler.options, upscaler.contract.channels
+    engine = _engine(upscaler, scene, unfinished)
+
+    def in_bands(image: Image) -> Image:
+        return grouped(image, options.bands, channels)[0]
+
+    first, groups = grouped(scene.header.part(Region(0, 0, 1, 1)), options.bands, channels)
+    header = hollow(first, (scene.header.height, scene.header.width), scene.header.mask is not None)
+    survey = surveyed(lambda: ((place, in_bands(image)) for place, image in scene.strips()), header, options.value_range)
+    tile_px = (unfinished.found or {}).get("tile_px", upscaler.engine.tile_px)
+    parts = upscaler.parts(header.height, header.width, tile_px)
+    larger = _larger(header, parts[0].new_size, metadata)
+    unfinished.begin(larger, len(parts), {"tile_px": tile_px, "backend": engine.backend.name})
+    if unfinished.found:
+        say(f"goes on with what is done: {int(unfinished.done.sum())} of {len(parts)} tiles")
+    network = partial(upscaler.part, cancel=cancel, engine=engine)
+    for number in np.flatnonzero(unfinished.done == 0).tolist():
+        shown = part_of(progress, number, len(parts))
+        made = enlarged_part(lambda place: in_bands(scene.part(place)), parts[number], survey, groups, network, shown)
+        unfinished.put(number, parts[number].target, with_alpha(made), made.mask)
+    unfinished.sync()
+    return replace(larger, values=survey.values, remarks=(*header.remarks, *said_of(survey, groups)))
+
+
+def _engine(upscaler: Upscaler, scene: Scene, unfinished: Unfinished) -> Engine:
+    """What computes the scene; of one that is begun, what has begun it, since no two libraries compute the same bits."""
+    begun_by = None if unfinished.found is None else unfinished.found["backend"]
+    engine = upscaler.engine.suited(scene.header.pixels, begun_by)
+    if begun_by not in (None, engine.backend.name):
+        raise ImageError(
+            f"{unfinished.folder} was begun by {begun_by}, which is not here any more; delete the folder to begin anew"
+        )
+    return engine
+
+
+def _larger(header: Image, new_size: tuple[int, int], metadata: KeepOrStrip) -> Image:
+    empty = hollow(header, new_size, has_mask=False)
+    larger = replace(header, mask=None).with_pixels(empty.pixels, empty.alpha)
+    larger = hollow(larger, new_size, has_mask=header.mask is not None)
+    kept = larger.metadata.stripped() if metadata == "strip" else larger.metadata
+    larger = replace(larger, metadata=kept)
+    larger = larger if kept.exif is None or not says_of_camera(kept.exif) else larger.noted(CAMERA_LEFT_OUT)
+    return larger if kept.stated_range is None else larger.noted(RANGE_LEFT_OUT)
+
+
+def _order(upscaler: Upscaler, source: Path, metadata: KeepOrStrip) -> dict[str, Any]:
+    """What makes the bits of a result, as JSON has it."""
+    order = {
+        "version": [__version__, FORMAT],
+        "input": _stamp(source),
+        "model": upscaler.model.digest(),
+        "options": {**asdict(upscaler.options), "device": upscaler.engine.backend.device},
+        "metadata": metadata,
+    }
+    return dict(json.loads(json.dumps(order)))
+
+
+def _stamp(source: Path) -> list[Any]:
+    """What changes when the file does."""
+    status = source.stat()
+    return [source.name, status.st_size, status.st_mtime_ns]
+
+
+def _nothing(_said: str) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Decides which pictures are enlarged by windows, and does so; `run_jobs` asks. ``say`` is told why."""
+
+    upscaler: Upscaler
+    progress: Progress | None = None
+    say: Say | None = None
+
+    def wanted(self, job: Job, settings: Settings) -> bool:
+        """Whether a job is to be done by windows: a TIFF beyond a limit that nobody gave, or beyond the free memory.
+
+        Raises MissingExtraError where there is no other way.
+        """
+        if not self._can(job, settings) or (size := scene_size(job.input)) is None:
+            return False
+        height, width, samples, sample_bytes = size
+        needed = memory_bytes(height, width, samples * sample_bytes, self.upscaler)
+        free = free_bytes()
+        beyond = _limits_passed(settings, height, width, samples, self.upscaler.scale, job.input.stat().st_size)
+        if beyond & settings.limits_given or not (beyond or (free is not None and needed > SHARE * free)):
+            return False
+        try:
+            with Scene(job.input) as scene:
+                _check_network(scene, self.upscaler)
+        except (ImageError, MissingExtraError) as error:
+            if beyond and isinstance(error, MissingExtraError):
+                raise
+            self._say(job, f"not enlarged by windows, though it is large: {error}")
+            return False
+        available = "" if free is None else f", and {free / 1e9:.1f} GB are free"
+        self._say(job, f"enlarged by windows: in memory it would take about {needed / 1e9:.1f} GB{available}")
+        return True
+
+    def _can(self, job: Job, settings: Settings) -> bool:
+        is_file = not job.from_stdin and job.output is not None and SUFFIXES.get(job.output.suffix.lower()) == "TIFF"
+        return is_file and not settings.lenient and not self.upscaler.options.consistent
+
+    def enlarge(self, job: Job, settings: Settings) -> Image:
+        """Do a job. Return the header of the result."""
+        assert job.output is not None
+        return upscale_scene(
+            self.upscaler,
+            job.input,
+            job.output,
+            metadata=settings.metadata,
+            overwrite=settings.existing == "overwrite",
+            progress=self.progress,
+            say=lambda said: self._say(job, said),
+        )
+
+    def _say(self, job: Job, said: str) -> None:
+        if self.say is not None:
+            self.say(f"{job.name}: {said}")
+
+
+def _limits_passed(settings: Settings, height: int, width: int, samples: int, scale: float, size: int) -> set[str]:
+    larger = enlarged(height, scale) * enlarged(width, scale)
+    found = {
+        "max_pixels": (max(height * width, height * width * samples / 4), settings.max_pixels),
+        "max_output_pixels": (larger, settings.max_output_pixels),
+        "max_bytes": (size, settings.max_bytes),
+    }
+    return {name for name, (value, limit) in found.items() if limit is not None and value > limit}

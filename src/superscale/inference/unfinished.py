@@ -1,0 +1,140 @@
+"""`Unfinished`: the folder beside an output in which it is made part by part, and which a later run of the same command goes on with."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from superscale.errors import ImageError
+from superscale.files import remove_folder, write_bytes, write_text
+from superscale.image.cog import Canvas
+from superscale.image.picture import Image
+from superscale.image.region import Region
+
+Array = NDArray[Any]
+
+SUFFIX = ".unfinished"
+# Of what lies in the folder.
+FORMAT = 1
+# Names without a suffix: nothing in the folder is taken for a picture.
+SAMPLES, ORDER, DONE, LOCK, RESULT = "samples", "order.json", "done", "lock", "result"
+# At most so much work is lost when the process is killed.
+SYNC_SECONDS = 5.0
+
+
+class Unfinished:
+    """``order``: what is being made, in JSON; only a run with the same order goes on with a folder. ``done``: which parts are there.
+
+    To be used in a ``with`` statement, which says on the disk what is done even after an error. ``replaces``: whether another order
+    gives way. Raises ImageError where it does not, where a running process has the folder, or where the disk has no room.
+    """
+
+    def __init__(self, target: Path, order: dict[str, Any], replaces: bool) -> None:
+        self.target, self.order = target, order
+        self.folder = target.with_name(target.name + SUFFIX)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = _locked(self.folder)
+        self.found = self._found(replaces)
+        self._canvas: Canvas | None = None
+        self._synced = 0.0
+        self._is_gone = False
+
+    def _found(self, replaces: bool) -> dict[str, Any] | None:
+        """The order that was begun here, if it can be gone on with."""
+        found: dict[str, Any] | None = None
+        with suppress(OSError, ValueError):
+            found = json.loads((self.folder / ORDER).read_text())
+        differing = [key for key in self.order if found is None or found.get(key) != self.order[key]]
+        if found is None or (differing and replaces):
+            (self.folder / ORDER).unlink(missing_ok=True)
+            return None
+        if differing:
+            self._lock.close()
+            raise ImageError(
+                f"{self.folder} holds what another command has begun ({', '.join(differing)} differ); "
+                "run that one again, or delete the folder, or choose to overwrite"
+            )
+        return found
+
+    def begin(self, header: Image, parts: int, facts: dict[str, Any]) -> None:
+        """Open the samples of the picture; ``facts`` are kept in ``found`` for a later run."""
+        begun = self.found is not None
+        try:
+            self._canvas = Canvas(self.folder / SAMPLES, header, begun)
+        except OSError as error:
+            if not begun:
+                self.discard()
+            raise ImageError(f"{self.target} cannot be written: no room for its samples ({error.strerror or error})") from error
+        self.done = np.zeros(parts, np.uint8)
+        if begun:
+            self.done[:] = np.frombuffer((self.folder / DONE).read_bytes(), np.uint8)
+            return
+        self._canvas.sync()
+        write_bytes(self.folder / DONE, self.done.tobytes())
+        write_text(self.folder / ORDER, json.dumps({**self.order, **facts}))
+
+    def put(self, number: int, target: Region, samples: Array, mask: Array | None) -> None:
+        """Write a part."""
+        assert self._canvas is not None
+        self._canvas.put(target, samples, mask)
+        self.done[number] = 1
+        if time.monotonic() - self._synced > SYNC_SECONDS:
+            self.sync()
+
+    def sync(self) -> None:
+        """Return when all parts are on the disk, and it is written down that they are."""
+        if self._canvas is not None:
+            self._canvas.sync()
+            write_bytes(self.folder / DONE, self.done.tobytes())
+        self._synced = time.monotonic()
+
+    def discard(self) -> None:
+        """Delete the folder."""
+        self.close()
+        remove_folder(self.folder)
+        self._is_gone = True
+
+    def close(self) -> None:
+        """Give the folder free."""
+        if self._canvas is not None:
+            self._canvas.close()
+        self._canvas = None
+        self._lock.close()
+
+    def __enter__(self) -> Unfinished:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._is_gone:
+            return
+        if self._canvas is None and self.found is None:
+            self.discard()
+            return
+        try:
+            # On a full disk; what was done before is written down already.
+            with suppress(OSError):
+                self.sync()
+        finally:
+            self.close()
+
+
+def _locked(folder: Path) -> Any:
+    """A file that is locked as long as it is open, by one process at a time."""
+    lock = open(folder / LOCK, "ab")  # noqa: SIM115
+    try:
+        import fcntl
+
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:  # Windows: two processes at one picture are not told apart
+        pass
+    except OSError as error:
+        lock.close()
+        raise ImageError(f"{folder} is in use by another process, which makes the same output") from error
+    return lock

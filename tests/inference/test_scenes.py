@@ -1,0 +1,400 @@
+"""Scenes that are too large for memory: by windows they come out as in memory, whole or not at all, and as valid COGs."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+import skimage
+import tifffile
+from numpy.typing import NDArray
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.rpc import RPC
+from rio_cogeo import cog_validate
+
+from superscale.errors import Damaged, ImageError, OutOfMemoryError, Unsupported
+from superscale.image import scene as scenes
+from superscale.image.profile import srgb
+from superscale.inference.backends.trial import Verdict, Way
+from superscale.inference.jobs import Settings, run_jobs
+from superscale.inference.plan import Job
+from superscale.inference.scenes import CAMERA_LEFT_OUT, RANGE_LEFT_OUT, Windows, upscale_scene
+from superscale.inference.unfinished import Unfinished
+from superscale.inference.upscaler import Upscaler
+from superscale.weights.checkpoint import Model, save_model
+
+Array = NDArray[Any]
+PLACE = rasterio.Affine(10, 0, 500_000, 0, -10, 4_000_000)
+HEIGHT, WIDTH = 61, 97
+DEFLATED = {"tiled": True, "blockxsize": 64, "blockysize": 64, "compress": "deflate"}
+
+
+@pytest.fixture(autouse=True)
+def _small_strips(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scenes, "STRIP_BYTES", 1)  # a look at a scene goes through strips of 32 rows
+
+
+def bands(count: int, dtype: Any, low: float, high: float, height: int = HEIGHT, width: int = WIDTH) -> Array:
+    photo = skimage.data.camera()[60 : 60 + height, 150 : 150 + width] / 255
+    turned = [photo, photo[::-1], photo[:, ::-1], photo[::-1, ::-1]]
+    return np.stack([low + turned[band % 4] * (high - low) for band in range(count)]).astype(dtype)
+
+
+def write(path: Path, samples: Array, mask: Array | None = None, **options: Any) -> Path:
+    how = {"driver": "GTiff", "count": len(samples), "height": samples.shape[1], "width": samples.shape[2]}
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+        rasterio.open(path, "w", **how, dtype=samples.dtype, transform=PLACE, crs="EPSG:32633", **options) as file,
+    ):
+        file.write(samples)
+        if mask is not None:
+            file.write_mask(mask)
+    return path
+
+
+def plain(path: Path) -> Path:
+    return write(path, bands(3, np.uint8, 0, 255), photometric="RGB")
+
+
+def measured(path: Path) -> Path:
+    samples = bands(4, np.uint16, 100, 4095)
+    samples[:, 20:40, 30:80] = 0
+    samples[2, 3:9, 3:9] = 0
+    samples[1, 50, 50] = 60000
+    return write(path, samples, nodata=0, photometric="MINISBLACK", **DEFLATED)
+
+
+def floats(path: Path) -> Path:
+    samples = bands(2, np.float32, -300, 2000)
+    samples[:, :40, :50] = -9999
+    samples[1, 45:50, 60:] = np.nan
+    return write(path, samples, nodata=-9999)
+
+
+def infrared(path: Path) -> Path:
+    """Of four bands that GDAL calls RGB, the last is tagged as alpha."""
+    write(path, bands(4, np.uint16, 0, 65535), photometric="RGB", alpha="unspecified")
+    with rasterio.open(path, "r+") as file:
+        file.colorinterp = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha]
+    return path
+
+
+def transparent(path: Path) -> Path:
+    samples = bands(4, np.uint16, 1, 65535)
+    samples[3] = 65535
+    samples[3, 10:45, 20:60] = 0
+    write(path, samples, photometric="RGB", alpha="unassociated")
+    with rasterio.open(path, "r+") as file:
+        file.colorinterp = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha]
+    return path
+
+
+def masked(path: Path) -> Path:
+    mask = np.full((HEIGHT, WIDTH), 255, np.uint8)
+    mask[5:44, 11:70] = 0
+    return write(path, bands(3, np.int16, -1000, 3000), mask)
+
+
+KINDS = [plain, measured, floats, infrared, transparent, masked]
+
+
+def both(source: Path, upscaler: Upscaler, folder: Path) -> tuple[Path, Path]:
+    """The picture enlarged in memory, and by windows."""
+    job = Job(source, folder / "memory.tif")
+    (outcome,) = run_jobs([job], upscaler.enlarge, Settings(scale=upscaler.scale))
+    assert outcome.error is None
+    larger = upscale_scene(upscaler, source, folder / "windows.tif")
+    assert larger.remarks == outcome.remarks
+    assert larger.notices == outcome.notices
+    assert larger.values is not None
+    assert (larger.values.low, larger.values.high) == outcome.range
+    assert not list(folder.glob("*.unfinished"))
+    return folder / "memory.tif", folder / "windows.tif"
+
+
+@pytest.mark.parametrize(
+    ("kind", "scale"), [(kind, 2.0) for kind in KINDS] + [(measured, 4.0), (measured, 1.7), (transparent, 3.0), (masked, 0.6)]
+)
+def test_by_windows_every_sample_is_what_it_is_in_memory(kind: Any, scale: float, small_net: Model, tmp_path: Path) -> None:
+    upscaler = Upscaler(small_net, scale=scale, tile=32)
+    one, other = both(kind(tmp_path / "a.tif"), upscaler, tmp_path)
+    with rasterio.open(one) as memory, rasterio.open(other) as windows:
+        np.testing.assert_array_equal(windows.read(), memory.read())
+        np.testing.assert_array_equal(windows.read_masks(), memory.read_masks())
+        assert windows.dtypes == memory.dtypes
+        assert windows.bounds == pytest.approx(memory.bounds)
+        assert (windows.crs, windows.colorinterp) == (memory.crs, memory.colorinterp)
+        assert windows.mask_flag_enums == memory.mask_flag_enums
+        assert windows.nodata == memory.nodata
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"bands": "all"}, {"bands": (4, 2, 1)}, {"value_range": "p1:p99"}, {"value_range": (0.0, 3000.0)}, {"tta": True}],
+)
+def test_options_hold_for_windows_too(options: dict[str, Any], small_net: Model, tmp_path: Path) -> None:
+    one, other = both(infrared(tmp_path / "a.tif"), Upscaler(small_net, tile=64, **options), tmp_path)
+    with rasterio.open(one) as memory, rasterio.open(other) as windows:
+        np.testing.assert_array_equal(windows.read(), memory.read())
+        assert windows.colorinterp == memory.colorinterp
+
+
+def test_percentiles_are_those_of_the_whole_scene_also_where_few_samples_hold_data(small_net: Model, tmp_path: Path) -> None:
+    samples = np.full((1, 1100, 1100), -9999, np.int16)
+    samples[0, 701, 901:] = np.arange(199) * 11  # no sample of every second row and column
+    source = write(tmp_path / "a.tif", samples, nodata=-9999)
+    upscaler = Upscaler(small_net, scale=0.1, tile=600)
+    larger = upscale_scene(upscaler, source, tmp_path / "b.tif")
+    assert larger.values is not None
+    assert (larger.values.low, larger.values.high) == (0, 198 * 11)
+
+
+def test_the_result_is_a_valid_cog_with_everything_that_the_scene_says(small_net: Model, tmp_path: Path) -> None:
+    linear = [0.0] * 18
+    rpcs = RPC(
+        height_off=100, height_scale=500, lat_off=45, lat_scale=0.1, long_off=7, long_scale=0.1,
+        line_off=12.5, line_scale=12, samp_off=15.5, samp_scale=16, err_bias=0.5, err_rand=0.25,
+        line_num_coeff=[0, -1, *linear], line_den_coeff=[1, 0, *linear],
+        samp_num_coeff=[0, 1, *linear], samp_den_coeff=[1, 0, *linear],
+    )  # fmt: skip
+    mask = np.full((300, 340), 255, np.uint8)
+    mask[100:150, 30:170] = 0
+    source = write(tmp_path / "a.tif", bands(3, np.uint8, 0, 255, 300, 340), mask, rpcs=rpcs, photometric="RGB")
+    with rasterio.open(source, "r+") as file:
+        file.scales, file.offsets = (0.5, 2.0, 1.0), (1.0, -3.0, 0.0)
+        file.set_band_description(1, "red edge")
+        file.update_tags(1, STATISTICS_MEAN="7", sun="low")
+        file.update_tags(AREA_OR_POINT="Point", TIFFTAG_ARTIST="somebody", mine="yes")
+    memory, windows = both(source, Upscaler(small_net, tile=128), tmp_path)
+    is_valid, errors, remarks = cog_validate(windows, strict=True)
+    assert (is_valid, errors, remarks) == (True, [], [])
+    with rasterio.open(memory) as one, rasterio.open(windows) as other:
+        np.testing.assert_array_equal(other.read(), one.read())
+    with rasterio.open(source) as small, rasterio.open(windows) as big:
+        assert big.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert big.overviews(1) == [2, 4]
+        assert big.block_shapes[0] == (512, 512)
+        assert (big.width, big.height, big.bounds, big.crs) == (1360, 1200, small.bounds, small.crs)
+        assert (big.scales, big.offsets, big.descriptions) == (small.scales, small.offsets, small.descriptions)
+        assert big.tags(1) == {"sun": "low"}
+        assert big.tags().items() >= small.tags().items()
+        assert big.colorinterp == small.colorinterp
+        # The first pixel's centre, in pixels a quarter as large.
+        assert big.rpcs.line_off == (12.5 + 0.5) * 4 - 0.5
+        assert big.rpcs.line_scale == 48
+        assert big.mask_flag_enums[0] == [MaskFlags.per_dataset]
+        np.testing.assert_array_equal(big.dataset_mask(), np.kron(mask, np.ones((4, 4), np.uint8)))
+
+
+def test_tiles_of_the_scene_are_those_of_the_result_and_its_profile_is_kept(small_net: Model, tmp_path: Path) -> None:
+    pixels = np.moveaxis(bands(3, np.uint8, 0, 255, 128, 128), 0, -1)
+    tags = [(340, "B", 3, (0, 0, 0), True), (341, "B", 3, (200, 200, 200), True), (271, "s", 0, "Maker", True)]
+    how: Any = {"photometric": "rgb", "tile": (128, 128), "iccprofile": srgb(), "metadata": None, "extratags": tags}
+    tifffile.imwrite(tmp_path / "a.tif", pixels, **how)
+    larger = upscale_scene(Upscaler(small_net), tmp_path / "a.tif", tmp_path / "b.tif")
+    with tifffile.TiffFile(tmp_path / "b.tif") as file:
+        assert file.pages.first.tile == (128, 128)
+        assert file.pages.first.iccprofile == srgb()
+        assert 341 not in file.pages.first.tags
+    assert larger.notices == (CAMERA_LEFT_OUT, RANGE_LEFT_OUT)
+
+
+def stopped(source: Path, target: Path, upscaler: Upscaler, tiles: int, why: BaseException) -> None:
+    """A run that ends after some tiles."""
+    done: list[int] = []
+
+    class Stop:
+        def is_set(self) -> bool:
+            done.append(1)
+            if len(done) > tiles:
+                raise why
+            return False
+
+    with pytest.raises(type(why) if not isinstance(why, OSError) else ImageError):
+        upscale_scene(upscaler, source, target, cancel=Stop())
+
+
+@pytest.mark.parametrize(
+    "why", [KeyboardInterrupt(), SystemExit(143), OSError(errno.ENOSPC, "No space left on device"), OutOfMemoryError("full")]
+)
+def test_a_run_that_was_ended_leaves_no_output_and_the_same_command_goes_on(
+    why: BaseException, small_net: Model, tmp_path: Path
+) -> None:
+    source, target = floats(tmp_path / "a.tif"), tmp_path / "b.tif"
+    upscaler = Upscaler(small_net, tile=32)
+    stopped(source, target, upscaler, 5, why)
+    assert not target.exists()
+    said: list[str] = []
+    upscale_scene(upscaler, source, target, say=said.append)
+    assert said[0] == "goes on with what is done: 2 of 8 tiles"  # of two bands each, the third was half done
+    upscale_scene(upscaler, source, tmp_path / "c.tif")
+    assert target.read_bytes() == (tmp_path / "c.tif").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tif", "b.tif", "c.tif"]
+
+
+def test_a_run_that_was_ended_while_it_wrote_the_file_writes_it_again(
+    small_net: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = floats(tmp_path / "a.tif"), tmp_path / "b.tif"
+
+    def half(_: Path, result: Path, __: Any) -> None:
+        for name in ("result", "result.ovr.tmp", "result.msk.ovr.tmp"):
+            result.with_name(name).write_bytes(b"II*\0 half of it")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("superscale.inference.scenes.write_cog", half)
+        with pytest.raises(KeyboardInterrupt):
+            upscale_scene(Upscaler(small_net), source, target)
+    upscale_scene(Upscaler(small_net), source, target)
+    upscale_scene(Upscaler(small_net), source, tmp_path / "c.tif")
+    assert target.read_bytes() == (tmp_path / "c.tif").read_bytes()
+
+
+def test_a_scene_that_is_changed_while_it_is_read_is_refused(small_net: Model, tmp_path: Path) -> None:
+    source = floats(tmp_path / "a.tif")
+    with pytest.raises(ImageError, match=r"a\.tif was changed while it was read"):
+        upscale_scene(Upscaler(small_net), source, tmp_path / "b.tif", progress=lambda *_: os.utime(source, (1, 1)))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
+
+
+def test_another_command_does_not_go_on_with_it_unless_told_to_begin_anew(small_net: Model, tmp_path: Path) -> None:
+    source, target = floats(tmp_path / "a.tif"), tmp_path / "b.tif"
+    stopped(source, target, Upscaler(small_net, tile=32), 5, KeyboardInterrupt())
+    other = Upscaler(small_net, tile=32, scale=3)
+    with pytest.raises(ImageError, match=r"b\.tif\.unfinished holds what another command has begun \(options differ\)"):
+        upscale_scene(other, source, target)
+    assert (tmp_path / "b.tif.unfinished" / "order.json").exists()
+    upscale_scene(other, source, target, overwrite=True)
+    with rasterio.open(target) as big:
+        assert big.width == 3 * WIDTH
+
+
+def test_a_command_that_overwrites_goes_on_with_its_own_work_too(small_net: Model, tmp_path: Path) -> None:
+    source, target = floats(tmp_path / "a.tif"), tmp_path / "b.tif"
+    stopped(source, target, Upscaler(small_net, tile=32), 5, KeyboardInterrupt())
+    said: list[str] = []
+    upscale_scene(Upscaler(small_net, tile=32), source, target, overwrite=True, say=said.append)
+    assert said[0] == "goes on with what is done: 2 of 8 tiles"
+
+
+def test_an_output_that_appears_meanwhile_is_not_replaced(small_net: Model, tmp_path: Path) -> None:
+    source, target = floats(tmp_path / "a.tif"), tmp_path / "b.tif"
+    said: list[str] = []
+    for _ in range(2):  # while the file is written, and before anything
+        with pytest.raises(ImageError, match=r"b\.tif exists; choose to overwrite it"):
+            upscale_scene(
+                Upscaler(small_net), source, target, say=lambda words: (said.append(words), target.write_text("mine"))[0]
+            )
+    assert target.read_text() == "mine"
+    assert said == ["all tiles are done; writing the file and its overviews"]
+    upscale_scene(Upscaler(small_net), source, target, overwrite=True, say=said.append)
+    assert said[1] == "goes on with what is done: 1 of 1 tiles"
+
+
+def test_the_library_that_has_begun_goes_on_although_another_is_found_faster_meanwhile(
+    small_net: Model, tmp_path: Path
+) -> None:
+    save_model(tmp_path / "tiny.safetensors", small_net.generator, {})
+    source, target = floats(tmp_path / "a.tif"), tmp_path / "b.tif"
+    upscaler, other = (Upscaler(tmp_path / "tiny.safetensors", tile=32, device="cpu") for _ in range(2))
+    stopped(source, target, upscaler, 5, KeyboardInterrupt())
+    assert upscaler.engine.computed_by() == ["onnx fp32"]
+    other.engine.backend.looked_up = True
+    other.engine.backend.verdicts = [Verdict(Way("torch", "fp32"), 0.0, 1e-9, np.inf, 0.0, 0.0)]
+    upscale_scene(other, source, target)
+    assert other.engine.computed_by() == ["onnx fp32"]
+    order = tmp_path / "d.tif.unfinished" / "order.json"
+    stopped(source, tmp_path / "d.tif", upscaler, 5, KeyboardInterrupt())
+    order.write_text(order.read_text().replace("onnx fp32", "abacus fp32"))
+    with pytest.raises(ImageError, match="was begun by abacus fp32, which is not here any more"):
+        upscale_scene(upscaler, source, tmp_path / "d.tif")
+
+
+def test_the_size_of_tiles_stays_when_the_free_memory_does_not(small_net: Model, tmp_path: Path) -> None:
+    source, target = floats(tmp_path / "a.tif"), tmp_path / "b.tif"
+    upscaler = Upscaler(small_net)
+    upscaler.engine.tile_px = 32
+    stopped(source, target, upscaler, 5, KeyboardInterrupt())
+    said: list[str] = []
+    upscale_scene(Upscaler(small_net), source, target, say=said.append)
+    assert said[0] == "goes on with what is done: 2 of 8 tiles"
+
+
+def test_two_processes_do_not_make_the_same_output(small_net: Model, tmp_path: Path) -> None:
+    source, target = floats(tmp_path / "a.tif"), tmp_path / "b.tif"
+    with Unfinished(target, {}, replaces=False), pytest.raises(ImageError, match="in use by another process"):
+        upscale_scene(Upscaler(small_net), source, target)
+    assert not (tmp_path / "b.tif.unfinished").exists()
+
+
+def test_no_room_for_the_samples_is_said_before_anything_is_computed(
+    small_net: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(ImageError, match="no room for its samples"):
+        upscale_scene(Upscaler(small_net), plain(tmp_path / "a.tif"), tmp_path / "b.tif")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
+
+
+def test_a_damaged_scene_is_refused_and_leaves_nothing(small_net: Model, tmp_path: Path) -> None:
+    source = measured(tmp_path / "a.tif")
+    with tifffile.TiffFile(source) as file:
+        place = file.pages.first.dataoffsets[1]
+    data = bytearray(source.read_bytes())
+    data[place + 20 : place + 400] = bytes(380)
+    source.write_bytes(data)
+    with pytest.raises(Damaged, match=r"a\.tif: damaged picture"):
+        upscale_scene(Upscaler(small_net), source, tmp_path / "b.tif")
+    source.write_bytes(data[: len(data) // 2])
+    with pytest.raises(Damaged):
+        upscale_scene(Upscaler(small_net), source, tmp_path / "b.tif")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
+
+
+def wanted(source: Path, small_net: Model, monkeypatch: pytest.MonkeyPatch, free: int = 10**12, **settings: Any) -> list[str]:
+    """What is said of a picture that is to be done by windows; nothing of another."""
+    said: list[str] = []
+    monkeypatch.setattr("superscale.inference.scenes.free_bytes", lambda: free)
+    windows = Windows(Upscaler(small_net, consistent=settings.pop("consistent", False)), say=said.append)
+    job = Job(source, source.with_name(settings.pop("output", "big.tif")))
+    assert windows.wanted(job, Settings(scale=4, **settings)) == bool(said)
+    return said
+
+
+def test_windows_are_for_pictures_beyond_the_free_memory_or_a_limit_that_nobody_gave(
+    small_net: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = measured(tmp_path / "a.tif")
+    assert wanted(source, small_net, monkeypatch) == []
+    (said,) = wanted(source, small_net, monkeypatch, free=500_000)
+    # Twice the input and the output, 61x97 pixels of 4 samples of 2 bytes and sixteen times as many; and the network's.
+    assert "enlarged by windows: in memory it would take about 0.0 GB, and 0.0 GB are free" in said
+    for limit in ("max_pixels", "max_output_pixels", "max_bytes"):
+        assert wanted(source, small_net, monkeypatch, **{limit: 5000})
+        assert not wanted(source, small_net, monkeypatch, **{limit: 5000}, limits_given=frozenset({limit}))
+    for other in ({"output": "big.png"}, {"consistent": True}, {"lenient": True}):
+        assert not wanted(source, small_net, monkeypatch, max_pixels=5000, **other)
+    (tmp_path / "a.tif").write_bytes(b"II*\0 damaged")
+    assert not wanted(source, small_net, monkeypatch, max_pixels=5000)
+
+
+def test_kinds_of_tiff_that_are_not_read_by_windows_are_named(tmp_path: Path) -> None:
+    samples = bands(3, np.uint8, 0, 255)
+    for options, why in [
+        ({"compress": "jpeg", "photometric": "YCBCR"}, "colour space"),
+        ({"compress": "jpeg", "photometric": "RGB"}, "JPEG-compressed"),
+    ]:
+        with pytest.raises(Unsupported, match=f"{why}.*not read by windows"):
+            scenes.Scene(write(tmp_path / "a.tif", samples, **options))
+    tifffile.imwrite(tmp_path / "b.tif", samples[0].astype(np.float16), photometric="minisblack")
+    with pytest.raises(Unsupported, match="floats of 16 bits"):
+        scenes.Scene(tmp_path / "b.tif")
