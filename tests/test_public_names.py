@@ -8,7 +8,7 @@ from superscale import errors
 
 
 def test_the_public_names_are_these() -> None:
-    assert sorted(superscale.__all__) == ["SuperscaleError", "Upscaler", "__version__"]
+    assert sorted(superscale.__all__) == ["SuperscaleError", "TargetSize", "Upscaler", "__version__", "models"]
     assert dir(superscale) == sorted(superscale.__all__)
     from superscale import Upscaler
 

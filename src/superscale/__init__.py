@@ -7,12 +7,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from superscale.errors import SuperscaleError
     from superscale.inference.upscaler import Upscaler
+    from superscale.options import TargetSize
+    from superscale.weights.store import models
 
 __version__ = "0.1.0"
-__all__ = ["SuperscaleError", "Upscaler", "__version__"]
+__all__ = ["SuperscaleError", "TargetSize", "Upscaler", "__version__", "models"]
 
 # public name -> its module, imported when the name is first used, so that importing superscale does not import torch
-_PLACES = {"SuperscaleError": "superscale.errors", "Upscaler": "superscale.inference.upscaler"}
+_PLACES = {
+    "SuperscaleError": "superscale.errors",
+    "TargetSize": "superscale.options",
+    "Upscaler": "superscale.inference.upscaler",
+    "models": "superscale.weights.store",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -14,13 +14,68 @@ PRECISIONS: tuple[Precision, ...] = ("auto", "fp32", "fp16", "bf16")
 BackendName = Literal["auto", "torch", "onnx", "openvino"]
 BACKENDS: tuple[BackendName, ...] = ("auto", "torch", "onnx", "openvino")
 LARGEST_SCALE = 64
+BOXES: dict[str, tuple[int, int]] = {"hd": (1280, 720), "fullhd": (1920, 1080), "4k": (3840, 2160), "8k": (7680, 4320)}
 PERCENTILES = re.compile(r"p(\d+(?:\.\d+)?):p(\d+(?:\.\d+)?)")
 Bands = Literal["auto", "all", "rgb+rest"] | tuple[int, int, int]
 
 
+@dataclass(frozen=True)
+class TargetSize:
+    """The size of outputs, by one of: ``width``, ``height`` or ``long_side`` in pixels, the other side following; or ``fit``, a box
+    that the output just fits into, (width, height) or one of `BOXES` by name, turned for upright images.
+
+    Raises UsageError for none or several of them, and for sides below one pixel.
+    """
+
+    width: int | None = None
+    height: int | None = None
+    long_side: int | None = None
+    fit: str | tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        given = [side for side in (self.width, self.height, self.long_side) if side is not None]
+        if len(given) + (self.fit is not None) != 1:
+            raise UsageError("a target size is one of width, height, long_side and fit")
+        if (least := min([*given, *self.box])) < 1:
+            raise UsageError(f"a target size must be at least one pixel, got {least}")
+
+    @property
+    def box(self) -> tuple[int, ...]:
+        """The sides of ``fit``, the longer first; empty for the others. Raises UsageError for an unknown name."""
+        if self.fit is None:
+            return ()
+        if isinstance(self.fit, tuple):
+            return tuple(sorted(self.fit, reverse=True))
+        if (sides := BOXES.get(self.fit.lower())) is None:
+            found = re.fullmatch(r"(\d+)x(\d+)", self.fit.lower())
+            if found is None or "0" in found.groups():
+                raise UsageError(f"fit must be one of {', '.join(BOXES)}, or WIDTHxHEIGHT such as 1920x1200, got {self.fit!r}")
+            sides = int(found[1]), int(found[2])
+        return tuple(sorted(sides, reverse=True))
+
+    @property
+    def label(self) -> str:
+        """Short, as names of files have it: w1920, h1080, 3840px, 4k."""
+        if self.fit is not None:
+            return self.fit.lower() if isinstance(self.fit, str) else f"{self.fit[0]}x{self.fit[1]}"
+        return f"w{self.width}" if self.width else f"h{self.height}" if self.height else f"{self.long_side}px"
+
+    def factor(self, height: int, width: int) -> float:
+        """What both sides of an image are multiplied by."""
+        if self.width is not None:
+            return self.width / width
+        if self.height is not None:
+            return self.height / height
+        long, short = max(height, width), min(height, width)
+        return min(self.box[0] / long, self.box[1] / short) if self.fit is not None else (self.long_side or 1) / long
+
+
+Scale = float | TargetSize
+
+
 @dataclass(frozen=True, kw_only=True)
 class UpscaleOptions:
-    """``scale``: any factor, None for the network's own; another one is reached by exact resizing afterwards.
+    """``scale``: any factor, None for the network's own; another one is reached by exact resizing afterwards. Or a `TargetSize`.
 
     ``backend``: the library that computes, "auto" for the fastest that was found equal on this machine (`inference.backends.choice`).
     ``tile``: input pixels a side, "auto" (as the memory allows that is free, and halved where that turns out wrong), or 0 for the
@@ -35,7 +90,7 @@ class UpscaleOptions:
     Raises UsageError for a value that cannot be.
     """
 
-    scale: float | None = None
+    scale: Scale | None = None
     device: str = "auto"
     precision: Precision = "auto"
     backend: BackendName = "auto"
@@ -47,8 +102,8 @@ class UpscaleOptions:
     bands: Bands = "auto"
 
     def __post_init__(self) -> None:
-        if self.scale is not None and not 0 < self.scale <= LARGEST_SCALE:
-            raise UsageError(f"scale must be between 0 and {LARGEST_SCALE}, got {self.scale}")
+        if isinstance(self.scale, int | float) and not 0 < self.scale <= LARGEST_SCALE:
+            raise UsageError(f"scale must be above 0 and at most {LARGEST_SCALE}, got {self.scale:g}")
         if self.precision not in PRECISIONS:
             raise UsageError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
         if self.backend not in BACKENDS:

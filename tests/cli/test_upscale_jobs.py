@@ -17,6 +17,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from superscale.data.synthetic import synthetic_picture
+from superscale.image.io import Image, read_image, write_image
 from superscale.inference.upscaler import Upscaler
 
 Command = Callable[..., int]
@@ -340,3 +341,21 @@ def test_twenty_good_pictures_among_all_the_bad_ones_are_enlarged_right_and_ever
     assert {name for name, result in results.items() if result["status"] == "failed"} <= bad
     outputs = {result["output"] for result in results.values() if result["status"] == "done"}
     assert {str(path) for path in Path("out").rglob("*") if not path.is_dir()} == outputs
+
+
+@pytest.mark.parametrize(
+    ("flags", "name", "size"),
+    [
+        (("--width", "60"), "a_w60.png", (40, 60)),
+        (("--height", "60"), "a_h60.png", (60, 90)),
+        (("--long-side", "45"), "a_45px.png", (30, 45)),
+        (("--fit", "30x90"), "a_30x90.png", (30, 45)),
+    ],
+)
+def test_a_target_size_is_reached_exactly_and_named(
+    command: Command, model_file: Path, tmp_path: Path, flags: tuple[str, str], name: str, size: tuple[int, int]
+) -> None:
+    write_image(tmp_path / "a.png", Image(synthetic_picture(0, 24)[:16]))
+    assert command("upscale", tmp_path / "a.png", "--model", model_file, *flags) == 0
+    assert read_image(tmp_path / name).pixels.shape[:2] == size
+    assert command("upscale", tmp_path / "a.png", "--model", model_file, *flags, "--scale", "2") == 2

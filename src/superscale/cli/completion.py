@@ -5,9 +5,9 @@ from __future__ import annotations
 
 def model_names(incomplete: str) -> list[str]:
     """Models that ``--model`` takes by name, beginning with ``incomplete``."""
-    from superscale.weights.store import BUNDLED, added, downloaded
+    from superscale.weights.store import models
 
-    return [name for name in (*BUNDLED, *added(), *downloaded()) if name.startswith(incomplete)]
+    return [name for name in models() if name.startswith(incomplete)]
 
 
 def measured_names(incomplete: str) -> list[str]:

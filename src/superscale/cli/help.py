@@ -14,7 +14,7 @@ from superscale.errors import UsageError
 GROUPS = {
     "upscale": {
         "Model": ("model", "fidelity", "tta", "consistent"),
-        "Size": ("scale",),
+        "Size": ("scale", "width", "height", "long_side", "fit"),
         "Output": ("output", "form", "quality", "metadata", "overwrite", "skip_existing"),
         "Values and bands": ("values", "bands"),
         "Speed and memory": ("device", "backend", "precision", "tile", "overlap"),

@@ -13,7 +13,7 @@ import typer
 from superscale.cli.completion import model_names
 from superscale.cli.progress import Report, bar, say
 from superscale.errors import Cancelled, ModelError, UsageError
-from superscale.options import UpscaleOptions
+from superscale.options import Scale, TargetSize, UpscaleOptions
 
 if TYPE_CHECKING:
     from superscale.inference.jobs import Settings
@@ -26,6 +26,7 @@ MODEL = "A model's name (see: superscale models list), or a model file. Default:
 LIMITS = ("max_pixels", "max_output_pixels", "max_bytes")
 RANGE = "The values of black and white: auto, full (of the type), LOW:HIGH, or percentiles such as p1:p99."
 BANDS = "Bands upscaled together as RGB, the others one by one: auto, all (each by itself), rgb+rest, or three as 4,3,2."
+FIT = "Or the box it just fits into, upright or not: hd, fullhd, 4k, 8k or such as 1920x1200."
 CONSISTENT = "Back-projection: downscaling the output gives back the input."
 
 NAMED = typer.Option("-m", "--model", metavar="NAME|FILE", help=MODEL, autocompletion=model_names)
@@ -38,6 +39,12 @@ def upscale(
     model: Annotated[str | None, NAMED] = None,
     fidelity: Annotated[float | None, typer.Option(metavar="0..1", help="0: the GAN, to 1: its PSNR-oriented partner.")] = None,
     scale: Annotated[float | None, typer.Option("-s", "--scale", metavar="X", help="Any factor. Default: the model's.")] = None,
+    width: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Width of the output in pixels, instead of --scale.")
+    ] = None,
+    height: Annotated[int | None, typer.Option(metavar="N", min=1, help="Or its height.")] = None,
+    long_side: Annotated[int | None, typer.Option(metavar="N", min=1, help="Or its longer side.")] = None,
+    fit: Annotated[str | None, typer.Option(metavar="BOX", help=FIT)] = None,
     tile: Annotated[str, typer.Option(metavar="auto|N", help="Tile side in input pixels; 0: the whole image.")] = "auto",
     overlap: Annotated[str, typer.Option(metavar="auto|N", help="Input pixels added around each tile.")] = "auto",
     device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
@@ -83,7 +90,13 @@ def upscale(
         raise UsageError(f"--metadata must be keep or strip, got {metadata!r}")
     if failed_list is not None and failed_list.exists() and str(failed_list) in inputs:
         raise UsageError(f"--failed-list {failed_list} is one of the inputs; name another file")
-    how: Any = {"scale": scale, "device": device, "precision": precision, "consistent": consistent, "tta": tta}
+    how: Any = {
+        "scale": _scale(scale, width, height, long_side, fit),
+        "device": device,
+        "precision": precision,
+        "consistent": consistent,
+        "tta": tta,
+    }
     how |= {"backend": backend, "value_range": _value_range(values), "bands": _bands(bands)}
     options = UpscaleOptions(**how, tile=_number("--tile", tile), overlap=_number("--overlap", overlap))
     suffix = _suffix(form)
@@ -116,6 +129,7 @@ def upscale(
 
 def _upscaler(model: str | None, fidelity: float | None, options: UpscaleOptions, verbose: bool) -> Upscaler:
     from superscale.inference.backends.choice import device_name
+    from superscale.inference.sizes import label
     from superscale.inference.upscaler import Upscaler
     from superscale.weights.store import default_model
 
@@ -131,7 +145,7 @@ def _upscaler(model: str | None, fidelity: float | None, options: UpscaleOptions
         why = "" if model else f" (the best-looking that is fast enough on {place}; --model names another)"
         say(
             f"model {upscaler.model.name}{why}, device {engine.backend.device}, backend {engine.backend.name}"
-            f"{' to begin with' if options.backend == 'auto' else ''}, scale {upscaler.scale:g}, "
+            f"{' to begin with' if options.backend == 'auto' else ''}, size {label(upscaler.scale)}, "
             f"tile {engine.tile_px} px{chosen}, overlap {engine.overlap_px} px "
             f"(the network sees {upscaler.contract.receptive_field_px} px far)"
         )
@@ -194,6 +208,13 @@ def _run(jobs: list[Job], upscaler: Upscaler, settings: Settings, report: Report
 def _is_given(context: typer.Context, name: str) -> bool:
     source = context.get_parameter_source(name)
     return source is not None and source.name != "DEFAULT"
+
+
+def _scale(scale: float | None, *sides: Any) -> Scale | None:
+    """The factor, or the target size of which one option was given."""
+    if sum(one is not None for one in (scale, *sides)) > 1:
+        raise UsageError("--scale, --width, --height, --long-side and --fit exclude each other (--fit WxH bounds both sides)")
+    return scale if all(side is None for side in sides) else TargetSize(*sides)
 
 
 def _suffix(form: str | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 
@@ -49,7 +50,7 @@ def seconds_per_pixel(upscaler: Upscaler) -> float:
 
 def memory_bytes(height: int, width: int, pixel_bytes: int, upscaler: Upscaler) -> int:
     """What enlarging a picture of ``height`` x ``width`` in memory would take; ``pixel_bytes``: of all samples of one pixel."""
-    pixels = height * width + enlarged(height, upscaler.scale) * enlarged(width, upscaler.scale)
+    pixels = height * width + math.prod(enlarged(height, width, upscaler.scale))
     # Three pictures are under way at once: read, enlarged, written.
     return 2 * pixels * pixel_bytes + tile_bytes(height, width, upscaler)
 
@@ -66,14 +67,15 @@ def _areas(height: int, width: int, upscaler: Upscaler) -> list[int]:
 def estimate(image: Image, upscaler: Upscaler, pixel_seconds: float, by_windows: bool = False) -> Estimate:
     """What enlarging a picture would take, in memory or ``by_windows``."""
     height, width, areas = image.height, image.width, _areas(image.height, image.width, upscaler)
+    output_height, output_width = enlarged(height, width, upscaler.scale)
     groups = grouped(image.part(Region(0, 0, 1, 1)), upscaler.options.bands, upscaler.contract.channels)[1]
     pixel_bytes = image.pixels.itemsize * (image.channels + (image.alpha is not None))
     window_bytes = WINDOWS_BYTES + tile_bytes(height, width, upscaler)
     return Estimate(
         width=width,
         height=height,
-        output_width=enlarged(width, upscaler.scale),
-        output_height=enlarged(height, upscaler.scale),
+        output_width=output_width,
+        output_height=output_height,
         tiles=len(areas),
         memory_bytes=window_bytes if by_windows else memory_bytes(height, width, pixel_bytes, upscaler),
         seconds=sum(areas) * len(groups) * pixel_seconds,

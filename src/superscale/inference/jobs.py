@@ -26,6 +26,7 @@ from superscale.inference.inputs import unfit
 from superscale.inference.plan import FALLBACK_SUFFIX, STDOUT, Job
 from superscale.inference.sizes import enlarged
 from superscale.inference.stacks import enlarge_stack
+from superscale.options import Scale
 
 Existing = Literal["refuse", "overwrite", "skip"]
 Status = Literal["done", "skipped", "failed"]
@@ -37,13 +38,13 @@ Measure = Callable[[Image], ValueRange]
 class Settings:
     """How jobs are done. Limits: None for none; each error names the setting that raises it.
 
-    ``scale``: what ``enlarge`` multiplies both sides by, to refuse an output of too many pixels before it is computed. ``lenient``:
+    ``scale``: that of ``enlarge``, to refuse an output of too many pixels before it is computed. ``lenient``:
     take what there is of damaged pictures. ``measure``: the range of values of a page; ``enlarge`` then gets that of the whole stack
     as ``values``. ``limits_given``: the limits, by name, that hold for pictures done by windows too; the others are there to protect
     the memory, which these do not need.
     """
 
-    scale: float
+    scale: Scale
     existing: Existing = "refuse"
     quality: int = QUALITY
     metadata: KeepOrStrip = "keep"
@@ -266,8 +267,7 @@ def _read_stream(stdin: IO[bytes] | None, max_bytes: int | None) -> bytes:
 
 
 def _check_output_size(image: Image, settings: Settings) -> None:
-    width = enlarged(image.width, settings.scale)
-    height = enlarged(image.height, settings.scale)
+    height, width = enlarged(image.height, image.width, settings.scale)
     limit = settings.max_output_pixels
     if limit is not None and width * height > limit:
         raise TooLarge(f"the output would be {width}x{height}, more than {limit} pixels", limit, "max_output_pixels")

@@ -13,6 +13,8 @@ from typing import Literal
 from superscale.errors import UnknownNameError, UsageError
 from superscale.image.formats import SUFFIXES, UNWRITTEN_SUFFIXES, known_suffix
 from superscale.inference.inputs import STDIN, Found
+from superscale.inference.sizes import label
+from superscale.options import Scale
 
 STDOUT = "-"
 # Where the input's own format is not written, and nothing else is asked for.
@@ -60,22 +62,17 @@ class Destination:
     kind: Literal["beside", "folder", "file", "template", "stdout"]
     where: str = ""
     suffix: str | None = None
-    scale: float
+    scale: Scale
     model: str
 
     @property
     def end(self) -> str:
         """What a name gains, such as ``_x4``."""
-        return f"_{scale_label(self.scale)}"
-
-
-def scale_label(scale: float) -> str:
-    """4 -> "x4", 2.5 -> "x2.5"."""
-    return f"x{scale:g}"
+        return f"_{label(self.scale)}"
 
 
 def plan_jobs(
-    found: Iterable[Found], output: str | None, *, scale: float, model: str = "model", suffix: str | None = None
+    found: Iterable[Found], output: str | None, *, scale: Scale, model: str = "model", suffix: str | None = None
 ) -> list[Job]:
     """Inputs -> jobs, in the same order. ``output``: None (beside each input, ``{stem}_x{scale}{ext}``), a file, a folder
     (a looked-through folder's tree is kept), a template or "-".
@@ -112,7 +109,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _destination(output: str | None, fit: list[Found], scale: float, model: str, suffix: str | None) -> Destination:
+def _destination(output: str | None, fit: list[Found], scale: Scale, model: str, suffix: str | None) -> Destination:
     destination = Destination(kind="beside", where=output or "", suffix=suffix, scale=scale, model=model)
     streamed = any(one.from_stdin for one in fit)
     if output == STDOUT or (output is None and streamed):
@@ -122,7 +119,7 @@ def _destination(output: str | None, fit: list[Found], scale: float, model: str,
     if output is None:
         return destination
     if not os.path.isdir(output) and _fields(output):
-        default = "{stem}_x{scale}{ext}" if output.endswith(("/", os.sep)) else ""
+        default = f"{{stem}}_{label(scale)}{{ext}}" if output.endswith(("/", os.sep)) else ""
         return replace(destination, kind="template", where=output + default)
     ending = Path(output).suffix.lower()
     if os.path.isdir(output) or output.endswith(("/", os.sep)) or not (ending in SUFFIXES or os.path.isfile(output)):
@@ -223,7 +220,13 @@ def _filled(one: Found, destination: Destination, stem: str) -> Path:
     """The template with its fields; {parent} at its start is the input's whole folder, elsewhere only that folder's name."""
     extension = _extension(one, destination)
     name = one.path.name if stem == one.path.stem else f"{stem}{one.path.suffix}"
-    values = {"stem": stem, "name": name, "ext": extension, "scale": f"{destination.scale:g}", "model": destination.model}
+    values = {
+        "stem": stem,
+        "name": name,
+        "ext": extension,
+        "scale": label(destination.scale).removeprefix("x"),
+        "model": destination.model,
+    }
     text = ""
     for literal, field, _, _ in string.Formatter().parse(destination.where):
         text += literal

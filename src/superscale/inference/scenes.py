@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -31,6 +32,7 @@ from superscale.inference.survey import surveyed
 from superscale.inference.unfinished import FORMAT, RESULT, SAMPLES, Unfinished
 from superscale.inference.upscaler import Upscaler
 from superscale.machine.memory import free_bytes
+from superscale.options import Scale
 
 Say = Callable[[str], None]
 # Of the free memory: the estimate is rough, and other programs want some, too.
@@ -226,8 +228,8 @@ class Windows:
             self.say(f"{job.name}: {said}")
 
 
-def _limits_passed(settings: Settings, height: int, width: int, samples: int, scale: float, size: int) -> set[str]:
-    larger = enlarged(height, scale) * enlarged(width, scale)
+def _limits_passed(settings: Settings, height: int, width: int, samples: int, scale: Scale, size: int) -> set[str]:
+    larger = math.prod(enlarged(height, width, scale))
     found = {
         "max_pixels": (max(height * width, height * width * samples / 4), settings.max_pixels),
         "max_output_pixels": (larger, settings.max_output_pixels),

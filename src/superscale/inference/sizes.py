@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from superscale.errors import ImageError
+from superscale.options import LARGEST_SCALE, Scale, TargetSize
+
 # Few sizes, so that a little more or less memory changes neither the tiles nor, by a level, the picture.
 SIDES_PX = (512, 384, 256, 192, 128, 96, 64, 48, 32)
 # Beyond these the cost of the overlap is small, and a CPU's caches are left.
@@ -14,9 +17,19 @@ SHARE = 0.5
 UNKNOWN_BYTES = 2 * 1024**3
 
 
-def enlarged(side: int, scale: float) -> int:
-    """A side of a picture, in pixels, enlarged by any factor."""
-    return max(1, int(side * scale + 0.5))
+def enlarged(height: int, width: int, scale: Scale) -> tuple[int, int]:
+    """The height and width of an output, in pixels. Raises ImageError where a target size is out of reach."""
+    factor = scale.factor(height, width) if isinstance(scale, TargetSize) else scale
+    if factor > LARGEST_SCALE:
+        raise ImageError(
+            f"{width}x{height} would have to grow {factor:.0f} times, more than {LARGEST_SCALE}; choose a smaller size"
+        )
+    return max(1, int(height * factor + 0.5)), max(1, int(width * factor + 0.5))
+
+
+def label(scale: Scale) -> str:
+    """A scale as names of files have it: x4, x2.5, 4k, w1920."""
+    return scale.label if isinstance(scale, TargetSize) else f"x{scale:g}"
 
 
 def tile_that_fits(pixel_bytes: int, overlap_px: int, device_type: str, free: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -18,8 +18,8 @@ from superscale.image.region import Part
 from superscale.image.value_range import TYPES, ValueRange
 from superscale.inference.channels import enlarge_image, measured_range, part_of
 from superscale.inference.engine import Cancel, Engine, Progress
-from superscale.inference.sizes import enlarged
-from superscale.options import BackendName, Bands, Precision, UpscaleOptions
+from superscale.inference.sizes import enlarged, label
+from superscale.options import BackendName, Bands, Precision, Scale, UpscaleOptions
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,7 +41,7 @@ class Upscaler:
         self,
         model: str | Path | Model | StoredModel | None = None,
         *,
-        scale: float | None = None,
+        scale: Scale | None = None,
         device: str = "auto",
         precision: Precision = "auto",
         backend: BackendName = "auto",
@@ -59,12 +59,12 @@ class Upscaler:
         self.model, computing = load(model, self.options)
         self.engine = Engine(computing, self.options)
         self.contract = computing.contract
-        self.scale = self.contract.scale if scale is None else scale
+        self.scale: Scale = self.contract.scale if scale is None else scale
 
     @classmethod
     def with_options(cls, model: str | Path | Model | StoredModel | None, options: UpscaleOptions) -> Upscaler:
         """An upscaler as ``options`` say."""
-        return cls(model, **asdict(options))
+        return cls(model, **{one.name: getattr(options, one.name) for one in fields(options)})
 
     @overload
     def __call__(
@@ -122,7 +122,7 @@ class Upscaler:
     @property
     def derivation(self) -> str:
         """What is done to an image, by which model and version: for formats that record it (DICOM)."""
-        return f"Upscaled {self.scale:g} times by the network {self.model.name}, superscale {__version__}; not for diagnosis"
+        return f"Upscaled to {label(self.scale)} by the network {self.model.name}, superscale {__version__}; not for diagnosis"
 
     def pixels(self, pixels: Array, *, progress: Progress | None = None, cancel: Cancel | None = None) -> Array:
         """(H, W, C), C = 1 or the network's (any for a network of 1), integers of up to 32 bits or floats -> the same, larger."""
@@ -136,7 +136,7 @@ class Upscaler:
 
     def parts(self, height: int, width: int, tile_px: int | None = None) -> list[Part]:
         """The tiles of a picture of ``height`` x ``width``; ``tile_px``: None for the engine's."""
-        return self.engine.parts(height, width, (enlarged(height, self.scale), enlarged(width, self.scale)), tile_px)
+        return self.engine.parts(height, width, enlarged(height, width, self.scale), tile_px)
 
     def part(self, pixels: Array, part: Part, cancel: Cancel | None = None, engine: Engine | None = None) -> Array:
         """What is seen of a tile (h, w, C), uint8, uint16, or float32 in [0, 1] -> its target. ``engine``: that of its picture."""

@@ -63,6 +63,11 @@ def default_model(device_type: str) -> str:
     return wanted if wanted in BUNDLED else next(iter(BUNDLED))
 
 
+def models() -> list[str]:
+    """The names that ``Upscaler(NAME)`` takes: bundled models, and those that were downloaded or added."""
+    return [*BUNDLED, *downloaded(), *(name for name in added() if name not in BUNDLED)]
+
+
 def bundled_folder() -> Path:
     """Where the bundled models lie."""
     return Path(str(files("superscale.weights") / "bundled"))
