@@ -9,6 +9,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from superscale.training.run.pace import hours
 
@@ -47,7 +48,7 @@ def table(progress: Progress) -> Group:
     grid.add_row("left in stage", hours(progress.seconds_left) if progress.seconds_left is not None else "?")
     line = Table.grid(padding=(0, 2))
     bar = ProgressBar(total=max(progress.total, 1), completed=progress.images, width=BAR_COLUMNS)
-    line.add_row(f"[bold]{progress.stage}[/]", bar, f"{progress.images:,} of {progress.total:,} images")
+    line.add_row(Text(progress.stage, style="bold"), bar, f"{progress.images:,} of {progress.total:,} images")
     return Group(line, grid)
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from superscale import __version__
+from superscale.image.captions import captioned
 from superscale.image.io import Image, write_image
 from superscale.image.resize import resize_to
 from superscale.machine import processes
@@ -25,6 +26,7 @@ from superscale.training.run.pace import Pace, hours
 Array = NDArray[np.uint8]
 SHEET_CROP_PX = 192
 SHEET_GAP_PX = 4
+SHEET_CAPTIONS = ("bicubic", "output", "original")
 
 
 class RunLog:
@@ -144,17 +146,21 @@ def report_line(progress: Progress, seconds_a_step: float) -> str:
 
 
 def write_sample_sheet(path: Path, rows: list[tuple[Array, Array, Array]]) -> None:
-    """A PNG of crops, one row a picture: bicubic | output | truth. Each row is (low_res, super_res, high_res), uint8 (H, W, 3)."""
-    strips = []
+    """A PNG of crops below their names, one row a picture: bicubic, output, original.
+
+    Each row is (low_res, super_res, high_res), uint8 (H, W, 3).
+    """
+    strips: list[Array] = []
     for low_res, super_res, high_res in rows:
         height, width = high_res.shape[:2]
         bicubic = resize_to(low_res, height, width)
         side = min(SHEET_CROP_PX, height, width)
         top, left = (height - side) // 2, (width - side) // 2
         crops = [picture[top : top + side, left : left + side] for picture in (bicubic, super_res, high_res)]
-        strip = np.concatenate([np.pad(crop, ((0, 0), (0, SHEET_GAP_PX), (0, 0))) for crop in crops], axis=1)
-        strips.append(np.pad(strip, ((0, SHEET_GAP_PX), (0, 3 * SHEET_CROP_PX - 3 * side), (0, 0))))
-    write_image(path, Image(np.concatenate(strips, axis=0)))
+        around = ((0, SHEET_GAP_PX), (0, SHEET_CROP_PX - side + SHEET_GAP_PX), (0, 0))
+        strips.append(np.concatenate([np.pad(crop, around) for crop in crops], axis=1))
+    sheet = np.concatenate(strips, axis=0)
+    write_image(path, Image(captioned(sheet, SHEET_CAPTIONS, SHEET_CROP_PX + SHEET_GAP_PX)))
 
 
 def versions() -> dict[str, str]:
