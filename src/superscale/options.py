@@ -25,6 +25,9 @@ class TargetSize:
     that the output just fits into, (width, height) or one of `BOXES` by name, turned for upright images.
 
     Raises UsageError for none or several of them, and for sides below one pixel.
+
+    >>> TargetSize(long_side=3840).factor(height=480, width=640)
+    6.0
     """
 
     width: int | None = None
@@ -102,6 +105,8 @@ class UpscaleOptions:
     bands: Bands = "auto"
 
     def __post_init__(self) -> None:
+        if self.scale is not None and not isinstance(self.scale, int | float | TargetSize):
+            raise UsageError(f"scale must be a number or a TargetSize, got {self.scale!r}")
         if isinstance(self.scale, int | float) and not 0 < self.scale <= LARGEST_SCALE:
             raise UsageError(f"scale must be above 0 and at most {LARGEST_SCALE}, got {self.scale:g}")
         if self.precision not in PRECISIONS:

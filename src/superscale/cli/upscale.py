@@ -138,7 +138,7 @@ def _upscaler(model: str | None, fidelity: float | None, options: UpscaleOptions
         named = model or default_model(place)
     except ModelError as error:
         raise ModelError(f"{error} with --model FILE") from error
-    upscaler = Upscaler.with_options(_blended(named, fidelity), options)
+    upscaler = Upscaler.with_options(named, options, fidelity)
     if verbose:
         engine = upscaler.engine
         chosen = f" (auto: {engine.free_bytes / 1e9:.1f} GB are free)" if engine.shrinks_tiles else ""
@@ -150,15 +150,6 @@ def _upscaler(model: str | None, fidelity: float | None, options: UpscaleOptions
             f"(the network sees {upscaler.contract.receptive_field_px} px far)"
         )
     return upscaler
-
-
-def _blended(model: str, fidelity: float | None) -> Any:
-    if fidelity is None:
-        return model
-    from superscale.weights.blend import with_fidelity
-    from superscale.weights.checkpoint import stored_of
-
-    return stored_of(with_fidelity(model, fidelity))
 
 
 def _planned(
