@@ -5,17 +5,21 @@ A temporary name contains its process's id, which tells the leftovers of a kille
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
+import select
 import shutil
 import socket
 import sys
+import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from typing import IO, Literal
 from uuid import uuid4
 
 TEMPORARY = re.compile(r"\.superscale-(?:(?P<machine>[0-9a-f]{8})-(?P<process>\d+)-)?[^-]+\.part")
@@ -41,9 +45,10 @@ def write_bytes(path: Path | str, data: bytes) -> None:
     """Write a file atomically and create its folder if needed: a reader sees the old file or the new one. Raises OSError."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep_once(path.parent)
     temporary = temporary_name(path.parent)
     try:
-        with open(temporary, "xb") as stream:
+        with naming(path), open(temporary, "xb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
@@ -53,9 +58,72 @@ def write_bytes(path: Path | str, data: bytes) -> None:
         raise
 
 
+@cache
+def _sweep_once(folder: Path) -> None:
+    """Delete what killed processes left in a folder, when this process first writes there."""
+    sweep([folder])
+
+
 def write_text(path: Path | str, text: str) -> None:
-    """Write a text in UTF-8 as `write_bytes` does."""
-    write_bytes(path, text.encode())
+    """Write a text in UTF-8 as `write_bytes` does. A file's name that is not UTF-8 has its bytes escaped: ``\\udcff``."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_texts(folder: Path, texts: Mapping[str, str]) -> None:
+    """Write several texts, by their names, into a folder that is made if need be: all of them or none. Raises OSError."""
+    written: dict[str, Path] = {}
+    try:
+        for name, text in texts.items():
+            written[name] = temporary_name(folder)
+            write_text(written[name], text)
+        for name, path in written.items():
+            with naming(folder / name):
+                os.replace(path, folder / name)
+    finally:
+        for path in written.values():
+            path.unlink(missing_ok=True)
+
+
+def write_stream(stream: IO[bytes], data: bytes) -> None:
+    """Write all bytes to a stream, however few it takes at a time. Raises OSError, BrokenPipeError when its reader went away."""
+    stream.flush()
+    try:
+        descriptor = stream.fileno()
+    except (OSError, AttributeError):  # it is in memory
+        stream.write(data)
+        return
+    left = memoryview(data)
+    while left:
+        try:
+            left = left[os.write(descriptor, left) :]
+        except BlockingIOError:  # a pipe that does not wait for its reader
+            select.select((), (descriptor,), ())
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Give errors that name no file, such as that of a full disk, this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            raise type(error)(error.errno, error.strerror, str(path)) from error
+        raise
+
+
+def require_writable(path: Path, kind: Literal["file", "folder"] = "file") -> None:
+    """Raise OSError, with its name, unless a file or a folder could be written here: asked before long work, nothing is left."""
+    folder = path if kind == "folder" else path.parent
+    if kind == "file" and path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "expected a file, got a folder", str(path))
+    there = next((parent for parent in (folder, *folder.absolute().parents) if parent.exists()), folder)
+    if not there.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "expected a folder, got a file", str(there))
+    with naming(path):
+        try:
+            tempfile.TemporaryFile(dir=there).close()
+        except OSError as error:
+            raise OSError(error.errno, f"cannot be written: {error.strerror}", str(path)) from error
 
 
 @contextmanager
@@ -65,6 +133,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     An existing folder ``path`` is replaced.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep_once(path.parent)
     building = temporary_name(path.parent)
     building.mkdir()
     try:

@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from superscale.cli.progress import Report, bar, say
+from superscale.cli.streams import binary
 from superscale.errors import Cancelled, ModelError, UsageError
 from superscale.options import UpscaleOptions
 
@@ -124,11 +125,11 @@ def _upscaler(model: str | None, fidelity: float | None, options: UpscaleOptions
 
 
 def _planned(inputs: list[str], output: str | None, upscaler: Upscaler, suffix: str | None, as_json: bool) -> list[Job]:
-    from superscale.inference.inputs import expand
+    from superscale.inference.inputs import MOST_LIST_BYTES, expand
     from superscale.inference.plan import plan_jobs
 
-    stdin: IO[bytes] | None = getattr(sys.stdin, "buffer", None)  # None where it was closed
-    found = expand(inputs, read_list=stdin.read if stdin is not None else None)
+    stdin: IO[bytes] | None = binary(sys.stdin)
+    found = expand(inputs, read_list=None if stdin is None else lambda: stdin.read(MOST_LIST_BYTES + 1))
     if any(one.from_stdin for one in found) and ("@-" in inputs or stdin is None or sys.stdin.isatty()):
         raise UsageError("- expects a picture on standard input: superscale upscale - < photo.png > bigger.png")
     jobs = plan_jobs(found, output, scale=upscaler.scale, model=upscaler.model.name, suffix=suffix)
@@ -144,11 +145,11 @@ def _run(jobs: list[Job], upscaler: Upscaler, settings: Settings, report: Report
     from superscale.inference.jobs import run_jobs
 
     code = 0
-    streams = getattr(sys.stdin, "buffer", None), getattr(sys.stdout, "buffer", None)
+    standard = binary(sys.stdin), binary(sys.stdout)
     with bar(len(jobs), report.quiet) as shown_bar:
         enlarge = upscaler.enlarge if shown_bar is None else partial(upscaler.enlarge, progress=shown_bar.tile)
         try:
-            with closing(run_jobs(jobs, enlarge, settings, *streams)) as outcomes:
+            with closing(run_jobs(jobs, enlarge, settings, *standard)) as outcomes:
                 for outcome in outcomes:
                     report.add(outcome)
                     if shown_bar is not None:

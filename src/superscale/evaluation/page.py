@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 
 from superscale.evaluation.report import cost_lines, per_image, summary, to_csv, to_json, to_latex, to_markdown
 from superscale.evaluation.table import Row, Table
-from superscale.files import write_text
+from superscale.files import write_texts
 from superscale.metrics.notation import METRICS, PERCEPTUAL, heading, number
 
 # A report shows this many of the worst pictures.
@@ -33,8 +33,7 @@ def write_report(folder: Path, table: Table, crops: Gallery = NO_CROPS) -> list[
         "results.tex": to_latex(table),
         "report.html": to_html(table, crops),
     }
-    for name, text in texts.items():
-        write_text(folder / name, text)
+    write_texts(folder, texts)
     return list(texts)
 
 

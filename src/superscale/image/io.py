@@ -41,6 +41,7 @@ from superscale.image.pixels import PEAK
 from superscale.image.tiff import read_tiff, rescue_tiff, tiff_size
 from superscale.image.tiff_writer import encode_tiff
 from superscale.image.webp import encode_webp, read_webp
+from superscale.reading import files_below, is_transient, reason
 
 __all__ = [
     "MAX_PIXELS",
@@ -115,14 +116,23 @@ def read_image(source: Path | str | bytes, max_pixels: int | None = MAX_PIXELS, 
     """
     name = name or ("<bytes>" if isinstance(source, bytes) else str(source))
     try:
-        with _reading(source, name) as (stream, codec):
-            return codec.read(stream, name, max_pixels)
+        try:
+            return _decoded_once(source, name, max_pixels)
+        except ImageError as error:
+            if not is_transient(error.__cause__):
+                raise
+            return _decoded_once(source, name, max_pixels)
     except Damaged as error:
         rescued = _rescued(source, name, max_pixels) if lenient else None
         if rescued is None:
             raise
         damage = str(error).removeprefix(f"{name}: ")
         return replace(rescued.noted("a damaged file: what there is of it was read"), damage=damage)
+
+
+def _decoded_once(source: Path | str | bytes, name: str, max_pixels: int | None) -> Image:
+    with _reading(source, name) as (stream, codec):
+        return codec.read(stream, name, max_pixels)
 
 
 def _rescued(source: Path | str | bytes, name: str, max_pixels: int | None) -> Image | None:
@@ -152,9 +162,17 @@ def _reading(source: Path | str | bytes, name: str) -> Iterator[tuple[IO[bytes],
         raise
     except MemoryError as error:
         raise ImageError(f"{name}: too large to decode in the memory there is") from error
+    except OSError as error:
+        if error.errno is None:  # what Pillow says of a damaged picture
+            raise _damaged(name, error) from error
+        raise ImageError(f"{name}: cannot be read ({reason(error)})") from error
     except Exception as error:  # a decoder given damaged bytes raises whatever it stumbles over
-        why = " ".join(str(error).split())[:300] or type(error).__name__
-        raise Damaged(f"{name}: damaged picture ({why})") from error
+        raise _damaged(name, error) from error
+
+
+def _damaged(name: str, error: Exception) -> Damaged:
+    why = " ".join(str(error).split())[:300] or type(error).__name__
+    return Damaged(f"{name}: damaged picture ({why})")
 
 
 @contextmanager
@@ -247,7 +265,14 @@ def write_image(path: Path | str, image: Image, quality: int = QUALITY, metadata
 
 
 def list_images(folder: Path | str) -> list[Path]:
-    """The files below a folder whose suffix is one of a format we read, in the order of their relative paths."""
+    """The files below a folder whose suffix is one of a format we read, in the order of their relative paths.
+
+    Raises ImageError when a folder on the way cannot be listed: pictures would be missing, and nobody knew.
+    """
     folder = Path(folder)
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in READ_SUFFIXES and path.is_file())
-    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+    try:
+        return sorted(files_below(folder, READ_SUFFIXES), key=lambda path: path.relative_to(folder).as_posix())
+    except OSError as error:
+        raise ImageError(
+            f"{error.filename}: cannot be listed or looked at ({reason(error)}); make it readable, or move it away"
+        ) from error

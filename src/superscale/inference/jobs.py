@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from superscale.errors import Cancelled, ImageError, SuperscaleError, TooLarge
-from superscale.files import sweep, write_bytes
+from superscale.errors import Cancelled, ImageError, OutputError, SuperscaleError, TooLarge
+from superscale.files import sweep, write_bytes, write_stream
 from superscale.image.formats import suffix_of
 from superscale.image.io import QUALITY, Image, KeepOrStrip, encode_with_notices, read_image
 from superscale.inference.inputs import unfit
@@ -142,7 +142,7 @@ def _timed(step: _Step, work: Callable[[_Step], _Step]) -> _Step:
     began = time.monotonic()
     try:
         after = work(step)
-    except (Cancelled, BrokenPipeError):
+    except (Cancelled, OutputError):
         raise
     # Anything: a decoder given damaged bytes raises whatever it stumbles over, and must not stop the rest.
     except Exception as error:
@@ -264,8 +264,7 @@ def _stored(step: _Step, settings: Settings, stdout: IO[bytes] | None) -> _Step:
     if job.output is not None:
         _put(job.output, data)
     elif stdout is not None:
-        stdout.write(data)
-        stdout.flush()
+        _send(stdout, data)
     target = STDOUT if job.output is None else str(job.output)
     values = None if image.values is None else (image.values.low, image.values.high)
     done = Outcome(
@@ -280,6 +279,13 @@ def _stored(step: _Step, settings: Settings, stdout: IO[bytes] | None) -> _Step:
         remarks=image.remarks,
     )
     return replace(step, image=None, outcome=done)
+
+
+def _send(stdout: IO[bytes], data: bytes) -> None:
+    try:
+        write_stream(stdout, data)
+    except OSError as error:
+        raise OutputError(f"standard output: not all was written ({error.strerror or error})") from error
 
 
 def _put(path: Path, data: bytes) -> None:

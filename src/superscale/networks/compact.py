@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from superscale.bounds import Channels, Depth, Features, Scale, check_bounds
 from superscale.contract import Contract
-from superscale.errors import UsageError
 from superscale.networks.generator import Generator
 
 # Against the whole picture, the published realesr-general-x4v3 keeps 60 dB at half its receptive field and 71 at two thirds, the bundled
@@ -21,14 +21,13 @@ OVERLAP_SHARE = 2 / 3
 class CompactConfig:
     """``convolutions`` counts the feature convolutions between the first and the last, as the published ``num_conv`` does."""
 
-    scale: int = 4
-    channels: int = 3
-    features: int = 64
-    convolutions: int = 16
+    scale: Scale = 4
+    channels: Channels = 3
+    features: Features = 64
+    convolutions: Depth = 16
 
     def __post_init__(self) -> None:
-        if self.scale < 1:
-            raise UsageError(f"SRVGGNetCompact enlarges by a whole factor from 1 on, got scale {self.scale}")
+        check_bounds(self)
 
 
 class SRVGGNetCompact(Generator):

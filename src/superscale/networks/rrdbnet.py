@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from superscale.bounds import Bounds, Channels, Depth, Features, Scale, check_bounds
 from superscale.contract import Contract
 from superscale.errors import UsageError
 from superscale.networks.blocks import initialize_residual
@@ -27,17 +29,16 @@ class RRDBNetConfig:
     ``upsamplings`` counts the doublings after the body: 1 or 0 make ×2 or ×1, and 3 make ×8, without unshuffling (the first ESRGAN).
     """
 
-    scale: int = 4
-    channels: int = 3
-    features: int = 64
-    blocks: int = 23
-    growth_channels: int = 32
-    residual_scale: float = 0.2
-    upsamplings: int = 2
+    scale: Scale = 4
+    channels: Channels = 3
+    features: Features = 64
+    blocks: Depth = 23
+    growth_channels: Features = 32
+    residual_scale: Annotated[float, Bounds(-10, 10)] = 0.2
+    upsamplings: Annotated[int, Bounds(0, MOST_UPSAMPLINGS)] = 2
 
     def __post_init__(self) -> None:
-        if not 0 <= self.upsamplings <= MOST_UPSAMPLINGS:
-            raise UsageError(f"RRDBNet doubles 0 to {MOST_UPSAMPLINGS} times, got upsamplings {self.upsamplings}")
+        check_bounds(self)
         scales = [2**doublings for doublings in range(self.upsamplings + 1)]
         if self.scale not in scales:
             known = " or ".join(", ".join(map(str, scales)).rsplit(", ", 1))

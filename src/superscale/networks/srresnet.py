@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from superscale.bounds import Channels, Depth, Features, Scale, check_bounds
 from superscale.contract import Contract
 from superscale.errors import UsageError
 from superscale.networks.blocks import PReLU, conv_after_shuffle, initialize_residual
@@ -21,13 +22,14 @@ OVERLAP_PX = 12
 class SRResNetConfig:
     """The paper's ×4 network by default. ``batch_norm=False`` drops the normalisation, as EDSR and ESRGAN do."""
 
-    scale: int = 4
-    channels: int = 3
-    features: int = 64
-    blocks: int = 16
+    scale: Scale = 4
+    channels: Channels = 3
+    features: Features = 64
+    blocks: Depth = 16
     batch_norm: bool = True
 
     def __post_init__(self) -> None:
+        check_bounds(self)
         if self.scale not in (2, 4, 8):
             raise UsageError(f"SRResNet enlarges by 2, 4 or 8, got scale {self.scale}")
 

@@ -26,8 +26,6 @@ def empty_generator(
     ``published``: our key -> the one that an error shows. Raises UsageError for options that no network has.
     """
     for option, number in options.items():
-        if type(number) is int and (number < 0 or (option not in COUNTS and number == 0)):
-            raise ModelError(f"a network of {one_line(option)} {number}")
         if option in COUNTS and type(number) is int and number > len(tensors):
             raise ModelError(f"a network of {number} {option} in a file of {len(tensors)} tensors")
     with torch.device("meta"), _Unfilled():

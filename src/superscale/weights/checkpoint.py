@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,5 +156,12 @@ def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def saved_states(folder: Path) -> Iterator[Path]:
-    """The training states in a folder of them, newest first."""
-    yield from sorted((path for path in folder.glob("step-*") if path.is_dir()), reverse=True)
+    """The training states in a folder of them, newest first. Raises CheckpointError when the folder cannot be listed."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if entry.name.startswith("step-") and entry.is_dir()]
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise CheckpointError(f"{folder}: cannot be listed ({error.strerror})") from error
+    yield from (folder / name for name in sorted(names, reverse=True))

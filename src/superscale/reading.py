@@ -1,0 +1,100 @@
+"""Files that a user names: read within a limit and never waited for; and what lies below a folder, all of it or an error."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Container, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+Value = TypeVar("Value")
+# Recipes, lists, manifests, models of NIQE, states' facts: the largest of them, a manifest, has some hundred bytes a sub-image.
+MOST_TEXT_BYTES = 1_000_000_000
+KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+# What a second attempt may not meet again: a network file system that was away for a moment, a sector that is read at last.
+TRANSIENT = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
+
+
+def kind_of(mode: int) -> str | None:
+    """What a file that is no regular one is, as ``st_mode`` says; None for a regular one."""
+    return next((kind for is_kind, kind in KINDS if is_kind(mode)), None)
+
+
+def read_file(path: Path | str, most_bytes: int = MOST_TEXT_BYTES) -> bytes:
+    """The bytes of a regular file. Raises OSError, whose text says why, for anything else, and for more than ``most_bytes``."""
+    return twice(lambda: _read(Path(path), most_bytes))
+
+
+def _read(path: Path, most_bytes: int) -> bytes:
+    # Without waiting: a pipe that nobody writes into would be waited for.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with open(descriptor, "rb") as stream:
+        if (kind := kind_of(os.fstat(descriptor).st_mode)) is not None:
+            raise OSError(errno.EINVAL, f"expected a file, got {kind}", str(path))
+        try:
+            data = stream.read(most_bytes + 1)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+    if len(data) > most_bytes:
+        raise OSError(errno.EFBIG, f"more than the {most_bytes:,} bytes that are read", str(path))
+    return data
+
+
+def twice(work: Callable[[], Value]) -> Value:
+    """What ``work`` returns, tried once more after an error that may have gone."""
+    try:
+        return work()
+    except OSError as error:
+        if not is_transient(error):
+            raise
+        return work()
+
+
+def is_transient(error: BaseException | None) -> bool:
+    """Whether a second attempt may meet no error."""
+    return isinstance(error, OSError) and error.errno in TRANSIENT
+
+
+def read_text(path: Path | str, most_bytes: int = MOST_TEXT_BYTES) -> str:
+    """The text of a regular file in UTF-8. Raises OSError as `read_file`, for other bytes too."""
+    try:
+        return read_file(path, most_bytes).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise OSError(errno.EILSEQ, f"not UTF-8 (byte {error.start})", str(path)) from error
+
+
+def reason(error: OSError) -> str:
+    """Why, without the path, which callers name in their own way."""
+    return error.strerror or str(error)
+
+
+def files_below(folder: Path, suffixes: Container[str]) -> Iterator[Path]:
+    """Every regular file of one of these suffixes (lower case) in a folder and below it, links to folders not followed.
+
+    Raises OSError when a folder cannot be listed or a file's kind cannot be told: without it there would be fewer files, and nobody knew.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for parent, _, names in os.walk(folder, onerror=refuse):
+        for path in (Path(parent, name) for name in names):
+            if path.suffix.lower() in suffixes and _is_file(path):
+                yield path
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ELOOP):
+            raise
+        return False  # a link that leads nowhere, or it has gone meanwhile
