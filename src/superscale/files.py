@@ -22,7 +22,12 @@ from pathlib import Path
 from typing import IO, Literal
 from uuid import uuid4
 
+if sys.platform != "win32":
+    import fcntl
+
 TEMPORARY = re.compile(r"\.superscale-(?:(?P<machine>[0-9a-f]{8})-(?P<process>\d+)-)?[^-]+\.part")
+# Claims are of this name, without a process's id: they are found by the output's name.
+CLAIM = ".superscale-claim"
 # For a process on another machine or in another container, which cannot be checked: nothing takes this long to write.
 STALE_SECONDS = 24 * 3600.0
 
@@ -172,6 +177,75 @@ def sweep(folders: Iterable[Path], *, sole_user: bool = False) -> list[Path]:
     return swept
 
 
+class Claims:
+    """Which outputs this process is at work on, told to others by locked files beside them, which die with the process.
+
+    Where nothing can be locked (Windows, some network file systems), every claim is granted.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[Path, tuple[IO[bytes], bool]] = {}
+
+    def take(self, output: Path) -> bool:
+        """Whether no other process is at work on it; from then on others are refused."""
+        if sys.platform == "win32":
+            return True
+        folder = output.parent
+        made = not folder.exists()
+        place = folder / f"{CLAIM}{hashlib.sha256(os.fsencode(output.name)).hexdigest()[:12]}.part"
+        while True:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                stream = open(place, "ab")  # noqa: SIM115
+            except OSError:
+                return True  # nor can the output be written, which is told then
+            locked = _lock(stream)
+            if locked and not _is_still(stream, place):  # its holder has just dropped it
+                stream.close()
+                continue
+            if not locked:
+                stream.close()
+                return False
+            self._held[output] = (stream, made)
+            return True
+
+    def drop(self, output: Path | None) -> None:
+        """Let others have it; a folder that was made for it and is empty goes too."""
+        if output is None or output not in self._held:
+            return
+        stream, made = self._held.pop(output)
+        with suppress(OSError):
+            os.unlink(stream.name)
+        stream.close()
+        if made:
+            with suppress(OSError):
+                output.parent.rmdir()
+
+    def drop_all(self) -> None:
+        """Let others have all."""
+        for output in list(self._held):
+            self.drop(output)
+
+
+def _lock(stream: IO[bytes]) -> bool:
+    """False when another process has locked it; True also where nothing can be locked."""
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+    return True
+
+
+def _is_still(stream: IO[bytes], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(stream.fileno()), os.stat(path))
+    except OSError:
+        return False
+
+
 def _temporaries(folder: Path) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if TEMPORARY.fullmatch(path.name))
@@ -180,6 +254,12 @@ def _temporaries(folder: Path) -> list[Path]:
 
 
 def _is_abandoned(path: Path) -> bool:
+    if path.name.startswith(CLAIM):
+        try:
+            with open(path, "ab") as stream:
+                return _lock(stream)
+        except OSError:
+            return False
     name = TEMPORARY.fullmatch(path.name)
     if name and name["machine"] == _machine() and sys.platform != "win32":
         return not _is_alive(int(name["process"]))

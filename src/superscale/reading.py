@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 import os
 import stat
+import threading
 from collections.abc import Callable, Container, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Value = TypeVar("Value")
 # Recipes, lists, manifests, models of NIQE, states' facts: the largest of them, a manifest, has some hundred bytes a sub-image.
 MOST_TEXT_BYTES = 1_000_000_000
+SEEN_BYTES = 65536
 KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a pipe"),
@@ -69,6 +73,42 @@ def read_text(path: Path | str, most_bytes: int = MOST_TEXT_BYTES) -> str:
         return read_file(path, most_bytes).decode("utf-8")
     except UnicodeDecodeError as error:
         raise OSError(errno.EILSEQ, f"not UTF-8 (byte {error.start})", str(path)) from error
+
+
+def read_json(path: Path | str, most_bytes: int = MOST_TEXT_BYTES) -> Any:
+    """What a regular file of JSON holds. Raises OSError as `read_text`, for other text too."""
+    text = read_text(path, most_bytes)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise OSError(errno.EILSEQ, f"not JSON ({error})", str(path)) from error
+
+
+def fingerprint(source: Path | bytes) -> str:
+    """What tells files apart without reading them whole: a hash of the size, the first and the last 64 KiB. Raises OSError."""
+    if isinstance(source, bytes):
+        return _hashed(len(source), source[:SEEN_BYTES], source[-SEEN_BYTES:])
+    with open(source, "rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        first = stream.read(SEEN_BYTES)
+        stream.seek(max(size - SEEN_BYTES, 0))
+        return _hashed(size, first, stream.read(SEEN_BYTES))
+
+
+def _hashed(size: int, first: bytes, last: bytes) -> str:
+    return hashlib.sha256(b"%d\n%b%b" % (size, first, last)).hexdigest()[:32]
+
+
+_reading = threading.Lock()
+
+
+def read_at(descriptor: int, count: int, start: int) -> bytes:
+    """At most ``count`` bytes of a file from ``start`` on; none at its end."""
+    if hasattr(os, "pread"):
+        return os.pread(descriptor, count, start)
+    with _reading:  # Windows: the place belongs to all threads
+        os.lseek(descriptor, start, os.SEEK_SET)
+        return os.read(descriptor, count)
 
 
 def reason(error: OSError) -> str:

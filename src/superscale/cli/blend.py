@@ -22,6 +22,9 @@ def blend(
         raise UsageError(f"{output}: expected a name that ends in .safetensors")
     if output.exists() and not overwrite:
         raise UsageError(f"{output} exists; use --overwrite")
+    from superscale.files import require_writable
+
+    require_writable(output)
     from superscale.weights.blend import blend_named
     from superscale.weights.checkpoint import save_model
     from superscale.weights.store import model_path

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,6 +53,7 @@ def evaluate(
     """Measure models against high-resolution pictures; every number is printed with its convention."""
     from superscale.evaluation.measuring import PSNR_SSIM, pair_folders, report_metrics
     from superscale.evaluation.page import write_report
+    from superscale.files import require_writable
     from superscale.machine import processes
 
     with processes.together(device), _first_speaks():
@@ -67,6 +69,8 @@ def evaluate(
         limits = _limits(fail_below or [], metrics)
         if output is not None and output.exists() and not output.is_dir():
             raise DataError(f"{output}: expected a folder for the results, got a file")
+        if output is not None:
+            require_writable(output, "folder")
         options: dict[str, Any] = {"outputs": outputs or [], "metrics": metrics, "scale": scale, "device": device}
         options |= {"color": color, "border": border, "lpips_weights": lpips_weights, "niqe_model": niqe_model}
         models = _models(model, outputs, report=output is not None)
@@ -166,6 +170,8 @@ def _limits(texts: list[str], metrics: Sequence[str]) -> dict[str, float]:
             raise UsageError(f"--fail-below {text}: {name} is not measured; add it to --metric")
         try:
             limits[name] = float(value)
+            if not isfinite(limits[name]):
+                raise ValueError(value)
         except ValueError:
             raise UsageError(f"--fail-below expects metric=number, e.g. psnr=28, got {text!r}") from None
     return limits

@@ -22,6 +22,9 @@ def export(
         raise UsageError(f"{output}: expected a name that ends in .onnx")
     if output.exists() and not overwrite:
         raise UsageError(f"{output} exists; use --overwrite")
+    from superscale.files import require_writable
+
+    require_writable(output)
     from superscale.weights.onnx import OPSET, export_onnx
     from superscale.weights.store import find_model
 

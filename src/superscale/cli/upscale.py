@@ -10,13 +10,13 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from superscale.cli.progress import Report, bar, say
+from superscale.cli.progress import Report, bar, say, shown
 from superscale.cli.streams import binary
 from superscale.errors import Cancelled, ModelError, UsageError
 from superscale.options import UpscaleOptions
 
 if TYPE_CHECKING:
-    from superscale.inference.jobs import Settings
+    from superscale.inference.jobs import Outcome, Settings
     from superscale.inference.plan import Job
     from superscale.inference.upscaler import Upscaler
 
@@ -77,10 +77,13 @@ def upscale(
     options = UpscaleOptions(**how, tile=_number("--tile", tile), overlap=_number("--overlap", overlap))
     suffix = _suffix(form)
 
+    from superscale.files import require_writable
     from superscale.inference.jobs import Settings
 
+    if failed_list is not None:
+        require_writable(failed_list)
     upscaler = _upscaler(model, fidelity, options, verbose)
-    jobs = _planned(inputs, output, upscaler, suffix, as_json and not dry_run)
+    jobs = _planned(inputs, output, upscaler, suffix, as_json and not dry_run, quiet)
     settings = Settings(
         scale=upscaler.scale,
         existing="overwrite" if overwrite else "skip" if skip_existing else "refuse",
@@ -124,7 +127,9 @@ def _upscaler(model: str | None, fidelity: float | None, options: UpscaleOptions
     return upscaler
 
 
-def _planned(inputs: list[str], output: str | None, upscaler: Upscaler, suffix: str | None, as_json: bool) -> list[Job]:
+def _planned(
+    inputs: list[str], output: str | None, upscaler: Upscaler, suffix: str | None, as_json: bool, quiet: bool
+) -> list[Job]:
     from superscale.inference.inputs import MOST_LIST_BYTES, expand
     from superscale.inference.plan import plan_jobs
 
@@ -132,7 +137,11 @@ def _planned(inputs: list[str], output: str | None, upscaler: Upscaler, suffix: 
     found = expand(inputs, read_list=None if stdin is None else lambda: stdin.read(MOST_LIST_BYTES + 1))
     if any(one.from_stdin for one in found) and ("@-" in inputs or stdin is None or sys.stdin.isatty()):
         raise UsageError("- expects a picture on standard input: superscale upscale - < photo.png > bigger.png")
-    jobs = plan_jobs(found, output, scale=upscaler.scale, model=upscaler.model.name, suffix=suffix)
+    left: list[Path] = []
+    jobs = plan_jobs(found, output, scale=upscaler.scale, model=upscaler.model.name, suffix=suffix, left_out=left)
+    if left and not quiet:
+        more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+        say(f"left out: {shown(left[0])}{more}, made by superscale of other inputs; to enlarge them too, name them")
     if any(job.output is None and job.verdict is None for job in jobs):
         if as_json:
             raise UsageError("the picture and --json cannot both go to standard output; name a file with -o")
@@ -145,11 +154,12 @@ def _run(jobs: list[Job], upscaler: Upscaler, settings: Settings, report: Report
     from superscale.inference.jobs import run_jobs
 
     code = 0
+    unsaid: list[Outcome] = []
     standard = binary(sys.stdin), binary(sys.stdout)
     with bar(len(jobs), report.quiet) as shown_bar:
         enlarge = upscaler.enlarge if shown_bar is None else partial(upscaler.enlarge, progress=shown_bar.tile)
         try:
-            with closing(run_jobs(jobs, enlarge, settings, *standard)) as outcomes:
+            with closing(run_jobs(jobs, enlarge, settings, *standard, unsaid)) as outcomes:
                 for outcome in outcomes:
                     report.add(outcome)
                     if shown_bar is not None:
@@ -158,6 +168,8 @@ def _run(jobs: list[Job], upscaler: Upscaler, settings: Settings, report: Report
             code = 130
         except SystemExit as stop:  # SIGTERM
             code = int(stop.code or 0)
+        for outcome in unsaid:
+            report.add(outcome)
     if code := report.end(code):
         raise SystemExit(code)
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image as PillowPicture
 
+from superscale import __version__
 from superscale.errors import Damaged, ImageError, Unsupported
 from superscale.files import write_bytes
 from superscale.image import holes
@@ -24,6 +25,7 @@ from superscale.image.codecs import (
     decode,
     encode_jpeg,
     encode_png,
+    open_picture,
     pillow_size,
     png_size,
     read_avif,
@@ -35,10 +37,10 @@ from superscale.image.codecs import (
 from superscale.image.formats import HEADER_BYTES, READ_SUFFIXES, SUFFIXES, recognised
 from superscale.image.jpeg import jpeg_size, read_jpeg, rescue_jpeg
 from superscale.image.jxl import jxl_size, read_jxl
-from superscale.image.metadata import Metadata
+from superscale.image.metadata import MAKER, Metadata, maker_of, with_maker
 from superscale.image.picture import GREY, RGB, Image, KeepOrStrip, as_rgb8, at_depth, over_white, to_pillow
 from superscale.image.pixels import PEAK
-from superscale.image.tiff import read_tiff, rescue_tiff, tiff_size
+from superscale.image.tiff import read_tiff, rescue_tiff, software_of, tiff_size
 from superscale.image.tiff_writer import encode_tiff
 from superscale.image.webp import encode_webp, read_webp
 from superscale.reading import files_below, is_transient, reason
@@ -59,6 +61,7 @@ __all__ = [
     "list_images",
     "over_white",
     "read_image",
+    "source_of",
     "to_pillow",
     "write_image",
 ]
@@ -142,10 +145,26 @@ def _rescued(source: Path | str | bytes, name: str, max_pixels: int | None) -> I
     return None
 
 
-def image_size(path: Path) -> tuple[int, int]:
+def image_size(source: Path | bytes) -> tuple[int, int]:
     """(width, height) of the picture that `read_image` reads, upright, from its header. Raises ImageError when there is none."""
-    with _reading(path, str(path)) as (stream, codec):
-        return codec.size(stream, str(path))
+    name = "<bytes>" if isinstance(source, bytes) else str(source)
+    with _reading(source, name) as (stream, codec):
+        return codec.size(stream, name)
+
+
+def source_of(path: Path) -> str | None:
+    """The fingerprint of the file that an output of this program was made from; None for other files."""
+    with suppress(ImageError), _reading(path, str(path)) as (stream, codec):
+        form = next(form for form, other in CODECS.items() if other is codec)
+        if form == "TIFF":
+            maker = software_of(stream)
+        elif form in SUFFIXES.values():
+            with open_picture(stream, form, str(path)) as picture:
+                maker = maker_of(PillowPicture.getexif(picture).tobytes())
+        else:
+            return None
+        return maker.partition(" source=")[2] if maker is not None else None
+    return None
 
 
 @contextmanager
@@ -207,15 +226,21 @@ def encode(image: Image, suffix: str, quality: int = QUALITY, metadata: KeepOrSt
 
 
 def encode_with_notices(
-    image: Image, suffix: str, quality: int = QUALITY, metadata: KeepOrStrip = "keep"
+    image: Image, suffix: str, quality: int = QUALITY, metadata: KeepOrStrip = "keep", source: str | None = None
 ) -> tuple[bytes, tuple[str, ...]]:
-    """`encode`, and the image's notices with those of what this format could not hold."""
+    """`encode`, and the image's notices with those of what this format could not hold.
+
+    ``source``: the fingerprint of the file that it was made from, kept in the file's EXIF, where `source_of` finds it.
+    """
     form = SUFFIXES.get(suffix.lower(), "")
     write = CODECS[form].write if form else None
     if write is None:
         raise Unsupported(f"cannot write {suffix or 'a file without suffix'!r}; expected one of {', '.join(SUFFIXES)}")
     if metadata == "strip":
         image = replace(image, metadata=image.metadata.stripped())
+    if source is not None:
+        tagged = with_maker(image.metadata.exif, f"{MAKER}{__version__} source={source}")
+        image = replace(image, metadata=replace(image.metadata, exif=tagged))
     image = _fitted(image, form)
     data, notices = write(image, quality)
     return data, image.noted(*notices).notices

@@ -91,7 +91,7 @@ def _written_tags(kept: Metadata) -> tuple[list[tuple[Any, ...]], dict[int, dict
     if kept.exif is not None:
         exif = PillowImage.Exif()
         exif.load(kept.exif)
-        for tag in metadata.DESCRIPTIVE:
+        for tag in (metadata.PROCESSING_SOFTWARE, *metadata.DESCRIPTIVE):
             if isinstance(exif.get(tag), str):
                 tags.append((tag, "s", 0, exif[tag].encode(), True))
         directories = {tag: dict(exif.get_ifd(tag)) for tag in SUB_IFDS if exif.get_ifd(tag)}

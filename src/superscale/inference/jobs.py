@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from superscale.errors import Cancelled, ImageError, OutputError, SuperscaleError, TooLarge
-from superscale.files import sweep, write_bytes, write_stream
+from superscale.files import Claims, sweep, write_bytes, write_stream
 from superscale.image.formats import suffix_of
-from superscale.image.io import QUALITY, Image, KeepOrStrip, encode_with_notices, read_image
+from superscale.image.io import QUALITY, Image, KeepOrStrip, encode_with_notices, image_size, read_image
 from superscale.inference.inputs import unfit
 from superscale.inference.plan import FALLBACK_SUFFIX, STDOUT, Job
 from superscale.inference.sizes import enlarged
+from superscale.reading import fingerprint
 
 Existing = Literal["refuse", "overwrite", "skip"]
 Status = Literal["done", "skipped", "failed"]
@@ -80,28 +81,44 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Step:
-    """A job on its way: the picture as far as it has come, or its outcome."""
+    """A job on its way: the picture as far as it has come, or its outcome.
+
+    ``source``: the input's fingerprint; ``was_absent``: its output, when the run began.
+    """
 
     job: Job
     image: Image | None = None
     suffix: str = ""
+    source: str | None = None
+    was_absent: bool = False
     seconds: float = 0.0
     outcome: Outcome | None = None
 
 
 def run_jobs(
-    jobs: Sequence[Job], enlarge: Enlarge, settings: Settings, stdin: IO[bytes] | None = None, stdout: IO[bytes] | None = None
+    jobs: Sequence[Job],
+    enlarge: Enlarge,
+    settings: Settings,
+    stdin: IO[bytes] | None = None,
+    stdout: IO[bytes] | None = None,
+    unsaid: list[Outcome] | None = None,
 ) -> Generator[Outcome, None, None]:
-    """Do the jobs and say, in their order, what became of each. An output is written whole or not at all."""
+    """Do the jobs and say, in their order, what became of each. An output is written whole or not at all.
+
+    When the generator is closed or interrupted, ``unsaid`` is given the outcome of the picture that was then being written.
+    """
     sweep(job.output.parent for job in jobs if job.output is not None)
+    claims = Claims()
     with ThreadPoolExecutor(1, "superscale-reader") as reader, ThreadPoolExecutor(1, "superscale-writer") as writer:
         try:
-            for outcome in _overlapped(jobs, enlarge, settings, reader, writer, (stdin, stdout)):
+            last = unsaid if unsaid is not None else []
+            for outcome in _overlapped(jobs, enlarge, settings, reader, writer, (stdin, stdout), claims, last):
                 yield outcome
                 if settings.fail_fast and outcome.status == "failed":
                     return
         finally:
-            reader.shutdown(wait=False, cancel_futures=True)
+            reader.shutdown(wait=True, cancel_futures=True)
+            claims.drop_all()
 
 
 def _overlapped(
@@ -111,28 +128,39 @@ def _overlapped(
     reader: ThreadPoolExecutor,
     writer: ThreadPoolExecutor,
     streams: tuple[IO[bytes] | None, IO[bytes] | None],
+    claims: Claims,
+    unsaid: list[Outcome],
 ) -> Iterator[Outcome]:
     stdin, stdout = streams
     before: Future[_Step] | None = None
-    ahead = iter(jobs)
-    loading = _submitted(reader, ahead, settings, stdin)
-    while loading is not None:
-        loaded, loading = loading.result(), _submitted(reader, ahead, settings, stdin)
-        enlarged = _timed(loaded, lambda step: _enlarged(step, enlarge))
+    ahead = iter([_Step(job, was_absent=job.output is not None and not os.path.lexists(job.output)) for job in jobs])
+
+    def submitted() -> Future[_Step] | None:
+        step = next(ahead, None)
+        return None if step is None else reader.submit(_timed, step, lambda step: _loaded(step, settings, stdin, claims))
+
+    def outcome(future: Future[_Step]) -> Outcome:
+        step = future.result()
+        claims.drop(step.job.output)
+        return _outcome(step)
+
+    try:
+        loading = submitted()
+        while loading is not None:
+            loaded, loading = loading.result(), submitted()
+            enlarged = _timed(loaded, lambda step: _enlarged(step, enlarge))
+            if before is not None:
+                said, before = outcome(before), None
+                yield said
+            before = writer.submit(_timed, enlarged, lambda step: _stored(step, settings, stdout))
+            # Without this the picture would stay in memory until the next one is read.
+            del loaded, enlarged
         if before is not None:
-            yield _outcome(before.result())
-        before = writer.submit(_timed, enlarged, lambda step: _stored(step, settings, stdout))
-        # Without this the picture would stay in memory until the next one is read.
-        del loaded, enlarged
-    if before is not None:
-        yield _outcome(before.result())
-
-
-def _submitted(
-    reader: ThreadPoolExecutor, ahead: Iterator[Job], settings: Settings, stdin: IO[bytes] | None
-) -> Future[_Step] | None:
-    job = next(ahead, None)
-    return None if job is None else reader.submit(_timed, _Step(job), lambda step: _loaded(step, settings, stdin))
+            said, before = outcome(before), None
+            yield said
+    finally:
+        if before is not None:
+            unsaid.append(outcome(before))
 
 
 def _timed(step: _Step, work: Callable[[_Step], _Step]) -> _Step:
@@ -176,24 +204,31 @@ def _outcome(step: _Step) -> Outcome:
     return replace(step.outcome, seconds=round(step.seconds, 3))
 
 
-def _loaded(step: _Step, settings: Settings, stdin: IO[bytes] | None) -> _Step:
+def _loaded(step: _Step, settings: Settings, stdin: IO[bytes] | None, claims: Claims) -> _Step:
     job = step.job
     if job.verdict is not None:
         skipped = Outcome(job.name, None, "skipped", error=job.why)
         return replace(step, outcome=skipped if job.verdict == "skipped" else _failed(job, job.why or ""))
-    if (already := _already(job, settings)) is not None:
+    if (already := _already(job, settings, step.was_absent)) is not None:
         return replace(step, outcome=already)
     if (folder := _unwritable(job)) is not None:
         return replace(step, outcome=_failed(job, f"{job.output} cannot be written: no permission to write into {folder}"))
+    if job.output is not None:
+        if not claims.take(job.output):
+            return replace(step, outcome=_elsewhere(job, "another process is making it"))
+        if (already := _already(job, settings, step.was_absent)) is not None:  # it was made while we asked
+            return replace(step, outcome=already)
     if job.from_stdin:
         data = _read_stream(stdin, settings.max_bytes)
+        source = fingerprint(data)
+        _check_promised_size(data, settings)
         image = read_image(data, settings.max_pixels, "standard input", settings.lenient)
         own = suffix_of(data) or FALLBACK_SUFFIX
     else:
-        image, own = read_input(job.input, settings), job.input.suffix
-    _check_output_size(image, settings)
+        image, own, source = read_input(job.input, settings), job.input.suffix, fingerprint(job.input)
+    _check_output_size(image.width, image.height, settings)
     named = None if job.output is None else job.output.suffix
-    return replace(step, image=image, suffix=named or job.suffix or own)
+    return replace(step, image=image, suffix=named or job.suffix or own, source=source)
 
 
 def read_input(path: Path, settings: Settings) -> Image:
@@ -203,6 +238,7 @@ def read_input(path: Path, settings: Settings) -> Image:
     size = os.stat(path).st_size
     if settings.max_bytes is not None and size > settings.max_bytes:
         raise TooLarge(f"{size} bytes, more than {settings.max_bytes}", settings.max_bytes, "max_bytes")
+    _check_promised_size(path, settings)
     read = partial(read_image, lenient=True) if settings.lenient else read_image
     return read(path, settings.max_pixels)
 
@@ -216,16 +252,32 @@ def _read_stream(stdin: IO[bytes] | None, max_bytes: int | None) -> bytes:
     return data
 
 
-def _check_output_size(image: Image, settings: Settings) -> None:
-    width = enlarged(image.width, settings.scale)
-    height = enlarged(image.height, settings.scale)
+def _check_promised_size(source: Path | bytes, settings: Settings) -> None:
+    """What the header tells, before gigabytes are decoded."""
+    try:
+        width, height = image_size(source)
+    except ImageError:
+        return  # reading says why, or finds more than the header tells
+    if settings.max_pixels is None or width * height <= settings.max_pixels:
+        _check_output_size(width, height, settings)
+
+
+def _check_output_size(width: int, height: int, settings: Settings) -> None:
+    width, height = enlarged(width, settings.scale), enlarged(height, settings.scale)
     limit = settings.max_output_pixels
     if limit is not None and width * height > limit:
         raise TooLarge(f"the output would be {width}x{height}, more than {limit} pixels", limit, "max_output_pixels")
 
 
-def _already(job: Job, settings: Settings) -> Outcome | None:
-    """The outcome of a job whose output is there, if it is not to be replaced. Never is an input replaced."""
+def _elsewhere(job: Job, why: str) -> Outcome:
+    return Outcome(job.name, str(job.output), "skipped", error=why)
+
+
+def _already(job: Job, settings: Settings, was_absent: bool = False) -> Outcome | None:
+    """The outcome of a job whose output is there, if it is not to be replaced. Never is an input replaced.
+
+    ``was_absent``: when the run began, so that another process has written it since.
+    """
     if job.output is None or not os.path.lexists(job.output):
         return None
     if settings.existing == "skip":
@@ -236,6 +288,8 @@ def _already(job: Job, settings: Settings) -> Outcome | None:
         )
     if job.output.is_dir():
         return _failed(job, f"{job.output} is a folder, and should be the output; name another", "output")
+    if settings.existing == "refuse" and was_absent:
+        return _elsewhere(job, "another process has made it since this one began")
     if settings.existing == "refuse":
         return _failed(job, f"{job.output} exists; choose to overwrite or to skip it", "overwrite", "skip_existing")
     return None
@@ -260,7 +314,7 @@ def _stored(step: _Step, settings: Settings, stdout: IO[bytes] | None) -> _Step:
     # Again: another process may have written it while we computed.
     if (already := _already(job, settings)) is not None:
         return replace(step, image=None, outcome=already)
-    data, notices = encode_with_notices(image, step.suffix, settings.quality, settings.metadata)
+    data, notices = encode_with_notices(image, step.suffix, settings.quality, settings.metadata, step.source)
     if job.output is not None:
         _put(job.output, data)
     elif stdout is not None:

@@ -12,7 +12,9 @@ from typing import Literal
 
 from superscale.errors import UnknownNameError, UsageError
 from superscale.image.formats import SUFFIXES, UNWRITTEN_SUFFIXES
+from superscale.image.io import source_of
 from superscale.inference.inputs import STDIN, Found
+from superscale.reading import fingerprint
 
 STDOUT = "-"
 # Where the input's own format is not written, and nothing else is asked for.
@@ -75,13 +77,20 @@ def scale_label(scale: float) -> str:
 
 
 def plan_jobs(
-    found: Iterable[Found], output: str | None, *, scale: float, model: str = "model", suffix: str | None = None
+    found: Iterable[Found],
+    output: str | None,
+    *,
+    scale: float,
+    model: str = "model",
+    suffix: str | None = None,
+    left_out: list[Path] | None = None,
 ) -> list[Job]:
     """Inputs -> jobs, in the same order. ``output``: None (beside each input, ``{stem}_x{scale}{ext}``), a file, a folder
     (a looked-through folder's tree is kept), a template or "-".
 
-    Where only the old extension tells two outputs apart, it goes into the name: ``a_jpg_x4.png``. What an earlier run of the same
-    plan wrote is left out. Raises UsageError when one output is named for several inputs.
+    Where only the old extension tells two outputs apart, it goes into the name: ``a_jpg_x4.png``. What was made of one of
+    the inputs, or lies where its output would, and says in its EXIF that this program made it, is left out and added to ``left_out``;
+    what the user named is not. Raises UsageError when one output is named for several inputs.
     """
     found = list(found)
     fit = [one for one in found if one.unfit is None]
@@ -89,7 +98,10 @@ def plan_jobs(
     if destination.kind == "stdout":
         return [_to_stdout(one, destination) for one in found]
     if destination.kind in ("beside", "folder", "template"):
-        fit = _without_own_outputs(fit, destination)
+        own = _own_outputs(fit, destination)
+        fit = [one for one in fit if one not in own]
+        if left_out is not None:
+            left_out += [one.path for one in own]
     outputs = _outputs(fit, destination)
     inputs = {identity: one.path for one in fit if not one.from_stdin and (identity := _identity(one.path))}
     jobs: list[Job] = []
@@ -159,10 +171,26 @@ def _to_stdout(one: Found, destination: Destination) -> Job:
     return Job(one.path, suffix=destination.suffix or own, from_stdin=one.from_stdin)
 
 
-def _without_own_outputs(fit: list[Found], destination: Destination) -> list[Found]:
-    """Running on the same folder again must not enlarge what the last run wrote, in whatever format."""
+def _own_outputs(fit: list[Found], destination: Destination) -> list[Found]:
+    """Running on the same folder again must not enlarge what earlier runs wrote, in whatever format and wherever.
+
+    They are known by what they say of themselves: a picture of the user's may have the name of an output.
+    """
+    made_from = {one: source for one in fit if not one.named and (source := source_of(one.path)) is not None}
+    if not made_from:
+        return []
     written = {os.path.abspath(path.with_suffix("")) for path in _outputs(fit, destination, refuse=False).values()}
-    return [one for one in fit if one.named or os.path.abspath(one.path.with_suffix("")) not in written]
+    sources = {print_ for one in fit if not one.from_stdin and (print_ := _fingerprint(one.path)) is not None}
+    return [
+        one for one, source in made_from.items() if source in sources or os.path.abspath(one.path.with_suffix("")) in written
+    ]
+
+
+def _fingerprint(path: Path) -> str | None:
+    try:
+        return fingerprint(path)
+    except OSError:
+        return None
 
 
 def _outputs(fit: list[Found], destination: Destination, refuse: bool = True) -> dict[Found, Path]:

@@ -6,6 +6,7 @@ discriminator with spectral norm was right on half of them. With a high-pass fil
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -71,7 +72,8 @@ class HighPass(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Filter a batch in fp32."""
         blur = self.get_buffer("blur")
-        with torch.autocast(image.device.type, enabled=False):  # bf16 would round the detail away
+        # bf16 would round the detail away; torch's device without memory knows no autocast.
+        with nullcontext() if image.is_meta else torch.autocast(image.device.type, enabled=False):
             image = image.float()
             return (image - blur @ image @ blur.T) * self.GAIN
 

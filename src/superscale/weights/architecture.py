@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ def empty_generator(
     for option, number in options.items():
         if option in COUNTS and type(number) is int and number > len(tensors):
             raise ModelError(f"a network of {number} {option} in a file of {len(tensors)} tensors")
-    with torch.device("meta"), _Unfilled():
+    with unfilled():
         expected = (generator := build_generator(network, options)).state_dict()
     check_keys(expected, tensors)
     shown = published or {}
@@ -59,6 +60,13 @@ def one_line(text: object) -> str:
     """What a file says, as it can be printed: control characters escaped, and not too much of it."""
     printable = (character if character.isprintable() else ascii(character)[1:-1] for character in str(text)[:LONGEST_REASON])
     return "".join(printable)
+
+
+@contextmanager
+def unfilled() -> Iterator[None]:
+    """Networks that are built inside have shapes and no memory."""
+    with torch.device("meta"), _Unfilled():
+        yield
 
 
 class _Unfilled(TorchFunctionMode):

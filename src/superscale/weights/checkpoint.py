@@ -19,6 +19,7 @@ from superscale.errors import CheckpointError, ModelError, UsageError
 from superscale.files import new_folder, write_bytes
 from superscale.networks.catalog import describe
 from superscale.networks.generator import Generator
+from superscale.reading import read_file, read_json
 from superscale.weights.architecture import check_keys, empty_generator, one_line
 
 MODEL_FORMAT = "superscale-model-1"
@@ -28,6 +29,10 @@ STATE_TENSORS, STATE_FACTS, STATE_MANIFEST = "state.safetensors", "state.json", 
 LONGEST_HEADER = 4_000_000
 # The published networks hold 0.3 GB at most, VGG19 0.6 GB.
 MOST_BYTES = 2 * 1024**3
+MOST_STATE_BYTES = 64 * 1024**3
+# What weights are stored in, and what counters are.
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+WHOLE = (torch.int64, torch.int32)
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,11 @@ def load_strictly(module: torch.nn.Module, tensors: Mapping[str, Tensor], name: 
     for key, tensor in tensors.items():
         if tensor.shape != expected[key].shape:
             raise ModelError(f"{name}: {one_line(key)} has shape {tuple(tensor.shape)}, expected {tuple(expected[key].shape)}")
-        if not torch.isfinite(tensor).all():
+        kinds = FLOATS if expected[key].is_floating_point() else WHOLE
+        if tensor.dtype not in kinds:
+            # A conversion would drop imaginary parts, or take counts for weights.
+            raise ModelError(f"{name}: {one_line(key)} holds {tensor.dtype}, expected {' or '.join(map(str, kinds))}")
+        if not torch.isfinite(tensor.to(expected[key].dtype)).all():
             raise ModelError(f"{name}: {one_line(key)} is not finite")
     module.load_state_dict({key: tensor.to(expected[key].dtype) for key, tensor in tensors.items()})
 
@@ -143,15 +152,15 @@ def save_state(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, 
 def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """(tensors, facts) of a folder of `save_state`. Raises CheckpointError when a part is missing or its hash differs."""
     try:
-        manifest = json.loads((folder / STATE_MANIFEST).read_bytes())
+        manifest = read_json(folder / STATE_MANIFEST)
         if manifest["version"] != STATE_VERSION:
             raise CheckpointError(f"{folder}: saved by another version of superscale")
-        parts = {name: (folder / name).read_bytes() for name in (STATE_TENSORS, STATE_FACTS)}
+        parts = {name: read_file(folder / name, MOST_STATE_BYTES) for name in (STATE_TENSORS, STATE_FACTS)}
         for name, data in parts.items():
             if hashlib.sha256(data).hexdigest() != manifest["sha256"][name]:
                 raise CheckpointError(f"{folder}: {name} is damaged (its sha256 differs from the manifest's)")
         return safetensors_torch.load(parts[STATE_TENSORS]), json.loads(parts[STATE_FACTS])
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise CheckpointError(f"{folder}: not a whole training state ({error})") from error
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from superscale.errors import ModelError, UsageError
 from superscale.weights.architecture import empty_generator
-from superscale.weights.checkpoint import MOST_BYTES, Model, load_strictly, load_tensors, read_metadata
+from superscale.weights.checkpoint import FLOATS, MOST_BYTES, Model, load_strictly, load_tensors, read_metadata
 from superscale.weights.layouts import recognise
 from superscale.weights.pickle_guard import LEGACY_MAGIC, NUMBER_BYTES, ZIP_MAGIC, check_pickled
 
@@ -70,7 +70,7 @@ def _named_tensors(path: Path, loaded: Any) -> dict[str, Tensor]:
                 f"{path}: refused: {ascii(key)[:80]} is {type(tensor).__name__}, not a tensor; "
                 f"a network's tensors are looked for under {', '.join(WRAPPERS)} and at the top"
             )
-        if not tensor.is_floating_point():
+        if tensor.dtype not in FLOATS:
             raise ModelError(f"{path}: refused: {ascii(key)[:80]} holds {tensor.dtype}, expected floating point")
     if sum(tensor.numel() for tensor in state.values()) * NUMBER_BYTES > MOST_BYTES:
         raise ModelError(f"{path}: refused: its tensors have more than {MOST_BYTES:,} bytes")

@@ -6,6 +6,7 @@ A network is a table whose ``name`` picks one of the catalog's configs; its othe
 from __future__ import annotations
 
 import dataclasses
+import re
 import tomllib
 import types
 import typing
@@ -23,6 +24,10 @@ from superscale.networks import catalog
 # What a table's name picks: a network, or a kind of damage, whose first is meant where a table has no name.
 NAMES: dict[type[Any], str] = {**catalog.NAMES, DegradationConfig: "real-esrgan", PhotographConfig: "photograph"}
 NAMELESS = (DegradationConfig,)
+# tomllib takes time and memory by the square of a key's parts.
+MOST_PARTS = 50
+LONG_KEY = re.compile(rf"(?:[\w\"'-]+[ \t]*\.[ \t]*){{{MOST_PARTS}}}")
+SHOWN_CHARACTERS = 200
 
 
 class LeftOut(Exception):
@@ -39,11 +44,21 @@ def keys_of(dotted: str) -> list[str]:
     return _toml_keys(dotted) or dotted.strip().split(".")
 
 
+def read_toml(text: str) -> dict[str, Any]:
+    """TOML as tables. Raises ValueError for what is none, and for what would take the parser minutes or its whole stack."""
+    if LONG_KEY.search(text):
+        raise ValueError(f"a key of more than {MOST_PARTS} parts")
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise ValueError("tables or lists too deep in one another") from error
+
+
 def _toml_keys(dotted: str) -> list[str]:
     """Empty when this is no key of TOML."""
     try:
-        table: Any = tomllib.loads(f"{dotted} = 0")
-    except tomllib.TOMLDecodeError:
+        table: Any = read_toml(f"{dotted} = 0")
+    except ValueError:
         return []
     keys = []
     while isinstance(table, dict):
@@ -69,8 +84,8 @@ def apply(override: str, tables: dict[str, Any]) -> None:
     if text is None or not all(keys):
         raise RecipeError(f"a setting is key=value, such as stage.gan.learning_rate=1e-4, got {override!r}")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        value = read_toml(f"value = {text}")["value"]
+    except ValueError:
         value = text  # a bare word is a string; its type is checked with the field's
     table = tables
     for depth, key in enumerate(keys[:-1], start=1):
@@ -115,8 +130,13 @@ def parse(kind: Any, value: Any, where: str, problems: list[str]) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise _left_out(problems, f"{where}: expected {kind.__name__}, got {value!r}")
+        raise _left_out(problems, f"{where}: expected {kind.__name__}, got {_shown(value)}")
     return value
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
 
 
 def _parse_each(kinds: Mapping[str, Any], table: Mapping[str, Any], where: str, problems: list[str]) -> dict[str, Any]:
@@ -148,13 +168,13 @@ def _one_of(options: Sequence[Any], value: Any, where: str, problems: list[str])
         return value
     names = [str(option) for option in options]
     meant = did_you_mean(str(value), names)
-    raise _left_out(problems, f"{where}: expected one of {', '.join(names)}, got {value!r}{meant}")
+    raise _left_out(problems, f"{where}: expected one of {', '.join(names)}, got {_shown(value)}{meant}")
 
 
 def _table(value: Any, where: str, problems: list[str]) -> Mapping[str, Any]:
     if isinstance(value, Mapping):
         return value
-    raise _left_out(problems, f"{where or 'the recipe'}: expected a table, got {value!r}")
+    raise _left_out(problems, f"{where or 'the recipe'}: expected a table, got {_shown(value)}")
 
 
 def _parse_tuple(items: tuple[Any, ...], value: Any, where: str, problems: list[str]) -> tuple[Any, ...]:

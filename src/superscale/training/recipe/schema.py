@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
@@ -30,8 +29,11 @@ from superscale.image.resize import Rounding
 from superscale.metrics.spectrum import SEGMENT_PX
 from superscale.networks.catalog import DiscriminatorConfig, GeneratorConfig
 from superscale.networks.discriminators import VGGStyleConfig
-from superscale.training.recipe.parsing import LeftOut, apply, dotted_key, parse, write
+from superscale.reading import read_text, reason
+from superscale.training.recipe.parsing import LeftOut, apply, dotted_key, parse, read_toml, write
 
+# The longest bundled one has 3 kB.
+MOST_RECIPE_BYTES = 1_000_000
 Schedule = Literal["constant", "cosine", "step"]
 
 
@@ -39,6 +41,7 @@ Schedule = Literal["constant", "cosine", "step"]
 class DataConfig:
     """``path``: a prepared pack, a folder of photos, or "synthetic". ``patch_px``: side of a high-res patch. ``batch``: of one process.
 
+    ``verify``: compare a pack with its checksums before the first step; else each part when it is first used.
     ``low_res``: bicubic "on_load", "stored" in the pack, or "degraded" as ``degradation`` says: a table whose name is
     "real-esrgan" (the default) or "photograph", with the ranges as keys.
     """
@@ -49,6 +52,7 @@ class DataConfig:
     low_res: Literal["on_load", "stored", "degraded"] = "on_load"
     rounding: Rounding = "double"
     augment: bool = True
+    verify: bool = True
     degradation: DegradationConfig | PhotographConfig | None = None
 
     def __post_init__(self) -> None:
@@ -242,6 +246,12 @@ class Recipe:
         if self.data.low_res == "degraded" and self.channels not in (1, 3):
             problems.append(f"data.low_res = 'degraded' knows pictures of 1 or 3 channels, the generator takes {self.channels}")
         problems += [
+            f"{dotted_key('stage', name)}.perceptual.shift_px must be at most half of data.patch_px ({self.data.patch_px}), "
+            f"got {stage.perceptual.shift_px}"
+            for name, stage in self.stage.items()
+            if stage.perceptual and 2 * stage.perceptual.shift_px > self.data.patch_px
+        ]
+        problems += [
             f"{dotted_key('stage', name)}.lines_weight needs data.patch_px of at least {SEGMENT_PX + 1}, got {self.data.patch_px}"
             for name, stage in self.stage.items()
             if stage.lines_weight and self.data.patch_px <= SEGMENT_PX
@@ -335,15 +345,18 @@ def _read(name_or_path: str) -> dict[str, Any]:
     if name_or_path in bundled_recipes():
         text = (files("superscale") / "recipes" / f"{name_or_path}.toml").read_text(encoding="utf-8")
     elif path.suffix == ".toml":
-        if not path.is_file():
-            raise RecipeError(f"{path}: no such recipe")
-        text = path.read_text(encoding="utf-8")
+        try:
+            text = read_text(path, MOST_RECIPE_BYTES)
+        except FileNotFoundError:
+            raise RecipeError(f"{path}: no such recipe") from None
+        except OSError as error:
+            raise RecipeError(f"{path}: cannot be read ({reason(error)})") from error
     else:
         raise UnknownNameError("recipe", name_or_path, bundled_recipes())
     try:
-        return {"name": path.stem} | tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{name_or_path}: not TOML ({error})") from error
+        return {"name": path.stem} | read_toml(text)
+    except ValueError as error:
+        raise RecipeError(f"{name_or_path}: not TOML that is read ({error})") from error
 
 
 def parse_recipe(tables: Mapping[str, Any]) -> Recipe:

@@ -15,16 +15,23 @@ from superscale import files
 from superscale.errors import TrainingError, UsageError
 from superscale.files import TEMPORARY, write_text
 from superscale.machine import processes
+from superscale.reading import read_json, reason
+from superscale.weights.checkpoint import saved_states
 
 if sys.platform != "win32":
     import fcntl
 
 LOCK_FILE = ".lock"
+# Written when all has been checked, before the first step.
+RECIPE = "recipe.toml"
 # The pack that a run makes of photos, and beside it what it was made of.
 OWN_PACK = "pack"
 OWN_PACK_SOURCE = "pack-source.json"
 # Stage -> how often it was taken back: written at once, since the state it was taken back to knows nothing of it.
 ROLLBACKS_FILE = "rollbacks.json"
+
+# As `HealthConfig` has it.
+MOST_ROLLBACKS = 1000
 
 # All that a run directory may hold, by what a training writes (and `plot`).
 WRITTEN = (
@@ -44,12 +51,25 @@ def opened(run_dir: Path, fresh: bool) -> Iterator[None]:
     fresh = fresh and not processes.restarted()
     if fresh:
         check_is_run_directory(run_dir)
-    with sole_user(run_dir):
-        if fresh:
-            delete_contents(run_dir)
-        delete_unfinished(run_dir)
-        processes.wait()
-        yield
+    new = _first_new(run_dir)
+    try:
+        with sole_user(run_dir):
+            if fresh:
+                delete_contents(run_dir)
+            delete_unfinished(run_dir)
+            processes.wait()
+            yield
+    except BaseException:
+        if new is not None and not (run_dir / RECIPE).exists():  # refused before its first step: leave no trace
+            shutil.rmtree(new, ignore_errors=True)
+        raise
+
+
+def _first_new(run_dir: Path) -> Path | None:
+    """The directory itself, or the uppermost of its parents, that does not exist yet; None when there is one that is not empty."""
+    if run_dir.exists():
+        return None if any(run_dir.iterdir()) else run_dir
+    return next(path for path in (run_dir, *run_dir.parents) if path.parent.exists() or path == path.parent)
 
 
 @contextmanager
@@ -60,9 +80,11 @@ def full_disk_told(run_dir: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise TrainingError(
-            f"{run_dir}: {error.strerror}; the newest training state is kept, the same command goes on"
-        ) from error
+        kept = any(saved_states(run_dir / "checkpoints"))
+        what = (
+            "the newest training state is kept, the same command goes on" if kept else "nothing had been saved yet; make room"
+        )
+        raise TrainingError(f"{error.filename or run_dir}: {error.strerror}; {what}") from error
 
 
 @contextmanager
@@ -157,7 +179,13 @@ def read_rollbacks(run_dir: Path) -> dict[str, int]:
     path = run_dir / ROLLBACKS_FILE
     if not path.is_file():
         return {}
+    way_out = "delete it to go on at the full learning rate"
     try:
-        return {str(stage): int(count) for stage, count in json.loads(path.read_bytes()).items()}
-    except (ValueError, AttributeError, TypeError) as error:
-        raise TrainingError(f"{path}: damaged ({error}); delete it to go on at the full learning rate") from error
+        counts = read_json(path)
+    except OSError as error:
+        raise TrainingError(f"{path}: damaged ({reason(error)}); {way_out}") from error
+    if not isinstance(counts, dict) or not all(
+        type(count) is int and 0 <= count <= MOST_ROLLBACKS for count in counts.values()
+    ):
+        raise TrainingError(f"{path}: damaged (no counts by stage); {way_out}")
+    return counts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from superscale.training.run.directory import OWN_PACK
 from superscale.weights.checkpoint import load_state, save_state, saved_states
 
 # Settings that decide nothing about the weights, or only when something has gone wrong.
-MAY_CHANGE = ("name", "report_every_images", "validation.", "checkpoint.", "health.")
+MAY_CHANGE = ("name", "report_every_images", "data.verify", "validation.", "checkpoint.", "health.")
 CHANGED_SHOWN = 3
 NETWORKS = {**GENERATORS, **DISCRIMINATORS}
 # Settings of a stage that older states lack, and what was done then.
@@ -50,7 +50,8 @@ def newest(folder: Path, say: Callable[[str], None]) -> SavedState | None:
     damaged = []
     for path in saved_states(folder):
         try:
-            return SavedState(*load_state(path))
+            tensors, facts = load_state(path)
+            return SavedState(tensors, _checked(facts, path))
         except CheckpointError as error:
             say(f"passed over: {error}")
             damaged.append(path.name)
@@ -58,6 +59,34 @@ def newest(folder: Path, say: Callable[[str], None]) -> SavedState | None:
         names = ", ".join(damaged)
         raise CheckpointError(f"{folder}: none of {names} is whole; bring one back, or begin anew", ways_out=("fresh",))
     return None
+
+
+# What a state's facts may be; "settings" and "versions" may be absent, as in states of older versions.
+COUNTS = ("stage_number", "images", "steps", "validated_images", "bad_in_a_row", "log_bytes")
+MOST = 10**15
+
+
+def _checked(facts: Any, folder: Path) -> dict[str, Any]:
+    """Facts of the kinds that a run saves. Raises CheckpointError for others, which would end it in the middle or at once."""
+    if not isinstance(facts, dict):
+        raise CheckpointError(f"{folder}: its facts are no table")
+    wrong = [name for name in COUNTS if not _is_count(facts.get(name, 0))]
+    wrong += [name for name in ("stage_number", "images", "steps") if name not in facts]
+    psnr = facts.get("best_psnr")
+    wrong += ["best_psnr"] if psnr is not None and not isinstance(psnr, int | float) else []
+    for name in ("settings", "versions", "rollbacks"):
+        if not isinstance(facts.get(name) or {}, dict):
+            wrong.append(name)
+    wrong += ["rollbacks"] if not all(map(_is_count, dict(facts.get("rollbacks") or {}).values())) else []
+    batch = (facts.get("settings") or {}).get("data.batch", 1) if "settings" not in wrong else 1
+    wrong += ["settings"] if not _is_count(batch) else []
+    if wrong:
+        raise CheckpointError(f"{folder}: {wrong[0]} is {facts.get(wrong[0])!r:.80}, which no run saves")
+    return facts
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= MOST
 
 
 def save(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], keep: int) -> None:
@@ -73,7 +102,7 @@ def flat_settings(recipe: Recipe, pack: Pack, run_dir: Path) -> dict[str, Any]:
     """Every setting by its dotted key, as JSON knows it. A prepared pack is named by its content, so it may move."""
     flat = _flat(json.loads(json.dumps(plain(recipe))))
     if pack.folder != run_dir / OWN_PACK:
-        flat["data.path"] = f"pack {hashlib.sha256(pack.manifest.to_json().encode()).hexdigest()}"
+        flat["data.path"] = f"pack {hashlib.sha256(replace(pack.manifest, checksums={}).to_json().encode()).hexdigest()}"
     return flat | {"processes": processes.world_size()}
 
 
@@ -90,6 +119,12 @@ def check_same_run(recipe: Recipe, now: Mapping[str, Any], saved: SavedState, na
     A resumed run equals an uninterrupted one of the recipe it is resumed with. So what changes no weights may change, and so
     may stages not begun and the length of the running one, unless its schedule depends on it.
     """
+    if saved.stage_number >= len(recipe.stage):
+        raise RecipeError(
+            f"{name} holds a run in its stage {saved.stage_number + 1}, and the recipe has {len(recipe.stage)}; choose another run "
+            "directory, or begin anew",
+            ways_out=("run_dir", "fresh"),
+        )
     if saved.facts.get("settings") is None:
         return
     before = _completed(saved.facts["settings"])

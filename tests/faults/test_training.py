@@ -1,0 +1,425 @@
+"""Runs that are refused, disturbed or gone on with under other circumstances; packs that are damaged."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from conftest import Run, leftovers
+from faults import armed
+from superscale.data.pack import BLOCK_BYTES, Pack
+from superscale.data.prepare import prepare, prepare_synthetic
+from superscale.data.synthetic import synthetic_picture
+from superscale.errors import CheckpointError, DataError, ModelError, RecipeError, UsageError
+from superscale.image.io import Image, write_image
+from superscale.networks.catalog import build_generator
+from superscale.training.loop import whole_run
+from superscale.training.loop.train import train
+from superscale.training.recipe.schema import load_recipe
+from superscale.weights.checkpoint import load_model, load_state, load_strictly, save_state, saved_states
+
+TINY = """
+report_every_images = 2
+generator = { name = "srresnet", features = 4, blocks = 1, batch_norm = false }
+data = { patch_px = 32, batch = 2 }
+checkpoint = { every_images = 4 }
+[stage.psnr]
+images = 8
+pixel = {}
+[stage.gan]
+images = 8
+pixel = {}
+adversarial = { discriminator = { name = "vgg", features = 2, hidden = 4 } }
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY)
+    return path
+
+
+def short(tiny: Path, photos: Path, *settings: str) -> Any:
+    return load_recipe(str(tiny), [f"data.path='{photos}'", *settings])
+
+
+def changed(path: Path, place: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+
+def test_one_bit_in_a_pack_is_found_before_the_first_step_or_when_it_is_first_used(tmp_path: Path) -> None:
+    prepare_synthetic(tmp_path / "pack", count=30, side_px=256)
+    path = tmp_path / "pack" / "high_res.u8"
+    assert path.stat().st_size > BLOCK_BYTES
+    Pack(tmp_path / "pack").verify()
+    changed(path, BLOCK_BYTES + 5)
+    pack = Pack(tmp_path / "pack")
+    with pytest.raises(DataError, match=r"high_res\.u8: damaged between bytes 4,194,304 and"):
+        pack.verify()
+    fresh = Pack(tmp_path / "pack")
+    assert fresh.high_res(0).shape == (256, 256, 3)  # of another block
+    with pytest.raises(DataError, match="damaged between bytes"):
+        fresh.high_res(29)
+
+
+def test_a_pack_without_checksums_as_older_versions_made_is_read_as_before(tmp_path: Path) -> None:
+    prepare_synthetic(tmp_path / "pack", count=2)
+    path = tmp_path / "pack" / "manifest.json"
+    content = json.loads(path.read_text())
+    del content["checksums"]
+    path.write_text(json.dumps(content))
+    Pack(tmp_path / "pack").verify()
+
+
+def test_a_pack_that_is_truncated_while_it_is_read_is_an_error_and_not_the_end_of_the_process(tmp_path: Path) -> None:
+    prepare_synthetic(tmp_path / "pack", count=8)
+    pack = Pack(tmp_path / "pack")
+    pack.verify()
+    os.truncate(tmp_path / "pack" / "high_res.u8", 100)
+    with pytest.raises(DataError, match="has become shorter"):
+        pack.high_res(7)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("scale", wrong) for wrong in (0, -4, "4", 1e9, None, True, 2.5)),
+        *(("channels", wrong) for wrong in (0, 10**9, [3])),
+        *(("dtype", wrong) for wrong in ("float64", 8)),
+        *(("tiles.height", wrong) for wrong in (0, -1, 10**18, "128", 1.5, None, 127)),
+        *(("tiles.top", wrong) for wrong in (-1, "a")),
+        *(("tiles.source", wrong) for wrong in (1, None)),
+        *(("tiles", wrong) for wrong in (None, {}, [1], [[]], [])),
+        *(("checksums", wrong) for wrong in (1, {"high_res.u8": []}, {"high_res.u8": ["x"]}, {"high_res.u8": 1}, [])),
+        *(("skipped", wrong) for wrong in (1, [1], None)),
+    ],
+)
+def test_a_manifest_of_wrong_values_is_refused(tmp_path: Path, key: str, value: object) -> None:
+    prepare_synthetic(tmp_path / "pack", count=2)
+    path = tmp_path / "pack" / "manifest.json"
+    content = json.loads(path.read_text())
+    table, _, name = key.rpartition(".")
+    (content[table][0] if table else content)[name] = value
+    path.write_text(json.dumps(content))
+    if value == {"high_res.u8": []}:  # as if it had none
+        Pack(tmp_path / "pack")
+        return
+    with pytest.raises(DataError):
+        Pack(tmp_path / "pack")
+
+
+def test_prepare_names_what_it_left_out_fails_and_has_the_rest(faulty: Run, photos: Path) -> None:
+    (photos / "photo-1.png").write_bytes(b"no picture")
+    faulty("prepare", "photos", "-o", "pack").failed_naming("photo-1.png", "1 of the pictures were left out")
+    assert len({tile.source for tile in Pack(photos.parent / "pack").manifest.tiles}) == 5
+
+
+def test_training_names_damaged_photos_even_when_quiet_and_refuses_many(faulty: Run, photos: Path, tiny: Path) -> None:
+    for number in range(6, 20):
+        shutil.copy(photos / "photo-0.png", photos / f"photo-{number}.png")
+    (photos / "photo-1.png").write_bytes(b"no picture")
+    command = ("train", tiny, "--data", "photos", "--device", "cpu", "-q")
+    ended = faulty(*command, "-o", "run")
+    assert ended.code == 0, ended.err
+    assert "skipped photo-1.png" in ended.err
+    for number in range(2, 8):
+        (photos / f"photo-{number}.png").write_bytes(b"no picture")
+    faulty(*command, "-o", "other").failed_naming("7 of 20 photos cannot be used")
+    assert not (photos.parent / "other").exists()
+
+
+def test_one_error_of_reading_costs_no_photo_of_a_pack(faulty: Run, photos: Path) -> None:
+    assert faulty("prepare", "photos", "-o", "pack", faults=[("failing_reads", "*photo-3.png")]).code == 0
+    assert len({tile.source for tile in Pack(photos.parent / "pack").manifest.tiles}) == 6
+
+
+def test_a_killed_prepare_leaves_nothing_behind_the_next_one(photos: Path, commands: Path) -> None:
+    for number in range(6, 60):
+        write_image(photos / f"photo-{number}.png", Image(synthetic_picture(number, 256)))
+    for seconds in ("0.15", "0.4", "0.7"):
+        program = armed(("signalled", "SIGKILL", seconds))
+        command = [str(commands / "python"), "-c", program, "prepare", str(photos), "-o", str(photos.parent / "pack")]
+        subprocess.run(command, capture_output=True, check=False)
+    shutil.rmtree(photos.parent / "pack", ignore_errors=True)
+    prepare(photos, photos.parent / "pack")
+    left = leftovers(photos.parent)
+    # This process has swept the folder already where a run of its own wrote there; a new one does.
+    assert not left, left
+
+
+def test_a_mask_of_permissions_holds_for_packs_and_runs(faulty: Run, photos: Path, tiny: Path) -> None:
+    assert faulty("prepare", "photos", "-o", "pack", faults=[("masked", "077")]).code == 0
+    command = ("train", tiny, "--data", "photos", "-o", "run", "--device", "cpu", "-q")
+    assert faulty(*command, faults=[("masked", "077")]).code == 0
+    for top in (photos.parent / "pack", photos.parent / "run"):
+        for path in (top, *top.rglob("*")):
+            assert not stat.S_IMODE(path.stat().st_mode) & 0o077, path
+
+
+REFUSED = [
+    "data.batch=1000000",
+    "data.batch=0",
+    "data.patch_px=100000",
+    "data.patch_px=-32",
+    *(f"generator.features={value}" for value in ("0", "-1", "100000000")),
+    "generator.blocks=100000000",
+    "generator.channels=0",
+    "validation.samples=-3",
+    *(f"stage.psnr.pixel.weight={value}" for value in ("-1.0", "nan", "inf", "0.0")),
+    *(f"stage.gan.adversarial.weight={value}" for value in ("-1.0", "nan", "inf")),
+    "stage.gan.adversarial.discriminator.features=0",
+    "stage.gan.adversarial.discriminator.hidden=0",
+    "stage.gan.grid_weight=nan",
+    "stage.psnr.milestones_images=[-1]",
+    *(f"stage.gan.perceptual={{ {text} }}" for text in ("layers = {}", "shift_px = -5", "shift_px = 100000", "weight = inf")),
+    "stage.gan.perceptual={ layers = { conv5_4 = nan } }",
+    "stage.gan.perceptual={ shift_px = 20 }",
+    'name="../../../x"',
+    'name=""',
+    'stage."../x"={ images = 2, pixel = {} }',
+    "scale=10000",
+    "seed=100000000000000000000",
+    "stage.psnr.images=" + "9" * 5000,
+    "data.path=" + "[" * 100_000,
+    ".".join(["a"] * 20_000) + "=1",
+]
+
+
+@pytest.mark.parametrize("setting", REFUSED, ids=lambda setting: setting[:60])
+def test_values_out_of_bounds_are_refused_before_anything_is_made(tiny: Path, photos: Path, setting: str) -> None:
+    before = sorted(photos.parent.iterdir())
+    with pytest.raises(UsageError):
+        train(short(tiny, photos, setting), photos.parent / "run", device="cpu", quiet=True)
+    assert sorted(photos.parent.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\xff".encode("latin-1"),
+        b"a = " + b"[" * 100_000,
+        b"a = " + b"9" * 5000,
+        b".".join([b"a"] * 20_000) + b" = 1",
+        b"\0",
+        b"=",
+        b"[",
+    ],
+    ids=["not UTF-8", "nested", "digits", "dotted", "NUL", "no key", "open"],
+)
+def test_what_is_no_recipe_is_refused_in_a_line(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "bad.toml").write_bytes(text)
+    with pytest.raises(RecipeError, match=r"bad\.toml"):
+        load_recipe(str(tmp_path / "bad.toml"))
+
+
+def test_a_stage_that_cannot_be_computed_is_found_before_the_first_step(
+    tiny: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second stage has a discriminator for pictures of five channels."""
+    monkeypatch.setattr(whole_run, "discriminator_of", lambda _config: torch.nn.Conv2d(5, 1, 3))
+    with pytest.raises(RecipeError, match=r"stage\.gan: a step of it cannot be computed"):
+        train(short(tiny, photos), photos.parent / "run", device="cpu", quiet=True)
+    assert not (photos.parent / "run").exists()
+
+
+def facts_changed(state: Path, **changes: object) -> None:
+    tensors, facts = load_state(state)
+    shutil.rmtree(state)
+    save_state(state, tensors, facts | changes)
+
+
+@pytest.fixture
+def begun(tiny: Path, photos: Path) -> Path:
+    """A run that was stopped in its first stage."""
+    run_dir = photos.parent / "run"
+    asked = iter(range(100))
+    train(short(tiny, photos), run_dir, device="cpu", quiet=True, stop=lambda: next(asked) >= 9)
+    assert any(saved_states(run_dir / "checkpoints"))
+    return run_dir
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"stage_number": 99},
+        {"stage_number": -1},
+        {"stage_number": "0"},
+        {"images": 1e400},
+        {"images": -2},
+        {"steps": None},
+        {"best_psnr": "x"},
+        {"settings": 3},
+        {"settings": {"data.batch": "many"}},
+        {"rollbacks": {"psnr": -1}},
+        {"rollbacks": []},
+        {"versions": 7},
+        {"log_bytes": -5},
+    ],
+    ids=str,
+)
+def test_a_state_that_no_run_saves_is_no_state(tiny: Path, photos: Path, begun: Path, changes: dict[str, object]) -> None:
+    for state in saved_states(begun / "checkpoints"):
+        facts_changed(state, **changes)
+    with pytest.raises((CheckpointError, RecipeError)):
+        train(short(tiny, photos), begun, device="cpu", quiet=True)
+    assert not (begun / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("name", ["pack-source.json", "rollbacks.json"])
+@pytest.mark.parametrize(
+    "text", ["", "7", "[]", "{", '{"psnr": -1}', '{"psnr": 1e400}', '{"psnr": "x"}', "[" * 100_000, "\udcff"]
+)
+def test_files_of_a_run_that_say_nonsense_are_named(tiny: Path, photos: Path, begun: Path, name: str, text: str) -> None:
+    (begun / name).write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(Exception, match=name) as error:
+        train(short(tiny, photos), begun, device="cpu", quiet=True)
+    assert type(error.value).__module__ == "superscale.errors"
+
+
+def test_going_on_under_other_circumstances_is_said(
+    tiny: Path, photos: Path, begun: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_image(photos / "later.png", Image(synthetic_picture(9, 96)))
+    os.truncate(begun / "metrics.jsonl", 10)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads + 1)
+        assert train(short(tiny, photos), begun, device="cpu").finished
+    finally:
+        torch.set_num_threads(threads)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "is not what it was when this run was begun" in said
+    assert f"threads {threads}, now {threads + 1}" in said
+    assert "bytes shorter than when the state was saved" in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_signals_save_a_state(photos: Path, tiny: Path, commands: Path, number: signal.Signals) -> None:
+    command = [str(commands / "superscale"), "train", str(tiny), "--data", str(photos), "-o", str(photos.parent / "run")]
+    command += ["--device", "cpu", "--set", "stage.psnr.images=10000000", "--set", "checkpoint.every_images=10000000"]
+    program = f"import threading, os, signal, time\n{armed()}"
+    metrics, states_folder = photos.parent / "run" / "metrics.jsonl", photos.parent / "run" / "checkpoints"
+    with subprocess.Popen(
+        [
+            str(commands / "python"),
+            "-c",
+            program.replace(
+                "main()\n",
+                f"""
+def send():
+    while not (os.path.exists({str(metrics)!r}) and os.path.getsize({str(metrics)!r})): time.sleep(0.02)
+    os.kill(os.getpid(), {int(number)})
+    while not os.path.isdir({str(states_folder)!r}) or not any(n.startswith('step-') for n in os.listdir({str(states_folder)!r})): time.sleep(0.02)
+    time.sleep(0.2)
+    os.kill(os.getpid(), signal.SIGKILL)
+threading.Thread(target=send, daemon=True).start()
+main()
+""",
+            ),
+            *command[1:],
+        ],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        told = process.communicate(timeout=120)[1]
+    assert any(saved_states(states_folder)), told
+    if number == signal.SIGUSR1:
+        assert process.returncode == 256 - signal.SIGKILL  # it went on until it was killed
+        assert b"going on" in told
+    else:
+        assert process.returncode == 128 + number, told
+
+
+def test_refused_starts_leave_no_trace(faulty: Run, tmp_path: Path, photos: Path, tiny: Path) -> None:
+    before = sorted(path.name for path in tmp_path.iterdir())
+    for extra in (
+        ["--data", "absent"],
+        ["--data", "photos", "--set", "data.patch_px=128"],
+        ["--data", "photos", "--validation", "absent"],
+    ):
+        faulty("train", tiny, "-o", "runs/deep/run", "--device", "cpu", *extra).failed_naming("", code=1)
+    faulty("train", tiny, "--data", "photos", "--set", "stage.psnr.images=0").failed_naming("images", code=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_a_disk_that_is_full_before_the_first_state_promises_none(faulty: Run, photos: Path, tiny: Path) -> None:
+    command = ("train", tiny, "--data", "photos", "-o", "run", "--device", "cpu", "-q")
+    ended = faulty(*command, faults=[("full_disk", "*")])
+    ended.failed_naming("No space left")
+    assert "is kept" not in ended.err
+    assert not (photos.parent / "run").exists()
+
+
+def test_a_full_disk_leaves_all_results_of_an_evaluation_or_none(faulty: Run, photos: Path) -> None:
+    faulty("evaluate", "--data", "photos", "-o", "report", faults=[("full_disk", "*.superscale-*")]).failed_naming("report")
+    assert not list((photos.parent / "report").iterdir())
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("evaluate", "--data", "photos", "-o", "closed/report"),
+        ("prepare", "photos", "-o", "closed/pack"),
+        ("fit-niqe", "photos", "-o", "closed/niqe.json"),
+        ("train", "smoke", "-o", "closed/run", "--device", "cpu"),
+        ("export", "compact-x4", "-o", "closed/x.onnx"),
+        ("blend", "srresnet-x4", "srgan-x4", "-o", "closed/x.safetensors"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_named_before_the_work(faulty: Run, photos: Path, command: tuple[str, ...]) -> None:
+    (photos.parent / "closed").mkdir(mode=0o500)
+    faulty(*command, faults=[("without_privileges",)]).failed_naming("closed")
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.complex64, torch.int32, torch.bool, torch.float8_e4m3fn, torch.float8_e5m2, torch.uint8, torch.int64]
+)
+def test_weights_of_other_kinds_than_floats_are_refused(tmp_path: Path, model_file: Path, dtype: torch.dtype) -> None:
+    tensors = {key: tensor.to(dtype) for key, tensor in load_model(model_file).generator.state_dict().items()}
+    generator = build_generator("srresnet", {"blocks": 1, "features": 8, "batch_norm": False})
+    with pytest.raises(ModelError, match="holds torch"):
+        load_strictly(generator, tensors, "x")
+
+
+def test_a_model_header_of_a_million_features_is_refused(tmp_path: Path, model_file: Path) -> None:
+    tensors = load_model(model_file).generator.state_dict()
+    for features in (10**9, -1, 0, 10**30):
+        network = {"name": "srresnet", "blocks": 1, "features": features, "batch_norm": False}
+        metadata = {"format": "superscale-model-1", "network": json.dumps(network), "card": "{}"}
+        save_file(dict(tensors), tmp_path / "x.safetensors", metadata)
+        with pytest.raises(ModelError, match="features"):
+            load_model(tmp_path / "x.safetensors")
+
+
+def test_float64_weights_beyond_float32_are_refused(model_file: Path) -> None:
+    tensors = {key: tensor.double() for key, tensor in load_model(model_file).generator.state_dict().items()}
+    tensors["head.bias"] = torch.full_like(tensors["head.bias"], 1e300)
+    generator = build_generator("srresnet", {"blocks": 1, "features": 8, "batch_norm": False})
+    with pytest.raises(ModelError, match="not finite"):
+        load_strictly(generator, tensors, "x")
+
+
+@pytest.mark.parametrize("limit", ["psnr=nan", "psnr=inf", "psnr=-inf"])
+def test_a_limit_that_is_no_number_is_refused(faulty: Run, photos: Path, limit: str) -> None:
+    faulty("evaluate", "--data", "photos", "--fail-below", limit).failed_naming(limit, code=2)
+
+
+def test_the_clock_may_go_back_while_training(faulty: Run, photos: Path, tiny: Path) -> None:
+    command = ("train", tiny, "--data", "photos", "--device", "cpu", "-q", "-o")
+    assert faulty(*command, "one").code == 0
+    assert faulty(*command, "two", faults=[("clock_back", "3600")]).code == 0
+    one, two = ((photos.parent / name / "model.safetensors").read_bytes() for name in ("one", "two"))
+    assert one == two
