@@ -41,15 +41,15 @@ def _read(path: Path, most_bytes: int) -> bytes:
     # Without waiting: a pipe that nobody writes into would be waited for.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     with open(descriptor, "rb") as stream:
-        if (kind := kind_of(os.fstat(descriptor).st_mode)) is not None:
+        status = os.fstat(descriptor)
+        if (kind := kind_of(status.st_mode)) is not None:
             raise OSError(errno.EINVAL, f"expected a file, got {kind}", str(path))
+        if status.st_size > most_bytes:
+            raise OSError(errno.EFBIG, f"{status.st_size:,} bytes, more than the {most_bytes:,} that are read", str(path))
         try:
-            data = stream.read(most_bytes + 1)
+            return stream.read()
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(path)) from error
-    if len(data) > most_bytes:
-        raise OSError(errno.EFBIG, f"more than the {most_bytes:,} bytes that are read", str(path))
-    return data
 
 
 def twice(work: Callable[[], Value]) -> Value:

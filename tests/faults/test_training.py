@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -193,7 +194,6 @@ REFUSED = [
     "scale=10000",
     "seed=100000000000000000000",
     "stage.psnr.images=" + "9" * 5000,
-    "data.path=" + "[" * 100_000,
     ".".join(["a"] * 20_000) + "=1",
 ]
 
@@ -241,14 +241,30 @@ def facts_changed(state: Path, **changes: object) -> None:
     save_state(state, tensors, facts | changes)
 
 
-@pytest.fixture
-def begun(tiny: Path, photos: Path) -> Path:
-    """A run that was stopped in its first stage."""
-    run_dir = photos.parent / "run"
+@pytest.fixture(scope="module")
+def begun_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a recipe, photos, and a run of them that was stopped in its first stage."""
+    folder = tmp_path_factory.mktemp("begun")
+    (folder / "tiny.toml").write_text(TINY)
+    for number in range(6):
+        write_image(folder / "photos" / f"photo-{number}.png", Image(synthetic_picture(number, 64)))
     asked = iter(range(100))
-    train(short(tiny, photos), run_dir, device="cpu", quiet=True, stop=lambda: next(asked) >= 9)
-    assert any(saved_states(run_dir / "checkpoints"))
-    return run_dir
+    with contextlib.chdir(folder):
+        train(short(Path("tiny.toml"), Path("photos")), Path("run"), device="cpu", quiet=True, stop=lambda: next(asked) >= 9)
+    assert any(saved_states(folder / "run" / "checkpoints"))
+    return folder
+
+
+@pytest.fixture
+def begun(begun_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, in which the test works."""
+    shutil.copytree(begun_once, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return Path("run")
+
+
+def go_on(**options: Any) -> Any:
+    return train(short(Path("tiny.toml"), Path("photos")), Path("run"), device="cpu", **options)
 
 
 @pytest.mark.parametrize(
@@ -264,17 +280,16 @@ def begun(tiny: Path, photos: Path) -> Path:
         {"settings": 3},
         {"settings": {"data.batch": "many"}},
         {"rollbacks": {"psnr": -1}},
-        {"rollbacks": []},
         {"versions": 7},
         {"log_bytes": -5},
     ],
     ids=str,
 )
-def test_a_state_that_no_run_saves_is_no_state(tiny: Path, photos: Path, begun: Path, changes: dict[str, object]) -> None:
-    for state in saved_states(begun / "checkpoints"):
+def test_a_state_that_no_run_saves_is_no_state(begun: Path, changes: dict[str, object]) -> None:
+    for state in list(saved_states(begun / "checkpoints")):
         facts_changed(state, **changes)
     with pytest.raises((CheckpointError, RecipeError)):
-        train(short(tiny, photos), begun, device="cpu", quiet=True)
+        go_on(quiet=True)
     assert not (begun / "model.safetensors").exists()
 
 
@@ -285,19 +300,17 @@ def test_a_state_that_no_run_saves_is_no_state(tiny: Path, photos: Path, begun: 
 def test_files_of_a_run_that_say_nonsense_are_named(tiny: Path, photos: Path, begun: Path, name: str, text: str) -> None:
     (begun / name).write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(Exception, match=name) as error:
-        train(short(tiny, photos), begun, device="cpu", quiet=True)
+        go_on(quiet=True)
     assert type(error.value).__module__ == "superscale.errors"
 
 
-def test_going_on_under_other_circumstances_is_said(
-    tiny: Path, photos: Path, begun: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_image(photos / "later.png", Image(synthetic_picture(9, 96)))
+def test_going_on_under_other_circumstances_is_said(begun: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_image(Path("photos", "later.png"), Image(synthetic_picture(9, 96)))
     os.truncate(begun / "metrics.jsonl", 10)
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(threads + 1)
-        assert train(short(tiny, photos), begun, device="cpu").finished
+        assert go_on().finished
     finally:
         torch.set_num_threads(threads)
     said = " ".join(capsys.readouterr().err.split())
@@ -322,7 +335,8 @@ def test_signals_save_a_state(photos: Path, tiny: Path, commands: Path, number: 
 def send():
     while not (os.path.exists({str(metrics)!r}) and os.path.getsize({str(metrics)!r})): time.sleep(0.02)
     os.kill(os.getpid(), {int(number)})
-    while not os.path.isdir({str(states_folder)!r}) or not any(n.startswith('step-') for n in os.listdir({str(states_folder)!r})): time.sleep(0.02)
+    saved = lambda: os.path.isdir({str(states_folder)!r}) and any(n[:4] == "step" for n in os.listdir({str(states_folder)!r}))
+    while not saved(): time.sleep(0.02)
     time.sleep(0.2)
     os.kill(os.getpid(), signal.SIGKILL)
 threading.Thread(target=send, daemon=True).start()

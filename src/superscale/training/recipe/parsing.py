@@ -26,7 +26,8 @@ NAMES: dict[type[Any], str] = {**catalog.NAMES, DegradationConfig: "real-esrgan"
 NAMELESS = (DegradationConfig,)
 # tomllib takes time and memory by the square of a key's parts.
 MOST_PARTS = 50
-LONG_KEY = re.compile(rf"(?:[\w\"'-]+[ \t]*\.[ \t]*){{{MOST_PARTS}}}")
+# From the start of a word only: from everywhere in it, a long one would be searched by the square of its length.
+LONG_KEY = re.compile(rf"(?<![\w\"'-])(?:[\w\"'-]+[ \t]*\.[ \t]*){{{MOST_PARTS}}}")
 SHOWN_CHARACTERS = 200
 
 

@@ -51,7 +51,7 @@ def newest(folder: Path, say: Callable[[str], None]) -> SavedState | None:
     for path in saved_states(folder):
         try:
             tensors, facts = load_state(path)
-            return SavedState(tensors, _checked(facts, path))
+            return SavedState(tensors, checked(facts, path))
         except CheckpointError as error:
             say(f"passed over: {error}")
             damaged.append(path.name)
@@ -66,20 +66,19 @@ COUNTS = ("stage_number", "images", "steps", "validated_images", "bad_in_a_row",
 MOST = 10**15
 
 
-def _checked(facts: Any, folder: Path) -> dict[str, Any]:
+def checked(facts: Any, folder: Path) -> dict[str, Any]:
     """Facts of the kinds that a run saves. Raises CheckpointError for others, which would end it in the middle or at once."""
     if not isinstance(facts, dict):
         raise CheckpointError(f"{folder}: its facts are no table")
-    wrong = [name for name in COUNTS if not _is_count(facts.get(name, 0))]
+    tables = {name: facts.get(name) or {} for name in ("settings", "versions", "rollbacks")}
+    wrong = [name for name, table in tables.items() if not isinstance(table, dict)]
+    wrong += [name for name in COUNTS if not _is_count(facts.get(name, 0))]
     wrong += [name for name in ("stage_number", "images", "steps") if name not in facts]
-    psnr = facts.get("best_psnr")
-    wrong += ["best_psnr"] if psnr is not None and not isinstance(psnr, int | float) else []
-    for name in ("settings", "versions", "rollbacks"):
-        if not isinstance(facts.get(name) or {}, dict):
-            wrong.append(name)
-    wrong += ["rollbacks"] if not all(map(_is_count, dict(facts.get("rollbacks") or {}).values())) else []
-    batch = (facts.get("settings") or {}).get("data.batch", 1) if "settings" not in wrong else 1
-    wrong += ["settings"] if not _is_count(batch) else []
+    wrong += ["best_psnr"] if not isinstance(facts.get("best_psnr", 0), int | float | None) else []
+    if not wrong:
+        wrong += ["rollbacks"] if not all(map(_is_count, tables["rollbacks"].values())) else []
+        steps = (tables["settings"].get("data.batch", 1), tables["settings"].get("processes", 1))
+        wrong += ["settings"] if not all(map(_is_count, steps)) else []
     if wrong:
         raise CheckpointError(f"{folder}: {wrong[0]} is {facts.get(wrong[0])!r:.80}, which no run saves")
     return facts
