@@ -20,7 +20,11 @@ from superscale.image.io import Image, write_image
 from superscale.networks.catalog import build_generator
 from superscale.weights.checkpoint import Model
 
-torch.set_num_threads(2)
+# pytest-xdist starts a process per core.
+PARALLEL = "PYTEST_XDIST_WORKER" in os.environ
+torch.set_num_threads(1 if PARALLEL else 2)
+if PARALLEL:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of processes that tests start
 
 
 @pytest.fixture(scope="session")

@@ -29,8 +29,8 @@ def told(done: int, tiles: int) -> None:
     assert 0 < done <= tiles
 
 
-upscaler = Upscaler("srresnet-x4", scale=2.5, tile="auto", progress=told, cancel=threading.Event())
-assert_type(upscaler("photo.jpg"), Image.Image)
+upscaler = Upscaler("srresnet-x4", scale=2.5, tile="auto")
+assert_type(upscaler("photo.jpg", progress=told, cancel=threading.Event()), Image.Image)
 assert_type(upscaler(Path("photo.jpg")), Image.Image)
 assert_type(upscaler(Image.new("RGB", (4, 4))), Image.Image)
 assert_type(upscaler(torch.zeros(1, 3, 4, 4)), torch.Tensor)

@@ -48,13 +48,22 @@ def temporary_name(folder: Path) -> Path:
 
 def write_bytes(path: Path | str, data: bytes) -> None:
     """Write a file atomically and create its folder if needed: a reader sees the old file or the new one. Raises OSError."""
-    path = Path(path)
+    with new_file(Path(path)) as stream:
+        stream.write(data)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[IO[bytes]]:
+    """Yield a stream to write and read, whose file is renamed to ``path`` when the block ends, or deleted after an error.
+
+    Raises OSError.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep_once(path.parent)
     temporary = temporary_name(path.parent)
     try:
-        with naming(path), open(temporary, "xb") as stream:
-            stream.write(data)
+        with naming(path), open(temporary, "x+b") as stream:
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)

@@ -8,7 +8,7 @@ import json
 import os
 import stat
 import threading
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -116,8 +116,8 @@ def reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def files_below(folder: Path, suffixes: Container[str]) -> Iterator[Path]:
-    """Every regular file of one of these suffixes (lower case) in a folder and below it, links to folders not followed.
+def files_below(folder: Path, wanted: Callable[[Path], bool]) -> Iterator[Path]:
+    """Every regular file that is ``wanted`` by its name in a folder and below it, links to folders not followed.
 
     Raises OSError when a folder cannot be listed or a file's kind cannot be told: without it there would be fewer files, and nobody knew.
     """
@@ -127,7 +127,7 @@ def files_below(folder: Path, suffixes: Container[str]) -> Iterator[Path]:
 
     for parent, _, names in os.walk(folder, onerror=refuse):
         for path in (Path(parent, name) for name in names):
-            if path.suffix.lower() in suffixes and _is_file(path):
+            if wanted(path) and _is_file(path):
                 yield path
 
 

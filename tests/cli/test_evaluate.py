@@ -47,6 +47,19 @@ def test_a_report_is_five_files_with_the_numbers_that_were_printed(
         assert f"{means['bicubic', 'psnr']:.2f}" in (out / name).read_text()
     assert {cost["model"] for cost in printed["costs"]} == {"bilinear", "bicubic"}
     assert all(cost["seconds"] > 0 for cost in printed["costs"])
+    assert "<dd><code>superscale evaluate --model bilinear" in (out / "report.html").read_text()
+
+
+def test_a_report_is_replaced_only_when_that_is_asked_for(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("--data", photos, "--metric", "psnr", "-o", tmp_path)
+    (tmp_path / "results.csv").write_text("mine")
+    assert run(monkeypatch, *arguments) == 1
+    assert "results.csv: exists" in capsys.readouterr().err
+    assert (tmp_path / "results.csv").read_text() == "mine"
+    assert run(monkeypatch, *arguments, "--overwrite") == 0
+    assert (tmp_path / "results.csv").read_text() != "mine"
 
 
 def test_a_mean_that_is_worse_than_its_limit_is_named_and_exits_1(

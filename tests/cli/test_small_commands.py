@@ -16,8 +16,11 @@ from superscale.data.synthetic import synthetic_picture
 from superscale.image.io import Image, read_image, write_image
 from superscale.inference.upscaler import Upscaler
 from superscale.networks.catalog import build_generator
+from superscale.training.recipe.bundled import bundled_recipes
+from superscale.training.recipe.schema import load_recipe
 from superscale.weights import store
 from superscale.weights.checkpoint import load_model, save_model
+from superscale.weights.published import PUBLISHED
 
 Command = Callable[..., int]
 
@@ -43,6 +46,7 @@ def bundled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(store, "BUNDLED", pinned)
     monkeypatch.setattr(store, "PSNR_PARTNERS", {names[0]: names[1], "not-here-x4": names[1]})
     monkeypatch.setattr(store, "bundled_folder", lambda: folder)
+    monkeypatch.setenv("SUPERSCALE_CACHE", str(tmp_path / "cache"))
     return folder
 
 
@@ -50,10 +54,13 @@ def test_models_list_and_info_know_name_scale_parameters_and_hash(
     bundled: Path, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command("models", "list") == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["some-gan-x4", "some-psnr-x4"]
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert names == ["name", "some-gan-x4*", "some-psnr-x4", *PUBLISHED]
     assert command("models", "list", "--json") == 0
     listed = json.loads(capsys.readouterr().out)["models"]
     assert command("models", "info", "some-gan-x4") == 0
+    assert "recipe: seed-0\n" in capsys.readouterr().out
+    assert command("models", "info", "some-gan-x4", "--json") == 0
     facts = json.loads(capsys.readouterr().out)
     path = bundled / "some-gan-x4.safetensors"
     assert facts["sha256"] == listed[0]["sha256"] == sha256(path.read_bytes()).hexdigest()
@@ -83,6 +90,54 @@ def test_models_pull_says_that_bundled_ones_are_there_and_suggests_for_other_nam
     for subcommand in ("pull", "verify", "info"):
         assert command("models", subcommand, "some-gna-x4") == 2
         assert "did you mean 'some-gan-x4'" in capsys.readouterr().err
+
+
+def test_a_model_that_was_added_is_found_by_its_name_and_can_be_removed(
+    bundled: Path, tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo = tmp_path / "a.png"
+    write_image(photo, Image(synthetic_picture(1, 16)))
+    mine = saved(tmp_path / "mine.safetensors", 5)
+    assert command("models", "add", mine, "--name", "my-x4") == 0
+    mine.unlink()
+    assert command("upscale", photo, "--model", "my-x4", "-o", tmp_path / "b.png") == 0
+    assert command("models", "add", bundled / "some-gan-x4.safetensors") == 2
+    assert "another model" in capsys.readouterr().err
+    (tmp_path / "text.pth").write_text("no model")
+    assert command("models", "add", tmp_path / "text.pth") == 1
+    assert command("models", "verify") == 0
+    assert "my-x4  ok" in capsys.readouterr().out
+    assert command("models", "rm", "my-x4") == 0
+    assert command("upscale", photo, "--model", "my-x4", "-o", tmp_path / "c.png") == 2
+    assert command("models", "rm", "some-gan-x4") == 2
+    assert not list((tmp_path / "cache" / "models").iterdir())
+
+
+def test_a_published_model_that_is_not_here_is_named_with_the_command_that_fetches_it(
+    bundled: Path, tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_image(tmp_path / "a.png", Image(synthetic_picture(1, 16)))
+    assert command("upscale", tmp_path / "a.png", "--model", "bsrgan") == 1
+    assert "superscale models pull bsrgan" in capsys.readouterr().err
+    assert command("models", "pull", "bsrgan", "--offline") == 1
+    assert "https://github.com/cszn/KAIR/releases/download/v1.0/BSRGAN.pth" in capsys.readouterr().err
+
+
+def test_a_copied_recipe_is_the_bundled_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert command("recipes", "list") == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == bundled_recipes()
+    assert command("recipes", "show", "smoke") == 0
+    shown = capsys.readouterr().out
+    assert command("recipes", "copy", "smoke") == 0
+    assert Path("smoke.toml").read_text() == shown
+    assert load_recipe("smoke.toml") == load_recipe("smoke")
+    assert command("recipes", "copy", "smoke") == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert command("recipes", "copy", "smoek") == 2
+    assert "did you mean 'smoke'" in capsys.readouterr().err
 
 
 def test_blend_interpolates_every_parameter_and_its_card_names_both_parents(

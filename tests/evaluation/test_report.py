@@ -7,6 +7,7 @@ import io
 import json
 import re
 from html.parser import HTMLParser
+from itertools import combinations
 from math import isnan
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from superscale.evaluation.benchmark import benchmark
 from superscale.evaluation.cost import Cost
 from superscale.evaluation.crops import Crops
 from superscale.evaluation.page import to_html, worst_first
+from superscale.evaluation.plane import LETTER_WIDTH, LINE_HEIGHT, Axis, planes
 from superscale.evaluation.report import summary, to_csv, to_json, to_latex, to_markdown
 from superscale.evaluation.table import Convention, Row, Table
 from superscale.image.resize import imresize
@@ -147,6 +149,30 @@ def test_the_plane_has_one_point_a_model_and_only_when_two_metrics_allow_it() ->
     assert page.count("<circle") == 2
     assert "(28.00, 0.0650)" in page
     assert "<svg" not in to_html(Table(ROWS[::2], CONVENTION))
+
+
+def test_labels_of_models_that_measure_alike_do_not_cover_one_another() -> None:
+    models = [f"model-number-{number}" for number in range(6)]
+    rows = [Row(model, "Set5", "psnr", {"a": 30 + number / 100}) for number, model in enumerate(models)]
+    rows += [Row(model, "Set5", "niqe", {"a": 5 - number / 100}) for number, model in enumerate(models)]
+    figure = next(planes(Table(rows, CONVENTION)))
+    labels = [(float(x), float(y)) for x, y in re.findall(r'class="point" x="([\d.]+)" y="([\d.]+)"', figure)]
+    assert len(labels) == len(models)
+    for (x, y), (other_x, other_y) in combinations(labels, 2):
+        assert abs(y - other_y) >= LINE_HEIGHT - 0.1 or abs(x - other_x) >= LETTER_WIDTH * len(models[0])
+
+
+def test_ticks_are_round_and_inside() -> None:
+    assert [f"{tick:.6g}" for tick in Axis(27.2, 32.4, 0, 1).ticks()] == ["28", "30", "32"]
+    assert [f"{tick:.6g}" for tick in Axis(0.13, 0.52, 0, 1).ticks()] == ["0.2", "0.3", "0.4", "0.5"]
+
+
+def test_the_head_says_what_was_measured_when_and_with_what() -> None:
+    page = to_html(TABLE, made={"date": "2026-11-28", "command": "superscale evaluate --data '<x>'"})
+    assert "<title>Image super-resolution ×4 on Set5</title>" in page
+    assert "Set5 (2 pictures)" in page
+    assert "superscale evaluate --data &#x27;&lt;x&gt;&#x27;" in page
+    assert "sorted by PSNR of ours &lt;&amp;|" in page
 
 
 def test_worst_first_goes_by_the_direction_of_the_metric() -> None:

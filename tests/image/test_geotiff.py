@@ -248,14 +248,16 @@ def test_calibration_of_imagej_follows_the_pixels() -> None:
         assert [above / below for above, below in (page.tags[282].value, page.tags[283].value)] == [20, 10]
 
 
-def test_descriptions_of_the_old_size_are_left_out() -> None:
+def test_descriptions_of_the_old_size_are_left_out_and_ome_xml_is_brought_up_to_date() -> None:
     for options in ({}, {"ome": True}):
         stream = io.BytesIO()
         tifffile.imwrite(stream, np.zeros((6, 8), np.uint16), photometric="minisblack", **options)  # type: ignore[arg-type]
         image = read_image(stream.getvalue())
-        with tifffile.TiffFile(io.BytesIO(encode(image, ".tif"))) as file:
-            assert 270 not in file.pages.first.tags
-        assert any("OME" in notice for notice in image.notices) == ("ome" in options)
+        larger = image.with_pixels(np.zeros((12, 16, 1), np.uint16), None)
+        with tifffile.TiffFile(io.BytesIO(encode(larger, ".tif"))) as file:
+            assert (270 in file.pages.first.tags) == ("ome" in options)
+            assert not options or 'SizeX="16" SizeY="12"' in str(file.ome_metadata)
+        assert not image.notices
 
 
 def test_a_sample_that_happens_to_have_the_value_of_no_data_gets_the_next_one() -> None:

@@ -165,7 +165,7 @@ def test_notices_reach_the_outcome_and_not_the_promised_json(model: Model, tmp_p
     source.write_bytes(encode(disc(np.uint8, (0, 0, 0)), ".png"))
     outcome = run_one(model, source, tmp_path / "disc.jpg")
     assert any("white" in notice for notice in outcome.notices)
-    assert outcome.to_dict().keys() == {"input", "output", "status", "width", "height", "seconds", "error", "range"}
+    assert outcome.to_dict().keys() == {"input", "output", "status", "width", "height", "seconds", "error", "range", "pages"}
     with Pillow.open(tmp_path / "disc.jpg") as written:
         np.testing.assert_allclose(np.asarray(written)[0, 0].astype(int), 255, atol=2)
 

@@ -67,10 +67,10 @@ def test_reading_and_writing_go_on_while_the_network_works_and_no_further_than_o
     read, written, places = [], [], set()
     read_image, encode = jobs_module.read_image, jobs_module.encode_with_notices
 
-    def noting_read(path: Any, limit: Any) -> Image:
+    def noting_read(path: Any, *rest: Any) -> Image:
         read.append(path)
         places.add(threading.current_thread().name)
-        return read_image(path, limit)
+        return read_image(path, *rest)
 
     def noting_encode(*given: Any) -> Any:
         written.append(given)

@@ -16,7 +16,8 @@ from superscale.errors import Cancelled, ModelError, OutOfMemoryError, UsageErro
 from superscale.image.io import Image
 from superscale.image.resize import resize_to
 from superscale.inference.upscaler import Upscaler
-from superscale.weights.checkpoint import Model
+from superscale.networks.catalog import build_generator
+from superscale.weights.checkpoint import Model, save_model
 
 Array = NDArray[Any]
 PICTURE = synthetic_picture(3, 40)[:29]
@@ -246,3 +247,12 @@ def test_self_ensemble_turns_with_the_picture_also_in_tiles(tiny_model: Model) -
     assert np.abs(ensemble(turned).astype(int) - straight).max() <= 1
     once = Upscaler(tiny_model, tile=16, overlap=8)
     assert np.abs(once(turned).astype(int) - np.rot90(once(PICTURE))[:, ::-1]).max() > 1
+
+
+def test_a_network_of_four_channels_takes_alpha_as_its_last(tmp_path: Path) -> None:
+    save_model(tmp_path / "rgba.safetensors", build_generator("compact", {"channels": 4, "features": 4, "convolutions": 1}), {})
+    upscaler = Upscaler(tmp_path / "rgba.safetensors", device="cpu")
+    bands = np.random.default_rng(0).integers(0, 256, (9, 11, 4), dtype=np.uint8)
+    enlarged = upscaler(PillowImage.fromarray(bands))
+    assert enlarged.mode == "RGBA"
+    np.testing.assert_array_equal(np.asarray(enlarged), upscaler(bands))

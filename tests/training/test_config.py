@@ -15,8 +15,9 @@ from superscale.networks.discriminators import UNetConfig
 from superscale.networks.rrdbnet import RRDBNetConfig
 from superscale.training.loop.first_generator import with_generator
 from superscale.training.loop.schedule import learning_rate
+from superscale.training.recipe.bundled import bundled_recipes
 from superscale.training.recipe.parsing import assignment, dotted_key
-from superscale.training.recipe.schema import bundled_recipes, load_recipe, parse_recipe, survey_recipe, to_toml
+from superscale.training.recipe.schema import load_recipe, parse_recipe, survey_recipe, to_toml
 
 MINIMAL = {"name": "r", "generator": {"name": "srresnet"}, "stage": {"psnr": {"images": 10, "pixel": {}}}}
 

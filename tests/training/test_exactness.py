@@ -142,7 +142,14 @@ def test_a_run_killed_before_any_change_that_a_save_makes_has_two_whole_states_a
     assert result.returncode == 0, result.stderr
     kills = [json.loads(line) for line in (tmp_path / "kills.jsonl").read_text().splitlines()]
     before = " ".join(kill["before"] for kill in kills)
-    for change in ("os.rename .step", "os.rename step", "os.rename .superscale", "os.chmod", "shutil.rmtree", "os.rmdir"):
+    for change in (
+        "os.mkdir .superscale",
+        "open .superscale",
+        "os.rename .superscale",
+        "os.rename step",
+        "shutil.rmtree",
+        "os.rmdir",
+    ):
         assert change in before
     for number, kill in enumerate(kills):
         assert len(kill["states"]) >= 2, kill

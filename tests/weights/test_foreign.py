@@ -10,17 +10,19 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from superscale import Upscaler
+from superscale.errors import ModelError
 from superscale.networks.catalog import build_generator
 from superscale.weights.checkpoint import save_model
-from superscale.weights.foreign import read_pickled
+from superscale.weights.foreign import load_foreign, read_pickled
 from superscale.weights.store import find_model
 
 FEATURES, GROWTH, BLOCKS = 8, 4, 2
-GENERAL_X4 = Path(__file__).parents[2] / ".." / "shared" / "weights" / "realesr-general-x4v3.pth"
+WEIGHTS = Path(__file__).parents[2] / ".." / "shared" / "weights"
+GENERAL_X4, X4PLUS = WEIGHTS / "realesr-general-x4v3.pth", WEIGHTS / "realesrgan-x4plus.safetensors"
 
 
 def conv(inputs: int, outputs: int) -> nn.Conv2d:
@@ -37,10 +39,13 @@ class Shortcut(nn.Module):
 
 
 class Dense(nn.Module):
-    """``boxed``: the original wraps each convolution and its activation in a Sequential."""
+    """``boxed``: the original wraps each convolution and its activation in a Sequential. ``plus``: ESRGAN+'s shortcuts."""
 
-    def __init__(self, features: int, growth: int, boxed: bool) -> None:
+    def __init__(self, features: int, growth: int, boxed: bool, plus: bool = False) -> None:
         super().__init__()
+        self.plus = plus
+        if plus:
+            self.conv1x1 = nn.Conv2d(features, growth, 1, bias=False)
         for n in range(1, 6):
             layer: nn.Module = conv(features + (n - 1) * growth, growth if n < 5 else features)
             self.add_module(f"conv{n}", nn.Sequential(layer) if boxed else layer)
@@ -49,14 +54,16 @@ class Dense(nn.Module):
         seen = [x]
         for n in range(1, 5):
             seen.append(F.leaky_relu(self.get_submodule(f"conv{n}")(torch.cat(seen, 1)), 0.2))
+            if self.plus and n in (2, 4):
+                seen[n] = seen[n] + (self.conv1x1(x) if n == 2 else seen[2])
         return x + self.get_submodule("conv5")(torch.cat(seen, 1)) * 0.2
 
 
 class Block(nn.Module):
-    def __init__(self, name: str, boxed: bool, features: int = FEATURES, growth: int = GROWTH) -> None:
+    def __init__(self, name: str, boxed: bool, features: int = FEATURES, growth: int = GROWTH, plus: bool = False) -> None:
         super().__init__()
         for n in range(1, 4):
-            self.add_module(f"{name}{n}", Dense(features, growth, boxed))
+            self.add_module(f"{name}{n}", Dense(features, growth, boxed, plus))
 
     def forward(self, x: Tensor) -> Tensor:
         y = x
@@ -68,13 +75,22 @@ class Block(nn.Module):
 class Original(nn.Module):
     """The first release: one Sequential, whose numbers move with the upsamplings."""
 
-    def __init__(self, ups: int, inputs: int = 3, features: int = FEATURES, growth: int = GROWTH, blocks: int = BLOCKS) -> None:
+    def __init__(
+        self,
+        ups: int,
+        inputs: int = 3,
+        features: int = FEATURES,
+        growth: int = GROWTH,
+        blocks: int = BLOCKS,
+        outputs: int = 3,
+        plus: bool = False,
+    ) -> None:
         super().__init__()
-        trunk = [*(Block("RDB", True, features, growth) for _ in range(blocks)), conv(features, features)]
+        trunk = [*(Block("RDB", True, features, growth, plus) for _ in range(blocks)), conv(features, features)]
         layers: list[nn.Module] = [conv(inputs, features), Shortcut(*trunk)]
         for _ in range(ups):
             layers += [nn.Upsample(scale_factor=2, mode="nearest"), conv(features, features), nn.LeakyReLU(0.2)]
-        self.model = nn.Sequential(*layers, conv(features, features), nn.LeakyReLU(0.2), conv(features, 3))
+        self.model = nn.Sequential(*layers, conv(features, features), nn.LeakyReLU(0.2), conv(features, outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.model(x)
@@ -88,17 +104,26 @@ BASICSR = ("body", "rdb", "conv_body", "conv_up", "conv_hr")
 class Named(nn.Module):
     """The later releases: the same figure, layers by name."""
 
-    def __init__(self, names: tuple[str, str, str, str, str], ups: int = 2, inputs: int = 3) -> None:
+    def __init__(
+        self,
+        names: tuple[str, str, str, str, str],
+        ups: int = 2,
+        inputs: int = 3,
+        outputs: int = 3,
+        size: tuple[int, int, int] = (FEATURES, GROWTH, BLOCKS),
+        plus: bool = False,
+    ) -> None:
         super().__init__()
         self.names, self.ups = names, ups
         trunk, dense, body, up, hr = names
-        self.conv_first = conv(inputs, FEATURES)
-        self.add_module(trunk, nn.Sequential(*(Block(dense, False) for _ in range(BLOCKS))))
-        self.add_module(body, conv(FEATURES, FEATURES))
+        features, growth, blocks = size
+        self.conv_first = conv(inputs, features)
+        self.add_module(trunk, nn.Sequential(*(Block(dense, False, features, growth, plus) for _ in range(blocks))))
+        self.add_module(body, conv(features, features))
         for n in range(1, ups + 1):
-            self.add_module(f"{up}{n}", conv(FEATURES, FEATURES))
-        self.add_module(hr, conv(FEATURES, FEATURES))
-        self.conv_last = conv(FEATURES, 3)
+            self.add_module(f"{up}{n}", conv(features, features))
+        self.add_module(hr, conv(features, features))
+        self.conv_last = conv(features, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         trunk, _, body, up, hr = self.names
@@ -115,14 +140,15 @@ def seeded(network: type[nn.Module], *arguments: object) -> nn.Module:
     return network(*arguments).eval()
 
 
-def picture(side: int = 12) -> Tensor:
-    return torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(1))
+def picture(side: int = 12, channels: int = 3) -> Tensor:
+    return torch.rand(1, channels, side, side, generator=torch.Generator().manual_seed(1))
 
 
-def assert_same(path: Path, network: nn.Module, unshuffle: int = 1, tolerance: float = 1e-5) -> None:
+def assert_same(path: Path, network: nn.Module, unshuffle: int = 1, tolerance: float = 1e-5, channels: int = 3) -> None:
+    given = picture(channels=channels)
     with torch.no_grad():
-        expected = network(F.pixel_unshuffle(picture(), unshuffle))
-        got = find_model(path).generator(picture())
+        expected = network(F.pixel_unshuffle(given, unshuffle))
+        got = find_model(path).generator(given)
     assert got.dtype == torch.float32
     torch.testing.assert_close(got, expected, rtol=tolerance, atol=tolerance)
 
@@ -164,13 +190,62 @@ def test_features_growth_and_blocks_are_read_off_the_shapes(tmp_path: Path, feat
     assert_same(tmp_path / "old.pth", network)
 
 
-@pytest.mark.parametrize("wrapper", ["params_ema", "params", "state_dict", "model"])
-@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("ups", [0, 1, 2, 3, 4])
+@pytest.mark.parametrize("layout", [None, NEW, BASICSR])
+def test_esrgan_plus_computes_the_same_in_every_layout(
+    tmp_path: Path, layout: tuple[str, str, str, str, str] | None, ups: int
+) -> None:
+    network = seeded(Named, layout, ups, 3, 3, (8, 4, 2), True) if layout else seeded(Original, ups, 3, 8, 4, 2, 3, True)
+    torch.save(network.state_dict(), tmp_path / "plus.pth")
+    assert_same(tmp_path / "plus.pth", network)
+    # The noise that its authors add is for training; a file of theirs loads beside its optimizer alike.
+    assert find_model(tmp_path / "plus.pth").generator.contract.scale == 2**ups
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4])
+@pytest.mark.parametrize("unshuffle", [1, 2, 4])
+@pytest.mark.parametrize("layout", [None, NEW, BASICSR])
+def test_networks_of_other_channels_compute_the_same(
+    tmp_path: Path, layout: tuple[str, str, str, str, str] | None, unshuffle: int, channels: int
+) -> None:
+    inputs = channels * unshuffle**2
+    network = seeded(Named, layout, 2, inputs, channels) if layout else seeded(Original, 2, inputs, 8, 4, 1, channels)
+    torch.save(network.state_dict(), tmp_path / "x.pth")
+    assert_same(tmp_path / "x.pth", network, unshuffle, channels=channels)
+    contract = find_model(tmp_path / "x.pth").generator.contract
+    assert (contract.scale, contract.channels) == (4 // unshuffle, channels)
+
+
+@pytest.mark.parametrize("layout", [NEW, BASICSR])
+@pytest.mark.parametrize("size", [(32, 12, 1), (24, 32, 6)])
+def test_the_named_layouts_have_any_size(
+    tmp_path: Path, layout: tuple[str, str, str, str, str], size: tuple[int, int, int]
+) -> None:
+    network = seeded(Named, layout, 2, 3, 3, size)
+    torch.save(network.state_dict(), tmp_path / "x.pth")
+    assert_same(tmp_path / "x.pth", network)
+
+
+@pytest.mark.parametrize(
+    "wrapper",
+    ["params_ema", "params-ema", "params", "model_state_dict", "state_dict", "net", "netG", "generator", "model", "anything"],
+)
+@pytest.mark.parametrize("prefix", ["", "module.", "netG.", "generator.", "module.netG.", "netG.module."])
 def test_a_state_dict_is_found_under_every_usual_name(tmp_path: Path, wrapper: str, prefix: str) -> None:
     network = seeded(Named, BASICSR)
     state = {prefix + key: tensor for key, tensor in network.state_dict().items()}
     torch.save({wrapper: state}, tmp_path / "wrapped.pth")
     assert_same(tmp_path / "wrapped.pth", network)
+
+
+def test_networks_beside_the_generator_are_left_out(tmp_path: Path) -> None:
+    network = seeded(Named, BASICSR)
+    state = {f"netG.{key}": tensor for key, tensor in network.state_dict().items()}
+    state["netD.bn.num_batches_tracked"] = torch.tensor(3)
+    torch.save({"state_dict": state, "epoch": 3, "optimizer": {"state": {}}}, tmp_path / "last.pth")
+    assert_same(tmp_path / "last.pth", network)
+    torch.save({"checkpoint": {"model": {"params_ema": network.state_dict()}}}, tmp_path / "deep.pth")
+    assert_same(tmp_path / "deep.pth", network)
 
 
 def test_averaged_weights_are_preferred(tmp_path: Path) -> None:
@@ -253,38 +328,102 @@ def test_loading_imports_no_symbolic_algebra(tmp_path: Path) -> None:
     assert finished.stdout == "False\n"
 
 
-def compact_forward(state: dict[str, Tensor], low_res: Tensor, scale: int) -> Tensor:
-    """SRVGGNetCompact from its keys alone: convolution, PReLU, ..., convolution, depth to space, plus the nearest neighbour."""
+def compact_forward(state: dict[str, Tensor], low_res: Tensor, scale: int, slope_of_all: float = 0.0) -> Tensor:
+    """SRVGGNetCompact from its keys alone: convolution, activation, ..., convolution, depth to space, plus the nearest neighbour."""
     x = low_res
     last = max(int(key.split(".")[1]) for key in state)
     for number in range(0, last + 1, 2):
         x = F.conv2d(x, state[f"body.{number}.weight"], state[f"body.{number}.bias"], padding=1)
         if number < last:
-            slope = state[f"body.{number + 1}.weight"].view(1, -1, 1, 1)
+            slopes = state.get(f"body.{number + 1}.weight")
+            slope = torch.tensor(slope_of_all) if slopes is None else slopes.view(1, -1, 1, 1)
             x = torch.where(x > 0, x, slope * x)
     batch, _, height, width = x.shape
-    shuffled = x.reshape(batch, 3, scale, scale, height, width).permute(0, 1, 4, 2, 5, 3)
+    channels = low_res.shape[1]
+    shuffled = x.reshape(batch, channels, scale, scale, height, width).permute(0, 1, 4, 2, 5, 3)
     nearest = low_res.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
-    return shuffled.reshape(batch, 3, height * scale, width * scale) + nearest
+    return shuffled.reshape(batch, channels, height * scale, width * scale) + nearest
 
 
-@pytest.mark.parametrize(("features", "convolutions", "scale"), [(8, 1, 4), (6, 3, 2), (4, 2, 1), (8, 2, 3)])
-def test_compact_reads_features_depth_and_scale_off_the_shapes(
-    tmp_path: Path, features: int, convolutions: int, scale: int
-) -> None:
+def compact_state(features: int, convolutions: int, scale: int, channels: int = 3, slopes: bool = True) -> dict[str, Tensor]:
     torch.manual_seed(5)
     state: dict[str, Tensor] = {}
     for number in range(convolutions + 2):
-        inputs, outputs = (3 if number == 0 else features), (3 * scale**2 if number == convolutions + 1 else features)
+        inputs = channels if number == 0 else features
+        outputs = channels * scale**2 if number == convolutions + 1 else features
         state[f"body.{2 * number}.weight"] = torch.randn(outputs, inputs, 3, 3) * 0.2
         state[f"body.{2 * number}.bias"] = torch.randn(outputs) * 0.1
-        if number <= convolutions:
+        if slopes and number <= convolutions:
             state[f"body.{2 * number + 1}.weight"] = torch.rand(features)
+    return state
+
+
+@pytest.mark.parametrize(
+    ("features", "convolutions", "scale", "channels"),
+    [(8, 1, 4, 3), (6, 3, 2, 3), (4, 2, 1, 3), (8, 2, 3, 3), (8, 0, 4, 3), (5, 33, 2, 3), (8, 1, 8, 1), (8, 2, 4, 4)],
+)
+def test_compact_reads_features_depth_channels_and_scale_off_the_shapes(
+    tmp_path: Path, features: int, convolutions: int, scale: int, channels: int
+) -> None:
+    state = compact_state(features, convolutions, scale, channels)
     torch.save({"params": state}, tmp_path / "compact.pth")
     model = find_model(tmp_path / "compact.pth")
+    given = picture(channels=channels)
     with torch.no_grad():
-        torch.testing.assert_close(model.generator(picture()), compact_forward(state, picture(), scale), rtol=1e-5, atol=1e-5)
-    assert model.generator.contract.scale == scale
+        torch.testing.assert_close(model.generator(given), compact_forward(state, given, scale), rtol=1e-4, atol=1e-4)
+    assert (model.generator.contract.scale, model.generator.contract.channels) == (scale, channels)
+
+
+@pytest.mark.parametrize(("activation", "slope"), [("relu", 0.0), ("leakyrelu", 0.1)])
+def test_compact_without_slopes_is_told_its_activation(tmp_path: Path, activation: str, slope: float) -> None:
+    state = compact_state(8, 3, 2, slopes=False)
+    torch.save({"params": state}, tmp_path / "compact.pth")
+    model = load_foreign(tmp_path / "compact.pth", activation)
+    with torch.no_grad():
+        expected = compact_forward(state, picture(), 2, slope)
+        torch.testing.assert_close(model.generator(picture()), expected, rtol=1e-4, atol=1e-4)
+        save_model(tmp_path / "ours.safetensors", model.generator, model.card)
+        torch.testing.assert_close(
+            find_model(tmp_path / "ours.safetensors").generator(picture()), expected, rtol=1e-4, atol=1e-4
+        )
+    with pytest.raises(ModelError, match="prelu, relu, leakyrelu, got 'gelu'"):
+        load_foreign(tmp_path / "compact.pth", "gelu")
+
+
+@pytest.mark.parametrize(("activation", "slope"), [("relu", 0.0), ("leakyrelu", 0.1)])
+def test_compact_without_slopes_shows_its_activation_when_it_gives_back_a_picture(
+    tmp_path: Path, activation: str, slope: float
+) -> None:
+    state = {key: torch.zeros_like(tensor) for key, tensor in compact_state(12, 0, 2, slopes=False).items()}
+    for channel in range(3):
+        # Both sides of x - 1/2; what they differ by is x - 1/2 again, over 1 + slope, which the last convolution takes away. The
+        # other activation leaves a part of it.
+        state["body.0.weight"][channel, channel, 1, 1], state["body.0.weight"][channel + 3, channel, 1, 1] = 1, -1
+        state["body.0.bias"][channel], state["body.0.bias"][channel + 3] = -0.5, 0.5
+        state["body.0.weight"][channel + 6, channel, 1, 1], state["body.0.bias"][channel + 6] = 1, 1
+        for phase in range(4):
+            output = 4 * channel + phase
+            state["body.2.weight"][output, channel, 1, 1] = 8 / (1 + slope)
+            state["body.2.weight"][output, channel + 3, 1, 1] = -8 / (1 + slope)
+            state["body.2.weight"][output, channel + 6, 1, 1] = -8
+            state["body.2.bias"][output] = 12
+    torch.save(state, tmp_path / "compact.pth")
+    generator = find_model(tmp_path / "compact.pth").generator
+    with torch.no_grad():
+        torch.testing.assert_close(generator(picture()), compact_forward(state, picture(), 2, slope), rtol=1e-4, atol=1e-4)
+
+
+def test_compact_whose_activation_cannot_be_told_is_refused(tmp_path: Path) -> None:
+    torch.save(compact_state(8, 3, 2, slopes=False), tmp_path / "compact.pth")
+    with pytest.raises(ModelError, match="whether its activation is relu or leakyrelu; load it in Python"):
+        find_model(tmp_path / "compact.pth")
+
+
+@pytest.mark.skipif(not X4PLUS.is_file(), reason="the published realesrgan-x4plus.safetensors is not beside the repository")
+def test_the_published_x4plus_computes_what_its_structure_says() -> None:
+    network = Named(BASICSR, 2, 3, 3, (64, 32, 23)).eval()
+    network.load_state_dict({key: tensor.float() for key, tensor in load_file(X4PLUS).items()})
+    assert_same(X4PLUS, network)
 
 
 @pytest.mark.skipif(not GENERAL_X4.is_file(), reason="the published realesr-general-x4v3.pth is not beside the repository")

@@ -317,9 +317,9 @@ def test_a_missing_tensor_is_named_with_the_nearest_layout_and_all_that_were_exp
 
 @pytest.mark.parametrize(
     ("inputs", "outputs", "reason"),
-    [(1, 1, "1 colour channels"), (5, 3, "square"), (27, 3, "does not divide"), (192, 3, "does not divide")],
+    [(1, 3, "square"), (3, 1, "square"), (5, 3, "square"), (27, 3, "does not divide"), (192, 3, "does not divide")],
 )
-def test_channels_that_fit_no_rgb_network_are_refused(tmp_path: Path, inputs: int, outputs: int, reason: str) -> None:
+def test_channels_that_fit_no_network_are_refused(tmp_path: Path, inputs: int, outputs: int, reason: str) -> None:
     changed = {
         "conv_first.weight": torch.zeros(8, inputs, 3, 3),
         "conv_last.weight": torch.zeros(outputs, 8, 3, 3),

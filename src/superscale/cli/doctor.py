@@ -73,7 +73,7 @@ def _decoders() -> dict[str, str]:
     from superscale.image.io import SUFFIXES, Image, encode, read_image
 
     answers: dict[str, str] = {}
-    for suffix, form in SUFFIXES.items():
+    for suffix, form in ((suffix, form) for suffix, form in SUFFIXES.items() if form != "DICOM"):
         try:
             picture = read_image(encode(Image(np.zeros((SIDE_PX, SIDE_PX, 3), np.uint8)), suffix))
             answers[form] = "ok" if picture.width == SIDE_PX else "wrong size"

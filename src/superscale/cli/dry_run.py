@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from superscale.cli.progress import explained, say, shown
@@ -50,7 +50,11 @@ def _estimated(job: Job, upscaler: Upscaler, settings: Settings, pixel_seconds: 
     if job.verdict is not None:
         raise ImageError(job.why or "")
     # Standard input can be read only once, so it is left for the real run.
-    return None if job.from_stdin else estimate(read_input(job.input, settings), upscaler, pixel_seconds)
+    if job.from_stdin:
+        return None
+    image, pages = read_input(job.input, settings)
+    one = estimate(image, upscaler, pixel_seconds)
+    return replace(one, tiles=one.tiles * pages, seconds=one.seconds * pages)
 
 
 def _line(taken: Estimate | None, job: Job) -> str:

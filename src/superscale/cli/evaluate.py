@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,11 +36,18 @@ def evaluate(
     color: Annotated[str, typer.Option(help="y (the papers') or rgb.")] = "y",
     border: Annotated[int | None, typer.Option(min=0, help="Pixels cut off each side; default: the scale.")] = None,
     lr_convention: Annotated[str, typer.Option(help="double or uint8: rounding of the bicubic reduction.")] = "double",
+    peak: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="The value that is white, e.g. 4095 for 12 bits in 16; default: the largest of each file's type."
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="Folder for results.csv, .json, .md, .tex and report.html, baselines included."),
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the report that is in that folder.")] = False,
     explain: Annotated[bool, typer.Option("--explain", help="One model under all usual conventions, side by side.")] = False,
     against_papers: Annotated[
         bool, typer.Option("--against-papers", help="Add published rows of the same convention.")
@@ -60,26 +69,59 @@ def evaluate(
         _choice("--color", color, ("y", "rgb"))
         _choice("--lr-convention", lr_convention, ("double", "uint8"))
         named = _metrics(metric) if metric is not None else None
-        folders = pair_folders(data, scale, lr_convention)  # type: ignore[arg-type]
+        folders = pair_folders(data, scale, lr_convention, peak)  # type: ignore[arg-type]
         if explain:
-            alone = not (outputs or as_json or output is not None or against_papers or fail_below)
+            alone = not (outputs or as_json or output is not None or against_papers or fail_below or peak)
             _explain(model or ["bicubic"], folders, scale, device, alone)
             return
         metrics = named or (PSNR_SSIM if output is None else report_metrics(folders, scale if border is None else border))
         limits = _limits(fail_below or [], metrics)
-        if output is not None and output.exists() and not output.is_dir():
-            raise DataError(f"{output}: expected a folder for the results, got a file")
         if output is not None:
+            _check_output(output, overwrite)
             require_writable(output, "folder")
         options: dict[str, Any] = {"outputs": outputs or [], "metrics": metrics, "scale": scale, "device": device}
-        options |= {"color": color, "border": border, "lpips_weights": lpips_weights, "niqe_model": niqe_model}
+        options |= {"color": color, "border": border, "lpips_weights": lpips_weights, "niqe_model": niqe_model, "peak": peak}
         models = _models(model, outputs, report=output is not None)
         table, crops = _measured(models, folders, output is not None, options)
         if processes.rank() == 0:
             _print(table, folders, as_json, against_papers)
+            if not (model or outputs):
+                print(f"no model was named: measured {' and '.join(models)} (--model NAME)", file=sys.stderr)
         if processes.rank() == 0 and output is not None:
-            print(f"wrote {', '.join(write_report(output, table, crops))} in {output}", file=sys.stderr)
+            print(f"wrote {', '.join(write_report(output, table, crops, _made(device)))} in {output}", file=sys.stderr)
+        if processes.rank() == 0:
+            _say_left_out([*data, *(outputs or ())])
         _check(table, limits)
+
+
+def _check_output(folder: Path, overwrite: bool) -> None:
+    from superscale.evaluation.page import FILES
+
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder}: expected a folder for the results, got a file")
+    if not overwrite and (there := [name for name in FILES if (folder / name).exists()]):
+        raise DataError(f"{folder / there[0]}: exists; choose another folder or add --overwrite")
+
+
+def _made(device: str) -> dict[str, str]:
+    """When and with what the report was made."""
+    from superscale import __version__
+    from superscale.machine.device import describe, pick_device
+
+    return {
+        "date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        "version": f"superscale {__version__}",
+        "device": describe(pick_device(device)),
+        "command": shlex.join(["superscale", *sys.argv[1:]]),
+    }
+
+
+def _say_left_out(folders: Sequence[Path]) -> None:
+    from superscale.image.io import left_out
+
+    for folder in dict.fromkeys(folders):
+        if others := left_out(folder):
+            print(f"{folder}: skipped: {others}", file=sys.stderr)
 
 
 @contextmanager

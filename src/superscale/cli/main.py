@@ -21,6 +21,7 @@ from superscale.cli.models import models
 from superscale.cli.plot import plot
 from superscale.cli.prepare import prepare
 from superscale.cli.progress import explained, say, shown
+from superscale.cli.recipes import recipes
 from superscale.cli.train import train
 from superscale.cli.upscale import upscale
 from superscale.errors import Cancelled, OutputError, SuperscaleError, UsageError
@@ -49,6 +50,7 @@ app = typer.Typer(
 for command in (upscale, prepare, train, plot, evaluate, fit_niqe, blend, export, doctor):
     app.command()(command)
 app.add_typer(models, name="models")
+app.add_typer(recipes, name="recipes")
 
 
 def _print_version(wanted: bool) -> None:

@@ -3,53 +3,80 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from superscale.cli.progress import say
+from superscale.cli.progress import say, shown
 
-models = typer.Typer(help="The bundled models.", no_args_is_help=True)
+models = typer.Typer(help="Models: bundled with the package, of other projects, and your own.", no_args_is_help=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+COLUMNS = ("name", "scale", "size", "licence", "where", "use")
 
 
 @models.command("list")
 def list_models(as_json: Json = False) -> None:
-    """Name, scale, parameters and recipe of every bundled model."""
-    from superscale.weights.store import BUNDLED
+    """Every model: scale, size, licence, where it is, and what to take it for. The default has a star."""
+    from superscale.weights.published import PUBLISHED
+    from superscale.weights.store import BUNDLED, USES, added, default_model
 
-    entries = [_facts(name) for name in BUNDLED]
     if as_json:
-        print(json.dumps({"version": 1, "models": entries}, ensure_ascii=True))
+        published = [{"name": name, **asdict(model)} for name, model in PUBLISHED.items()]
+        entries = [_facts(name) for name in [*BUNDLED, *added()]]
+        print(json.dumps({"version": 1, "models": entries, "published": published}, ensure_ascii=True))
         return
-    for entry in entries:
-        more = [str(entry["card"][key]) for key in ("recipe", "licence") if key in entry["card"]]
-        print("  ".join([entry["name"], f"×{entry['scale']}", f"{entry['parameters']:,} parameters", *more]))
-    if not entries:
-        say("no model is bundled with this installation; any model file can be given by its path")
+    lines = [list(COLUMNS)]
+    default = default_model("cpu") if BUNDLED else ""
+    for name in BUNDLED:
+        facts = _facts(name)
+        card = facts["card"]
+        star = "*" if name == default else ""
+        lines.append(
+            [
+                name + star,
+                f"×{facts['scale']}",
+                _megabytes(facts["bytes"]),
+                card.get("licence", ""),
+                "bundled",
+                USES.get(name, ""),
+            ]
+        )
+    for name in added():
+        facts = _facts(name)
+        lines.append([name, f"×{facts['scale']}", _megabytes(facts["bytes"]), facts["card"].get("licence", ""), "added", ""])
+    lines += [_published(name) for name in PUBLISHED]
+    print(_aligned(lines))
 
 
 @models.command()
-def info(name: Annotated[str, typer.Argument(help="A bundled model's name, or a model file.")]) -> None:
-    """The model's card as JSON: network, recipe, data, licence, images seen, hardware, measured results, sha256."""
+def info(name: Annotated[str, typer.Argument(help="A model's name, or a model file.")], as_json: Json = False) -> None:
+    """A model's network, size and card: recipe, data, licence, images seen, hardware, measured results, sha256."""
     facts = _facts(name)
     card = facts.pop("card")
     # A card may say anything; what we know ourselves is not overruled by it.
-    print(json.dumps({**card, **facts}, indent=2, ensure_ascii=True))
+    whole = {**card, **facts}
+    if as_json:
+        print(json.dumps(whole, indent=2, ensure_ascii=True))
+        return
+    for key, value in whole.items():
+        print(f"{shown(key.replace('_', ' '))}: {_told(value)}")
 
 
 @models.command()
 def verify(
-    name: Annotated[str | None, typer.Argument(help="A bundled model's name; default: all of them.")] = None,
+    name: Annotated[str | None, typer.Argument(help="A model's name; default: all that are here.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare the sha256 of bundled models with the published one."""
+    """Compare the sha256 of models with the published one."""
     from superscale.errors import ModelError
-    from superscale.weights.store import BUNDLED, verify_model
+    from superscale.weights.store import BUNDLED, added, downloaded, verify_model
 
     results: list[dict[str, Any]] = []
-    for one in [name] if name is not None else BUNDLED:
+    for one in [name] if name is not None else [*BUNDLED, *added(), *downloaded()]:
         try:
             results.append({"name": one, "sha256": verify_model(one), "ok": True, "error": None})
         except ModelError as error:
@@ -65,12 +92,96 @@ def verify(
 
 
 @models.command()
-def pull(name: Annotated[str, typer.Argument(help="A bundled model's name.")]) -> None:
-    """Make a model available offline. Every published model is bundled, so this only checks that it is there and whole."""
-    from superscale.weights.store import verify_model
+def pull(
+    name: Annotated[str, typer.Argument(help="A name that `superscale models list` shows.")],
+    accept_licence: Annotated[
+        bool, typer.Option("--accept-licence", help="Agree to a licence that forbids commercial use.")
+    ] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Do not use the network; fail if the file is not here.")] = False,
+) -> None:
+    """Download a model of another project, once, and check its sha256. SUPERSCALE_MIRROR and proxies are respected."""
+    import os
 
-    verify_model(name)
-    print(f"{name}: bundled, nothing to download")
+    from superscale.errors import UnknownNameError, UsageError
+    from superscale.weights.download import OFFLINE, download
+    from superscale.weights.published import PUBLISHED
+    from superscale.weights.store import BUNDLED, published_path, verify_model
+
+    if name in BUNDLED:
+        verify_model(name)
+        print(f"{name}: bundled, nothing to download")
+        return
+    if name not in PUBLISHED:
+        raise UnknownNameError("model", name, [*BUNDLED, *PUBLISHED])
+    model = PUBLISHED[name]
+    if model.is_non_commercial and not accept_licence:
+        raise UsageError(f"{name} has the licence {model.licence}, which forbids commercial use; add --accept-licence to agree")
+    if offline:
+        os.environ[OFFLINE] = "1"
+    with _bar(name) as progress:
+        path = download(name, model, published_path(name).parent, progress)
+    print(path)
+
+
+@models.command()
+def add(
+    file: Annotated[Path, typer.Argument(help="A model file: .safetensors, .pth, .pt, .ckpt.")],
+    name: Annotated[str | None, typer.Option(help="What to call it; default: the file's name.")] = None,
+) -> None:
+    """Copy a model file to the cache folder, so that --model takes its name."""
+    from superscale.weights.store import add_model
+
+    print(add_model(file, name))
+
+
+@models.command()
+def rm(name: Annotated[str, typer.Argument(help="A model that was pulled or added.")]) -> None:
+    """Delete a model from the cache folder."""
+    from superscale.weights.store import remove_model
+
+    say(f"removed {shown(remove_model(name))}")
+
+
+def _bar(name: str) -> Any:
+    """A context of a function that moves a bar of bytes, shown on a terminal."""
+    import sys
+    from collections.abc import Callable, Iterator
+    from contextlib import contextmanager
+
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+    @contextmanager
+    def bar() -> Iterator[Callable[[int, int], None]]:
+        columns = ("{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as shown_bar:
+            task = shown_bar.add_task(name, total=None)
+            yield lambda here, total: shown_bar.update(task, completed=here, total=total or None)
+
+    return bar()
+
+
+def _published(name: str) -> list[str]:
+    from superscale.weights.published import PUBLISHED
+    from superscale.weights.store import published_path
+
+    model = PUBLISHED[name]
+    where = "downloaded" if published_path(name).is_file() else "models pull"
+    return [name, f"×{model.scale}" if model.scale else "–", _megabytes(model.size), model.licence, where, model.use]
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size else "–"
+
+
+def _told(value: Any) -> str:
+    """A value of a card on one line; what is nested, as JSON."""
+    return shown(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
 def _facts(name: str) -> dict[str, Any]:
@@ -78,11 +189,13 @@ def _facts(name: str) -> dict[str, Any]:
     from superscale.weights.store import find_model, model_path, sha256_of
 
     model = find_model(name)
+    path = model_path(name)
     return {
         "name": model.name,
         "network": describe(model.generator),
         "scale": model.generator.contract.scale,
         "parameters": sum(parameter.numel() for parameter in model.generator.parameters()),
-        "sha256": sha256_of(model_path(name)),
+        "bytes": path.stat().st_size,
+        "sha256": sha256_of(path),
         "card": model.card,
     }

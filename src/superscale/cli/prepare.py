@@ -69,6 +69,7 @@ def _prepare(folder: Path, output: Path, options: dict[str, Any]) -> bool:
 
     from superscale.data.pack import PAIRED
     from superscale.data.prepare import prepare as make_pack
+    from superscale.data.sources import left_out
 
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("preparing", total=None)
@@ -81,6 +82,9 @@ def _prepare(folder: Path, output: Path, options: dict[str, Any]) -> bool:
         print(f"shifted {source}: its low-res picture lies {_where(down, right)}", file=sys.stderr)
     if manifest.skipped:
         say(f"{len(manifest.skipped)} of the pictures were left out; the pack holds the others")
+    for place in (folder, options["low_res"]):
+        if isinstance(place, Path) and (others := left_out(place)):
+            print(f"skipped: {others}", file=sys.stderr)
     photos = len({tile.source for tile in manifest.tiles})
     kind = "pairs" if manifest.low_res == PAIRED else "photos"
     shifted = f", {len(manifest.shifts)} shifted" if manifest.shifts else ""

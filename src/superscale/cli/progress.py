@@ -56,7 +56,7 @@ class Report:
 
     ``verbose``: also what was chosen for each image.
 
-    ``names``: those of all jobs in order, as the list of failures has them.
+    ``names``: those of all jobs in order, as the list of failures has them. ``passed_over``: files in folders that are no pictures.
     """
 
     names: list[str]
@@ -64,6 +64,7 @@ class Report:
     quiet: bool = False
     failed_list: Path | None = None
     verbose: bool = False
+    passed_over: str = ""
     outcomes: list[Outcome] = field(default_factory=list)
 
     def add(self, outcome: Outcome) -> None:
@@ -117,6 +118,8 @@ class Report:
                 say(f"  {_reason(outcome)}")
             if len(failed) > LISTED:
                 say(f"  and {len(failed) - LISTED} more")
+        if self.passed_over:
+            say(f"skipped: {self.passed_over}")
         if failed and self.failed_list is not None:
             say(f"try these again: superscale upscale {shlex.quote(f'@{shown(self.failed_list)}')}")
 

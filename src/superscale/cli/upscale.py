@@ -41,9 +41,9 @@ def upscale(
     tta: Annotated[bool, typer.Option("--tta", help="Self-ensemble of eight orientations: slower, more accurate.")] = False,
     values: Annotated[str, typer.Option("--range", metavar="auto|full|LOW:HIGH|p1:p99", help=RANGE)] = "auto",
     bands: Annotated[str, typer.Option(metavar="auto|all|1,2,3|rgb+rest", help=BANDS)] = "auto",
-    form: Annotated[str | None, typer.Option("--format", help="png, jpg, webp or tiff; default: the input's.")] = None,
+    form: Annotated[str | None, typer.Option("--format", help="png, jpg, webp, tiff or dcm; default: the input's.")] = None,
     quality: Annotated[int, typer.Option(metavar="N", min=1, max=100, help="JPEG and WebP quality.")] = 95,
-    metadata: Annotated[str, typer.Option(help="keep or strip EXIF, XMP and text.")] = "keep",
+    metadata: Annotated[str, typer.Option(help="keep or strip EXIF, XMP, text, and a patient's identity.")] = "keep",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = False,
     skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Skip inputs whose output exists.")] = False,
     max_pixels: Annotated[int, typer.Option(metavar="N", min=1, help="Largest input, in pixels.")] = 64_000_000,
@@ -83,7 +83,7 @@ def upscale(
     if failed_list is not None:
         require_writable(failed_list)
     upscaler = _upscaler(model, fidelity, options, verbose)
-    jobs = _planned(inputs, output, upscaler, suffix, as_json and not dry_run, quiet)
+    jobs, passed_over = _planned(inputs, output, upscaler, suffix, as_json and not dry_run, quiet)
     settings = Settings(
         scale=upscaler.scale,
         existing="overwrite" if overwrite else "skip" if skip_existing else "refuse",
@@ -94,13 +94,15 @@ def upscale(
         max_bytes=max_bytes,
         fail_fast=fail_fast,
         lenient=lenient,
+        measure=upscaler.measure,
     )
     if dry_run:
         from superscale.cli.dry_run import dry_run as describe
 
         describe(jobs, upscaler, settings, as_json)
     else:
-        _run(jobs, upscaler, settings, Report([job.again for job in jobs], as_json, quiet, failed_list, verbose))
+        names = [job.again for job in jobs]
+        _run(jobs, upscaler, settings, Report(names, as_json, quiet, failed_list, verbose, passed_over))
 
 
 def _upscaler(model: str | None, fidelity: float | None, options: UpscaleOptions, verbose: bool) -> Upscaler:
@@ -129,7 +131,9 @@ def _upscaler(model: str | None, fidelity: float | None, options: UpscaleOptions
 
 def _planned(
     inputs: list[str], output: str | None, upscaler: Upscaler, suffix: str | None, as_json: bool, quiet: bool
-) -> list[Job]:
+) -> tuple[list[Job], str]:
+    """The jobs, and how many files of which kind in folders are none."""
+    from superscale.image.formats import counted
     from superscale.inference.inputs import MOST_LIST_BYTES, expand
     from superscale.inference.plan import plan_jobs
 
@@ -147,7 +151,7 @@ def _planned(
             raise UsageError("the picture and --json cannot both go to standard output; name a file with -o")
         if sys.stdout.isatty():
             raise UsageError("standard output is a terminal; send it to a file or a program, or name a file with -o")
-    return jobs
+    return jobs, counted(one.path for one in found if one.is_passed_over)
 
 
 def _run(jobs: list[Job], upscaler: Upscaler, settings: Settings, report: Report) -> None:
@@ -175,9 +179,9 @@ def _run(jobs: list[Job], upscaler: Upscaler, settings: Settings, report: Report
 
 
 def _suffix(form: str | None) -> str | None:
-    suffixes = {"png": ".png", "jpg": ".jpg", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tiff", "tif": ".tif"}
+    suffixes = {"png": ".png", "jpg": ".jpg", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tiff", "tif": ".tif", "dcm": ".dcm"}
     if form is not None and form.lower() not in suffixes:
-        raise UsageError(f"--format must be png, jpg, webp or tiff, got {form!r}")
+        raise UsageError(f"--format must be png, jpg, webp, tiff or dcm, got {form!r}")
     return None if form is None else suffixes[form.lower()]
 
 

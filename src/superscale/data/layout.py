@@ -43,8 +43,10 @@ def in_layout(image: Image, layout: Layout, name: str) -> NDArray[Any]:
     """The samples (H, W, C) of a picture in a layout: depth changed to the nearest value, alpha laid over white, grey repeated as RGB,
     and RGB made grey as BT.601 weighs it.
 
-    Raises Unsupported, with ``name``, when the number of bands is another.
+    Raises Unsupported, with ``name``, when the number of bands is another, and for signed and 32-bit samples.
     """
+    if image.pixels.dtype.kind == "i" or image.pixels.dtype == np.uint32:
+        raise Unsupported(f"{name}: expected 8 or 16 unsigned bits or floats, got samples of {image.pixels.dtype}")
     pixels = over_white(at_depth(image, np.dtype(layout.dtype))).pixels
     if image.channels == RGB and layout.channels == GREY:
         pixels = _grey(pixels)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from superscale.errors import DataError, ImageError, MissingExtraError
 from superscale.image.io import image_size, list_images
+from superscale.image.io import left_out as left_out_of_folder
 from superscale.reading import read_file, read_text, reason
 
 # As `upscale` has it; read whole, since what is packed is hashed.
@@ -102,6 +103,11 @@ def _sizes(path: Path) -> dict[str, tuple[int, int]]:
 def is_database(place: Path) -> bool:
     """Whether a folder is an LMDB folder."""
     return (place / LMDB_DATA).is_file()
+
+
+def left_out(place: Path) -> str:
+    """How many files of a source are no pictures that are read, by suffix; "" for none, as in an LMDB folder."""
+    return "" if is_database(place) else left_out_of_folder(place)
 
 
 def open_source(place: Path) -> Source:

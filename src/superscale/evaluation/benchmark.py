@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
+from typing import Any
 
 import torch
 
@@ -46,14 +47,16 @@ def benchmark(
     progress: Progress | None = None,
     observe: Observe | None = None,
     learned: Learned = NOTHING_LEARNED,
+    peak: int | None = None,
 ) -> Table:
     """Any callable, RGB (h, w, 3) -> RGB (h*scale, w*scale, 3) of the same type, uint8 or uint16, measured: one row a metric.
 
     ``pairs``: a `PairFolder`, or any (low_res, high_res) arrays, named by their number. Unless told otherwise the convention
-    is the papers': luma, and a border as wide as the scale; the table says it. Raises DataError when an output has
-    another size or depth than the truth, naming the picture.
+    is the papers': luma, and a border as wide as the scale; the table says it. ``peak``: the white of arrays; a folder has its own.
+    Raises DataError when an output has another size or depth than the truth, or samples above the peak, naming the picture.
     """
-    named = (pair if isinstance(pair, Pair) else Pair(str(number), *pair) for number, pair in enumerate(pairs))
+    peak = pairs.peak if isinstance(pairs, PairFolder) else peak
+    named = (pair if isinstance(pair, Pair) else Pair(str(number), *pair, peak=peak) for number, pair in enumerate(pairs))
     first = next(named, None)
     if first is None:
         raise UsageError("benchmark needs at least one pair of pictures")
@@ -63,6 +66,7 @@ def benchmark(
         color=color,
         border=scale if border is None else border,
         low_res=pairs.low_res_source if isinstance(pairs, PairFolder) else "as given",
+        peak=peak,
     )
     bits: set[int] = set()
 
@@ -112,9 +116,8 @@ def measure_outputs(
         seconds = time.perf_counter() - start
         _check(super_res, pair, model)
         try:
-            values = measure(
-                super_res, pair.high_res, metrics, border=border, color=color, low_res=pair.low_res, learned=learned
-            )
+            how: Any = {"border": border, "color": color, "learned": learned, "peak": pair.peak}
+            values = measure(super_res, pair.high_res, metrics, low_res=pair.low_res, **how)
         except UsageError as error:
             raise DataError(f"{data}, {pair.name}: {error}") from error
         for name, value in values.items():
@@ -137,6 +140,13 @@ def _check(super_res: Array, pair: Pair, model: str) -> None:
             f"{model} made {super_res.dtype} samples of {pair.name}, expected {pair.high_res.dtype}: pictures are measured at the "
             f"{bits_of(pair)} bits of the truth"
         )
+    if pair.peak is None:
+        return
+    for what, pixels in (("the truth", pair.high_res), ("the low-res picture", pair.low_res), (model, super_res)):
+        if (largest := int(pixels.max())) > pair.peak:
+            raise DataError(
+                f"{pair.name}: {what} holds {largest}, more than the peak {pair.peak}; give the peak that is white here"
+            )
 
 
 def bits_of(pair: Pair) -> int:

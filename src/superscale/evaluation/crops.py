@@ -39,11 +39,13 @@ class Crops:
         # (data, picture) -> what -> pixels
         self.pieces: dict[tuple[str, str], dict[str, Array]] = {}
         self._regions: dict[tuple[str, str], Region] = {}
+        self._peaks: dict[tuple[str, str], int | None] = {}
 
     def add(self, data: str, model: str, seen: Seen) -> None:
         """Take the piece of one output; of a picture's first also those of input and truth."""
         key = (data, seen.pair.name)
         if key not in self.pieces:
+            self._peaks[key] = seen.pair.peak
             region = self._regions[key] = telling_region(seen.pair, self.side_px)
             scale = seen.pair.high_res.shape[0] // seen.pair.low_res.shape[0]
             small = Region(region.top // scale, region.left // scale, region.height // scale, region.width // scale)
@@ -53,15 +55,20 @@ class Crops:
 
     def keep(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], dict[str, str]]:
         """The named pictures' pieces as PNG in data: URLs, in the order of ``keys``, of all processes at every one."""
-        own = [[*key, {what: _url(pixels) for what, pixels in self.pieces[key].items()}] for key in keys if key in self.pieces]
+        own = [
+            [*key, {what: _url(pixels, self._peaks[key]) for what, pixels in self.pieces[key].items()}]
+            for key in keys
+            if key in self.pieces
+        ]
         found = {(data, name): pieces for part in processes.gather(own) for data, name, pieces in part}
         return {key: found[key] for key in keys if key in found}
 
 
-def _shown(pixels: Array) -> Array:
-    """As a page shows it: 8 bits, of bands the first three."""
-    return change_depth(np.ascontiguousarray(pixels[..., :3] if pixels.shape[2] > 2 else pixels[..., :1]), np.uint8)
+def _shown(pixels: Array, peak: int | None) -> Array:
+    """As a page shows it: 8 bits, white where the peak is, of bands the first three."""
+    shown = np.ascontiguousarray(pixels[..., :3] if pixels.shape[2] > 2 else pixels[..., :1])
+    return change_depth(shown if peak is None else shown / np.float32(peak), np.uint8)
 
 
-def _url(pixels: Array) -> str:
-    return "data:image/png;base64," + base64.b64encode(encode(Image(_shown(pixels)), ".png")).decode()
+def _url(pixels: Array, peak: int | None) -> str:
+    return "data:image/png;base64," + base64.b64encode(encode(Image(_shown(pixels, peak)), ".png")).decode()

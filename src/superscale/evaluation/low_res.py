@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from superscale.data.pairs import Array, PairFolder
+from superscale.data.pairs import Array, PairFolder, within_peak
 from superscale.evaluation.papers import BICUBIC
 from superscale.image.pixels import to_float, to_pixels
 from superscale.image.resize import imresize
@@ -37,7 +37,10 @@ def low_res_of(folder: PairFolder) -> str:
     if folder.low_res is None:
         return folder.low_res_source
     for name in BICUBIC:
-        wrong = [float(np.mean(pair.low_res != REDUCTIONS[name](pair.high_res, folder.scale))) for pair in folder]
+        wrong = [
+            float(np.mean(pair.low_res != within_peak(REDUCTIONS[name](pair.high_res, folder.scale), folder.peak)))
+            for pair in folder
+        ]
         if max(wrong) <= TIES:
             return name
     return folder.low_res_source

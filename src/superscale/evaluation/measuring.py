@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from superscale.data.pairs import Array, Pair, PairFolder
+from superscale.data.pairs import Array, Pair, PairFolder, within_peak
 from superscale.errors import DataError, SuperscaleError, UsageError
 from superscale.evaluation.benchmark import Seen, Upscale, bits_of, measure_outputs
 from superscale.evaluation.cost import Cost, peak_memory
@@ -65,6 +65,7 @@ def evaluate(
     device: str = "auto",
     lpips_weights: str | Path | None = None,
     niqe_model: Path | None = None,
+    peak: int | None = None,
     progress: Progress | None = None,
     observe: Observe | None = None,
 ) -> Table:
@@ -74,20 +75,23 @@ def evaluate(
     (h*scale, w*scale, 3) of the same type, uint8 or uint16. ``data``: folders of high-resolution pictures, or of HR/ and LR_x4/,
     measured at the depth of their files. ``outputs``: folders of another tool's pictures, measured as a model of the folder's name.
     ``border``: pixels cut off each side, by default the scale. ``rounding``: of the bicubic reduction. ``lpips_weights``: the folder of
-    the published weights of LPIPS and DISTS, by default the cache; ``niqe_model``: a file that fit-niqe wrote. Under torchrun the
-    processes share the pictures.
+    the published weights of LPIPS and DISTS, by default the cache; ``niqe_model``: a file that fit-niqe wrote. ``peak``: the value that
+    is white, such as 4095 for 12 bits in uint16; by default the largest of each file's type. What models and baselines compute is
+    clipped to it; a file or a callable's output that exceeds it is an error. Under torchrun the processes share the pictures.
 
     Raises UsageError, DataError or ModelError, at every process what went wrong at any.
     """
     require_metrics(metrics)
     with processes.together(device) as place:
-        folders = pair_folders(data, scale, rounding)
+        folders = pair_folders(data, scale, rounding, peak)
         sources = " / ".join(dict.fromkeys(folder.low_res_source for folder in folders))
-        convention = Convention(scale=scale, color=color, border=scale if border is None else border, low_res=sources)
+        convention = Convention(
+            scale=scale, color=color, border=scale if border is None else border, low_res=sources, peak=peak
+        )
 
         def own_share() -> Measured:
             named = models if isinstance(models, Mapping) else {str(model): model for model in models}
-            tasks = _tasks(named, outputs, folders, scale, str(place))
+            tasks = _tasks(named, outputs, folders, scale, str(place), peak)
             learned = _learned(metrics, lpips_weights, niqe_model)
             measure = partial(measure_outputs, metrics=metrics, border=convention.border, color=color, learned=learned)
             measured = [_own_share(task, measure, progress, observe) for task in tasks]
@@ -99,24 +103,33 @@ def evaluate(
     return Table(_whole_rows(parts, folders), replace(convention, bits=bits), _whole_costs(parts))
 
 
-def upscale_of(model: Upscales, scale: int, device: str) -> Upscale:
-    """(h, w, C) -> (h*scale, w*scale, C) of the same type, of a baseline, a bundled model or a file; a callable is one. Raises ModelError."""
+def upscale_of(model: Upscales, scale: int, device: str, peak: int | None = None) -> Upscale:
+    """(h, w, C) -> (h*scale, w*scale, C) of the same type, of a baseline, a bundled model or a file, whose white is ``peak`` (None: the
+    type's own); a callable is one. Raises ModelError.
+    """
     if callable(model):
         return model
     if model in BASELINES:
-        return lambda low_res: imresize(low_res, scale, model)  # type: ignore[arg-type]
-    return Upscaler(model, scale=scale, device=device)
+        return lambda low_res: within_peak(imresize(low_res, scale, model), peak)  # type: ignore[arg-type]
+    if peak is None:
+        return Upscaler(model, scale=scale, device=device)
+    upscaler = Upscaler(model, scale=scale, device=device, value_range=(0.0, float(peak)))
+    return lambda low_res: within_peak(upscaler(low_res), peak)
 
 
-def pair_folders(data: Sequence[str | Path | PairFolder], scale: int, rounding: Rounding) -> list[PairFolder]:
-    """The folders as pairs. Raises UsageError for none, another scale and two of one name, DataError for two pictures of one name."""
-    folders = [folder if isinstance(folder, PairFolder) else PairFolder(folder, scale, rounding) for folder in data]
+def pair_folders(
+    data: Sequence[str | Path | PairFolder], scale: int, rounding: Rounding, peak: int | None = None
+) -> list[PairFolder]:
+    """The folders as pairs. Raises UsageError for none, another scale or peak and two of one name, DataError for two pictures of one name."""
+    folders = [folder if isinstance(folder, PairFolder) else PairFolder(folder, scale, rounding, peak) for folder in data]
     if not folders:
         raise UsageError("expected at least one folder of pictures to measure on")
     labels = [folder.label for folder in folders]
     for folder in folders:
         if folder.scale != scale:
             raise UsageError(f"{folder.folder}: paired for scale {folder.scale}, expected {scale}")
+        if folder.peak != peak:
+            raise UsageError(f"{folder.folder}: paired with the peak {folder.peak}, expected {peak}")
         if labels.count(folder.label) > 1:
             raise UsageError(f"two data folders are both called {folder.label}; rename one")
         names = [path.stem for path in folder.high_res]
@@ -133,10 +146,15 @@ def report_metrics(folders: Sequence[PairFolder], border: int) -> tuple[str, ...
 
 
 def _tasks(
-    models: Mapping[str, Upscales], outputs: Sequence[str | Path], folders: Sequence[PairFolder], scale: int, device: str
+    models: Mapping[str, Upscales],
+    outputs: Sequence[str | Path],
+    folders: Sequence[PairFolder],
+    scale: int,
+    device: str,
+    peak: int | None,
 ) -> list[_Task]:
     """In the order in which they are measured. Ready-made outputs are all looked for before the first picture."""
-    upscales = {name: upscale_of(model, scale, device) for name, model in models.items()}
+    upscales = {name: upscale_of(model, scale, device, peak) for name, model in models.items()}
     made: dict[str, Path] = {}
     for path in map(Path, outputs):
         name = path.resolve().name

@@ -36,13 +36,13 @@ class OutputFolder:
         self.paths = {name: paths[0] for name, paths in found.items()}
 
     def __call__(self, pair: Pair) -> Array:
-        """The output for a pair, at the depth of its file or, if that is deeper, of the truth.
+        """The output for a pair, at the depth of its file or, if that is deeper and the pair has no peak of its own, of the truth.
 
         Raises DataError, naming the file, when it has another size than the truth.
         """
         path = self.paths[pair.name]
         image = over_white(read_image(path))
-        if image.pixels.dtype == np.uint8:
+        if image.pixels.dtype == np.uint8 and pair.peak is None:
             image = at_depth(image, pair.high_res.dtype)
         pixels = image.pixels
         height, width = pair.high_res.shape[:2]

@@ -1,57 +1,93 @@
-"""The table as one self-contained HTML page: `report.html` filled with the printed numbers, a plot and crops."""
+"""The table as one self-contained HTML page: `report.html` filled with the printed numbers, plots and crops."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
-from math import inf, isnan
+from math import ceil, inf, isnan
 from pathlib import Path, PurePath
 
+from superscale.evaluation.plane import planes
 from superscale.evaluation.report import cost_lines, per_image, summary, to_csv, to_json, to_latex, to_markdown
 from superscale.evaluation.table import Row, Table
 from superscale.files import write_texts
-from superscale.metrics.notation import METRICS, PERCEPTUAL, heading, number
+from superscale.metrics.notation import METRICS, heading, number
 
 # A report shows this many of the worst pictures.
 MOST_CROPS = 24
+# Figures of a picture side by side; more are spread evenly over several lines.
+MOST_COLUMNS = 4
 # What a crop shows, beside "model NAME".
 TRUTH = "truth"
 INPUT = "input"
 # (data, picture) -> what -> the crop's address
 Gallery = Mapping[tuple[str, str], Mapping[str, str]]
 NO_CROPS: Gallery = {}
+# When and with what the table was measured: name -> value, e.g. date, command, device.
+Made = Mapping[str, str]
+NOT_STATED: Made = {}
+REPORT = "report.html"
+# The files of a report.
+FILES = ("results.csv", "results.json", "results.md", "results.tex", REPORT)
 
 
-def write_report(folder: Path, table: Table, crops: Gallery = NO_CROPS) -> list[str]:
-    """The table as CSV, JSON, Markdown, LaTeX and a page, in a folder that is made if need be; the files' names."""
-    texts = {
-        "results.csv": to_csv(table),
-        "results.json": json.dumps(to_json(table), indent=1, ensure_ascii=False) + "\n",
-        "results.md": to_markdown(table),
-        "results.tex": to_latex(table),
-        "report.html": to_html(table, crops),
-    }
-    write_texts(folder, texts)
-    return list(texts)
+def write_report(folder: Path, table: Table, crops: Gallery = NO_CROPS, made: Made = NOT_STATED) -> list[str]:
+    """Write the table as CSV, JSON, Markdown, LaTeX and a page to a folder, created if needed; return the files' names."""
+    as_json = json.dumps(to_json(table), indent=1, ensure_ascii=False) + "\n"
+    texts = (to_csv(table), as_json, to_markdown(table), to_latex(table), to_html(table, crops, made))
+    write_texts(folder, dict(zip(FILES, texts, strict=True)))
+    return list(FILES)
 
 
-def to_html(table: Table, crops: Gallery = NO_CROPS) -> str:
-    """The whole page as text; it asks nothing of a network. ``crops``: of `Crops.keep`, in the order in which they are shown."""
+def to_html(table: Table, crops: Gallery = NO_CROPS, made: Made = NOT_STATED) -> str:
+    """The whole page as text; it loads nothing from a network. ``crops``: of `Crops.keep`, in the order in which they are shown."""
+    drawn = "".join(planes(table))
     body = {
+        "title": escape(_title(table)),
+        "measured": escape(_measured(table)),
+        "made": f"<dl>{''.join(_fact(*item) for item in made.items())}</dl>" if made else "",
+        "order": escape(_order(table, len(crops))),
         "summary": _table(summary(table), "summary"),
         "convention": "<br>".join(map(escape, [str(table.convention), *table.notes])),
         "costs": _table(cost_lines(table.costs), "costs") if table.costs else "",
-        "planes": f'<div class="planes">{"".join(planes)}</div>' if (planes := _planes(table)) else "",
+        "planes": f'<section><h2>Perception and distortion</h2><div class="planes">{drawn}</div></section>' if drawn else "",
         "images": "".join(f"<h3>{escape(data)}</h3>{_table(lines, 'images')}" for data, lines in per_image(table)),
-        "crops": "".join(_viewer(data, name, pieces, table) for (data, name), pieces in crops.items()),
+        "crops": "".join(_viewer(*key, pieces, table) for key, pieces in crops.items()),
         "results": _script_json(to_json(table)),
     }
     page = files("superscale.evaluation").joinpath("report.html").read_text(encoding="utf-8")
     # One pass over the template: what is filled in is never searched for marks again.
     parts = page.split("{{")
     return parts[0] + "".join(body[name] + rest for name, rest in (part.split("}}", 1) for part in parts[1:]))
+
+
+def _title(table: Table) -> str:
+    data = list(dict.fromkeys(row.data for row in table))
+    return f"Image super-resolution ×{table.convention.scale} on {', '.join(data)}"
+
+
+def _measured(table: Table) -> str:
+    """What was measured on what: models, data sets with their number of pictures."""
+    models = list(dict.fromkeys(PurePath(row.model).name for row in table))
+    sizes = {row.data: len(row.images) for row in table}
+    data = ", ".join(f"{name} ({size} {'picture' if size == 1 else 'pictures'})" for name, size in sizes.items())
+    return f"{', '.join(models)} · {data}"
+
+
+def _fact(name: str, value: str) -> str:
+    code = ("<code>", "</code>") if name == "command" else ("", "")
+    return f"<dt>{escape(name)}</dt><dd>{code[0]}{escape(value)}{code[1]}</dd>"
+
+
+def _order(table: Table, shown: int) -> str:
+    """By what the pictures are sorted, and how many of them there are."""
+    pictures = sum({row.data: len(row.images) for row in table}.values())
+    last = table[-1]
+    count = f"All {pictures} pictures" if shown == pictures else f"{shown} of {pictures} pictures"
+    by = f"{table[0].metric.upper()} of {PurePath(last.model).name}"
+    return f"{count}, sorted by {by}. Each crop is the place where bicubic enlargement differs most from the original."
 
 
 def _script_json(content: object) -> str:
@@ -89,80 +125,24 @@ def worst_first(rows: Sequence[Row]) -> list[tuple[str, str]]:
 def _viewer(data: str, name: str, pieces: Mapping[str, str], rows: Sequence[Row]) -> str:
     title = escape(f"{data} / {name}", quote=True)
     models = [what for what in pieces if what not in (TRUTH, INPUT)]
-    figures = [_figure(INPUT, "input", ["low-res, pixels enlarged"], pieces[INPUT])]
+    figures = [_figure(INPUT, "input", ["low-res, pixels repeated"], pieces[INPUT])]
     for what in models:
         model = what.removeprefix("model ")
         own = [row for row in rows if (row.data, row.model) == (data, model)]
         values = [f"{heading(row.metric)} {number(row.metric, row.images[name])}" for row in own]
-        figures.append(_figure("model", model, values, pieces[what]))
-    figures.append(_figure(TRUTH, "truth", ["high-res"], pieces[TRUTH]))
+        figures.append(_figure("model", PurePath(model).name, values, pieces[what]))
+    figures.append(_figure("original", "original", ["high-res"], pieces[TRUTH]))
+    lines = ceil(len(figures) / MOST_COLUMNS)
     return (
-        f'<section class="viewer" tabindex="0" aria-label="{title}" data-name="{title}">'
-        f'<h3>{title}</h3><div class="row">{"".join(figures)}</div></section>'
+        f'<section class="viewer" tabindex="0" aria-label="{title}" data-name="{title}"><h3>{title}</h3>'
+        f'<div class="row" style="--columns:{ceil(len(figures) / lines)}">{"".join(figures)}</div></section>'
     )
 
 
 def _figure(kind: str, title: str, values: Sequence[str], url: str) -> str:
     title = escape(title, quote=True)
-    # A number stays beside its name when the line is full.
-    facts = " · ".join(f"<span>{escape(value)}</span>" for value in values)
+    facts = " ".join(f"<span>{escape(value)}</span>" for value in values)
     return (
-        f'<figure class="{kind}"><div class="pane"><img src="{url}" alt="{title}"></div>'
+        f'<figure class="{kind}" data-what="{title}"><div class="pane"><img src="{url}" alt="{title}"></div>'
         f"<figcaption><b>{title}</b> {facts}</figcaption></figure>"
     )
-
-
-def _planes(table: Table) -> list[str]:
-    """The perception-distortion plane (Blau, Michaeli 2018) of each data set, one point a model."""
-    perceptual = next((metric for metric in PERCEPTUAL if metric in table.metrics), None)
-    if "psnr" not in table.metrics or perceptual is None:
-        return []
-    plots = []
-    for data in dict.fromkeys(row.data for row in table):
-        means = {(row.model, row.metric): row.mean for row in table if row.data == data}
-        models = list(dict.fromkeys(row.model for row in table if row.data == data))
-        points = [(model, means[model, "psnr"], means[model, perceptual]) for model in models]
-        finite = [point for point in points if point[1] < inf]
-        if finite:
-            plots.append(_plane(data, perceptual, finite))
-    return plots
-
-
-def _plane(data: str, perceptual: str, points: list[tuple[str, float, float]]) -> str:
-    width, height, margin = 640, 400, 60
-    across = _axis([point[1] for point in points], margin, width - margin)
-    # Lower is better: the best corner is at the right and below.
-    down = _axis([point[2] for point in points], height - margin, margin)
-    marks = "".join(
-        f'<circle cx="{across(x):.1f}" cy="{down(y):.1f}" r="6"/><text class="point" x="{across(x):.1f}" '
-        f'y="{down(y) - 11:.1f}" text-anchor="{_anchor(across(x), width)}">{_point(model, perceptual, x, y)}</text>'
-        for model, x, y in points
-    )
-    title = escape(f"{data}: perception against distortion")
-    return (
-        f'<figure class="plane"><svg viewBox="0 0 {width} {height}" role="img" aria-label="{title}">'
-        f'<path d="M{margin} {margin - 30}V{height - margin + 15}H{width - margin + 30}"/>{marks}'
-        f'<text x="{width / 2}" y="{height - 14}" text-anchor="middle">{heading("psnr")}</text>'
-        f'<text transform="translate(22 {height / 2}) rotate(-90)" text-anchor="middle">{heading(perceptual)}</text></svg>'
-        f"<figcaption>{title}; better is right and down</figcaption></figure>"
-    )
-
-
-def _point(model: str, perceptual: str, x: float, y: float) -> str:
-    return escape(f"{PurePath(model).name} ({number('psnr', x)}, {number(perceptual, y)})")
-
-
-def _anchor(x: float, width: float) -> str:
-    """Which end of a label stands at its point, so that it stays inside."""
-    return "start" if x < width / 3 else "end" if x > 2 * width / 3 else "middle"
-
-
-def _axis(values: list[float], start: float, stop: float) -> Callable[[float], float]:
-    """Values -> pixels, with room at both ends."""
-    low, high = min(values), max(values)
-    room = (high - low or 1) * 0.15
-
-    def place(value: float) -> float:
-        return start + (value - low + room) / (high - low + 2 * room) * (stop - start)
-
-    return place

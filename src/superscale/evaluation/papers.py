@@ -49,6 +49,8 @@ def differences(ours: Convention, theirs: Convention) -> list[str]:
             found.append(f"its {name} is {published}, ours {mine}")
     if ours.bits != theirs.bits:
         found.append(f"its pictures have {theirs.bits[0]} bits, ours {' and '.join(map(str, ours.bits))}")
+    elif ours.peaks != theirs.peaks:
+        found.append(f"its peak is {theirs.peaks[0]}, ours {ours.peaks[0]}")
     same = ours.low_res == theirs.low_res or (theirs.low_res == UNSTATED and ours.low_res in BICUBIC)
     if not same:
         found.append(f"its low-res is {theirs.low_res}, ours {ours.low_res}")

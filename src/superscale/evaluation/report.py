@@ -11,6 +11,7 @@ from typing import Any
 
 from superscale.evaluation.cost import Cost
 from superscale.evaluation.table import Row, Table
+from superscale.image.pixels import PEAK_8BIT
 from superscale.metrics.notation import METRICS, heading, number
 
 CSV_HEADER = ("data", "model", "metric", "statistic", "image", "value", "scale", "color", "border", "low_res")
@@ -48,13 +49,14 @@ def _finite(value: float) -> float | None:
 def to_csv(table: Table) -> str:
     """Long form: one line a value, its convention on every line; ``statistic`` is image, mean or std.
 
-    Other depths than 8 bits have a last column ``bits``.
+    Other depths and peaks than those of 8 bits have the last columns ``bits`` and ``peak``.
     """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     convention = table.convention
-    depths = () if convention.bits == (8,) else (" ".join(map(str, convention.bits)),)
-    writer.writerow((*CSV_HEADER, *("bits" for _ in depths)))
+    is_plain = (convention.bits, convention.peaks) == ((8,), (PEAK_8BIT,))
+    depths = () if is_plain else (" ".join(map(str, convention.bits)), " ".join(map(str, convention.peaks)))
+    writer.writerow((*CSV_HEADER, *(() if is_plain else ("bits", "peak"))))
     tail = (convention.scale, convention.color, convention.border, convention.low_res, *depths)
     for row in table:
         head = (row.data, row.model, row.metric)

@@ -8,6 +8,7 @@ from math import isfinite, nan, sqrt
 from typing import TYPE_CHECKING, Any
 
 from superscale.evaluation.cost import Cost
+from superscale.image.pixels import PEAK_8BIT
 from superscale.metrics.notation import METRICS, heading, number
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 class Convention:
     """All that decides a number besides the pictures, whose high-res is cropped to a multiple of the scale.
 
-    ``bits``: the depths of the pictures, each of which is measured against its own white.
+    ``bits``: the depths of the pictures; ``peak``: the value that is white, None where each depth has its own.
     """
 
     scale: int
@@ -26,6 +27,7 @@ class Convention:
     border: int
     low_res: str
     bits: tuple[int, ...] = (8,)
+    peak: int | None = None
 
     def __str__(self) -> str:
         colour = "Y (BT.601 studio swing)" if self.color == "y" else "RGB"
@@ -35,13 +37,19 @@ class Convention:
         )
 
     def _depth(self) -> str:
-        peaks = "".join(f", peak {2**bits - 1}" for bits in self.bits if bits != 8)
+        peaks = "".join(f", peak {peak}" for peak in self.peaks if peak != PEAK_8BIT)
         return f"{'- and '.join(map(str, self.bits))}-bit pictures{peaks}"
 
+    @property
+    def peaks(self) -> tuple[int, ...]:
+        """What is white in the pictures."""
+        return tuple(2**bits - 1 for bits in self.bits) if self.peak is None else (self.peak,)
+
     def to_dict(self) -> dict[str, Any]:
-        """The convention as JSON has it; ``bits`` is a list where pictures of several depths were measured."""
-        bits = self.bits[0] if len(self.bits) == 1 else list(self.bits)
-        return asdict(self) | {"bits": bits, "crop_to_multiple": self.scale, "text": str(self)}
+        """The convention as JSON has it; ``bits`` and ``peak`` are lists where pictures of several depths were measured."""
+        several = {"bits": self.bits, "peak": self.peaks}
+        plain = {name: found[0] if len(found) == 1 else list(found) for name, found in several.items()}
+        return asdict(self) | plain | {"crop_to_multiple": self.scale, "text": str(self)}
 
 
 @dataclass(frozen=True)

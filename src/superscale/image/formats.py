@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+from importlib.util import find_spec
+from pathlib import Path
+
 from superscale.errors import Damaged, Unsupported
 
 # file suffix -> the format it is written in, as Pillow calls it
-SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
-READABLE = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "HEIC", "JPEG XL")
+SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF", ".dcm": "DICOM"}
+READABLE = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "HEIC", "JPEG XL", "DICOM")
 READ_ONLY_SUFFIXES = frozenset({".gif", ".bmp", ".avif", ".heic", ".heif", ".jxl"})
 READ_SUFFIXES = READ_ONLY_SUFFIXES | SUFFIXES.keys()
 # Pictures by their name that we do not write: as the end of an output they are meant as a file, not as a folder.
@@ -15,6 +20,8 @@ UNWRITTEN_SUFFIXES = READ_ONLY_SUFFIXES | {".jp2", ".psd", ".exr", ".ppm", ".tga
 UNREAD_SUFFIXES = frozenset({".svg", ".eps", ".psd", ".jp2", ".exr"})
 
 HEADER_BYTES = 1024
+# Behind a preamble, which may hold anything (PS3.10, 7.1).
+DICOM_PREFIX = slice(128, 132)
 # (how a file starts, its format); a RIFF and an ISO media file say further in which one they are
 SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -41,6 +48,52 @@ SIGNATURES = (
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
+# suffix -> (the module that reads it, the extra that brings the module): without it, such files in a folder are passed over
+EXTRAS = {".dcm": ("pydicom", "medical")}
+VIDEOS = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg"})
+# A DICOM file that lists others, and holds no picture.
+DICOM_LIST = "DICOMDIR"
+
+
+def is_taken(path: Path) -> bool:
+    """Whether a file in a folder is one of those that are read, by its name."""
+    suffix = known_suffix(path)
+    # ._name: what macOS keeps about a file beside it, by the same suffix.
+    return suffix in READ_SUFFIXES and not path.name.startswith("._") and missing_extra(suffix) is None
+
+
+def known_suffix(path: Path) -> str:
+    """The suffix in small letters; .dcm for DICOM without one or with a number for it, as scanners name files: its start tells."""
+    suffix = path.suffix.lower()
+    if (suffix and not suffix[1:].isdecimal()) or path.name == DICOM_LIST:
+        return suffix
+    try:
+        if path.is_file():
+            with open(path, "rb") as stream:
+                return ".dcm" if stream.read(DICOM_PREFIX.stop)[DICOM_PREFIX] == b"DICM" else suffix
+    except OSError:
+        pass
+    return suffix
+
+
+def missing_extra(suffix: str) -> str | None:
+    """The extra without which files of a suffix are not read; None if none is missing."""
+    module, extra = EXTRAS.get(suffix, ("", ""))
+    return extra if module and find_spec(module) is None else None
+
+
+def counted(paths: Iterable[Path]) -> str:
+    """How many files of each suffix, the most first, with what would make them readable; hidden ones do not count. "" for none."""
+    counts = Counter(known_suffix(path) for path in paths if not path.name.startswith("."))
+    ordered = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
+    return ", ".join(f"{number} {suffix or 'without suffix'}{_way_in(suffix)}" for suffix, number in ordered)
+
+
+def _way_in(suffix: str) -> str:
+    extra = missing_extra(suffix)
+    return f" (pip install 'superscale[{extra}]')" if extra else " (video is not read)" if suffix in VIDEOS else ""
+
+
 def recognised(header: bytes, name: str) -> str:
     """The format of a file that starts with ``header``. Raises Damaged for an empty file, and Unsupported for what we do not read."""
     form = _form(header)
@@ -59,6 +112,8 @@ def suffix_of(header: bytes) -> str | None:
 
 
 def _form(header: bytes) -> str | None:
+    if header[DICOM_PREFIX] == b"DICM":
+        return "DICOM"
     for start, form in SIGNATURES:
         if header.startswith(start):
             return form

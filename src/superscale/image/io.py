@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
@@ -34,14 +35,16 @@ from superscale.image.codecs import (
     rescue_bmp,
     rescue_png,
 )
-from superscale.image.formats import HEADER_BYTES, READ_SUFFIXES, SUFFIXES, recognised
+from superscale.image.formats import HEADER_BYTES, SUFFIXES, counted, is_taken, recognised
 from superscale.image.jpeg import jpeg_size, read_jpeg, rescue_jpeg
 from superscale.image.jxl import jxl_size, read_jxl
 from superscale.image.metadata import MAKER, Metadata, maker_of, with_maker
 from superscale.image.picture import GREY, RGB, Image, KeepOrStrip, as_rgb8, at_depth, over_white, to_pillow
 from superscale.image.pixels import PEAK
+from superscale.image.stack import Stack, StackWriter
 from superscale.image.tiff import read_tiff, rescue_tiff, software_of, tiff_size
-from superscale.image.tiff_writer import encode_tiff
+from superscale.image.tiff_pages import TiffPages
+from superscale.image.tiff_writer import TiffPagesWriter, encode_tiff
 from superscale.image.webp import encode_webp, read_webp
 from superscale.reading import files_below, is_transient, reason
 
@@ -54,14 +57,19 @@ __all__ = [
     "Metadata",
     "PillowPicture",
     "as_rgb8",
+    "as_viewed",
     "decode",
     "encode",
     "encode_with_notices",
     "image_size",
+    "left_out",
     "list_images",
+    "made_from",
+    "open_stack",
     "over_white",
     "read_image",
     "source_of",
+    "stack_writer",
     "to_pillow",
     "write_image",
 ]
@@ -77,19 +85,36 @@ Reader = Callable[[IO[bytes], str, int | None], Image]
 Sizer = Callable[[IO[bytes], str], tuple[int, int]]
 Rescuer = Callable[[bytes, str, int | None], Image]
 Writer = Callable[[Image, int], tuple[bytes, tuple[str, ...]]]
+Pages = Callable[[IO[bytes], str, int | None], Stack]
+PagesWriter = Callable[[IO[bytes], int], StackWriter]
 
 
 @dataclass(frozen=True)
 class Codec:
     """One format: how a stream becomes a picture, how its size is told, and how a picture is written if it is.
 
-    ``rescue``: what can be had of the bytes of a damaged file, where the format allows to have a part.
+    ``rescue``: what can be had of the bytes of a damaged file, where the format allows to have a part. ``pages`` and ``write_pages``:
+    how several pictures in one file are read and written one at a time.
     """
 
     read: Reader
     size: Sizer
     write: Writer | None = None
     rescue: Rescuer | None = None
+    pages: Pages | None = None
+    write_pages: PagesWriter | None = None
+
+
+def _by_extra(module: str, function: str) -> Callable[..., Any]:
+    """A function of a module here that imports an extra."""
+
+    def called(*arguments: Any) -> Any:
+        try:
+            return getattr(import_module(f"superscale.image.{module}"), function)(*arguments)
+        except ModuleNotFoundError as error:
+            raise Unsupported("DICOM needs an extra: pip install 'superscale[medical]'") from error
+
+    return called
 
 
 def _by_pillow(form: str, rescue: Rescuer | None = None) -> Codec:
@@ -100,12 +125,19 @@ CODECS = {
     "PNG": Codec(read_png, png_size, encode_png, rescue_png),
     "JPEG": Codec(read_jpeg, jpeg_size, encode_jpeg, rescue_jpeg),
     "WEBP": Codec(read_webp, partial(pillow_size, "WEBP"), encode_webp),
-    "TIFF": Codec(read_tiff, tiff_size, encode_tiff, rescue_tiff),
+    "TIFF": Codec(read_tiff, tiff_size, encode_tiff, rescue_tiff, TiffPages, TiffPagesWriter),
     "GIF": _by_pillow("GIF"),
     "BMP": _by_pillow("BMP", rescue_bmp),
     "AVIF": Codec(read_avif, partial(pillow_size, "AVIF")),
     "HEIC": _by_pillow("HEIC"),
     "JPEG XL": Codec(read_jxl, jxl_size),
+    "DICOM": Codec(
+        _by_extra("dicom", "read_dicom"),
+        _by_extra("dicom", "dicom_size"),
+        _by_extra("dicom_writer", "encode_dicom"),
+        pages=_by_extra("dicom", "DicomPages"),
+        write_pages=_by_extra("dicom_writer", "DicomWriter"),
+    ),
 }
 
 
@@ -168,15 +200,66 @@ def source_of(path: Path) -> str | None:
 
 
 @contextmanager
+def open_stack(source: Path | str | bytes, max_pixels: int | None = MAX_PIXELS, name: str = "") -> Iterator[Stack]:
+    """The pictures of a file one at a time: the pages of a TIFF, the frames of a DICOM file, or the one of any other.
+
+    Only one is in memory at a time, besides what the caller keeps. Raises ImageError as `read_image` does, here and for each page.
+    """
+    name = name or ("<bytes>" if isinstance(source, bytes) else str(source))
+    with _opened(source, name) as stream:
+        with _explained(name):
+            pages = _codec(stream, name).pages
+            stack = None if pages is None else pages(stream, name, max_pixels)
+        yield (
+            _Pages(1, lambda _: read_image(source, max_pixels, name))
+            if stack is None
+            else _Pages(stack.count, stack.page, name)
+        )
+
+
+@dataclass(frozen=True)
+class _Pages:
+    """A `Stack` whose pages raise nothing but ImageError, which says which one."""
+
+    count: int
+    read: Callable[[int], Image]
+    name: str = ""
+
+    def page(self, number: int) -> Image:
+        """The page ``number``, from 0."""
+        with _explained(f"{self.name}: page {number + 1}" if self.count > 1 else self.name):
+            return self.read(number)
+
+
+def stack_writer(stream: IO[bytes], suffix: str, count: int) -> StackWriter:
+    """What writes ``count`` pictures to a stream, one at a time, in the format that ``suffix`` names. Raises Unsupported where it holds one."""
+    codec = CODECS.get(SUFFIXES.get(suffix.lower(), ""))
+    if codec is None or codec.write_pages is None:
+        raise Unsupported(f"{suffix[1:]} holds one picture, and there are {count}; choose tiff, or dcm for DICOM")
+    return codec.write_pages(stream, count)
+
+
+@contextmanager
 def _reading(source: Path | str | bytes, name: str) -> Iterator[tuple[IO[bytes], Codec]]:
     """A stream at its start and what reads it; whatever goes wrong with them is an ImageError."""
+    with _opened(source, name) as stream, _explained(name):
+        yield stream, _codec(stream, name)
+
+
+def _codec(stream: IO[bytes], name: str) -> Codec:
+    form = recognised(stream.read(HEADER_BYTES), name)
+    stream.seek(0)
+    return CODECS[form]
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Whatever a decoder raises is an ImageError."""
     try:
-        with _opened(source, name) as stream, warnings.catch_warnings():
-            # What Pillow warns of is either an error here or of no consequence.
+        with warnings.catch_warnings():
+            # What Pillow and pydicom warn of is either an error here or of no consequence.
             warnings.simplefilter("ignore")
-            form = recognised(stream.read(HEADER_BYTES), name)
-            stream.seek(0)
-            yield stream, CODECS[form]
+            yield
     except ImageError:
         raise
     except MemoryError as error:
@@ -219,7 +302,8 @@ def encode(image: Image, suffix: str, quality: int = QUALITY, metadata: KeepOrSt
     """The bytes of a file of the format that ``suffix`` names (".png", ".jpg", ".webp", ".tiff").
 
     PNG holds up to 16 bits a sample, TIFF anything, JPEG (written 4:4:4) and WebP 8 bits; JPEG holds no alpha, and what is
-    transparent is laid over white. ``metadata="strip"`` leaves out everything but the colour profile, which the colours need.
+    transparent is laid over white. DICOM (".dcm") holds what was read from it, which PNG, JPEG and WebP show as a viewer does.
+    ``metadata="strip"`` leaves out everything but the colour profile, which the colours need.
     Raises Unsupported for any other suffix, and for bands outside a TIFF.
     """
     return encode_with_notices(image, suffix, quality, metadata)[0]
@@ -239,11 +323,16 @@ def encode_with_notices(
     if metadata == "strip":
         image = replace(image, metadata=image.metadata.stripped())
     if source is not None:
-        tagged = with_maker(image.metadata.exif, f"{MAKER}{__version__} source={source}")
-        image = replace(image, metadata=replace(image.metadata, exif=tagged))
+        image = made_from(image, source)
     image = _fitted(image, form)
     data, notices = write(image, quality)
     return data, image.noted(*notices).notices
+
+
+def made_from(image: Image, source: str) -> Image:
+    """The picture with a note in its EXIF that this program made it of a file with this fingerprint."""
+    tagged = with_maker(image.metadata.exif, f"{MAKER}{__version__} source={source}")
+    return replace(image, metadata=replace(image.metadata, exif=tagged))
 
 
 def _fitted(image: Image, form: str) -> Image:
@@ -252,8 +341,9 @@ def _fitted(image: Image, form: str) -> Image:
     if form != "PNG" and (b"cICP" in colours or colours.get(b"gAMA", SRGB_GAMMA) != SRGB_GAMMA):
         chunks = ", ".join(kind.decode() for kind in colours)
         image = image.noted(f"only PNG holds what its colours are said to mean ({chunks}); as {form} they may look different")
-    if form == "TIFF":
+    if form in ("TIFF", "DICOM"):
         return image
+    image = as_viewed(image)
     if image.channels not in (GREY, RGB):
         raise Unsupported(f"a picture of {image.channels} bands can only be written as TIFF")
     if image.pixels.dtype.kind != "f" and str(image.pixels.dtype) not in PEAK:
@@ -268,6 +358,12 @@ def _fitted(image: Image, form: str) -> Image:
     if form != "PNG" and dtype != np.uint8:
         return at_depth(image, np.uint8).noted(f"{form} holds 8 bits a sample: {dtype} was reduced")
     return image
+
+
+def as_viewed(image: Image) -> Image:
+    """What was read from DICOM as a viewer shows it, uint8; any other picture as it is."""
+    viewed: Image = image if image.metadata.dicom is None else _by_extra("dicom", "viewed")(image)
+    return viewed
 
 
 def _see_through(image: Image, valid: Array) -> Image:
@@ -296,8 +392,13 @@ def list_images(folder: Path | str) -> list[Path]:
     """
     folder = Path(folder)
     try:
-        return sorted(files_below(folder, READ_SUFFIXES), key=lambda path: path.relative_to(folder).as_posix())
+        return sorted(files_below(folder, is_taken), key=lambda path: path.relative_to(folder).as_posix())
     except OSError as error:
         raise ImageError(
             f"{error.filename}: cannot be listed or looked at ({reason(error)}); make it readable, or move it away"
         ) from error
+
+
+def left_out(folder: Path | str) -> str:
+    """How many files below a folder `list_images` leaves out, by suffix, and why: "3 .dcm (pip install ...), 1 .mp4"; "" for none."""
+    return counted(path for path in Path(folder).rglob("*") if not is_taken(path) and path.is_file())

@@ -10,7 +10,7 @@ import logging
 import re
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import IO, Any
@@ -114,6 +114,22 @@ def read_jpeg(stream: IO[bytes], name: str, max_pixels: int | None) -> Image:
         return _image(picture, samples, name)
 
 
+def check_jpeg(data: bytes, name: str) -> Array | None:
+    """Raise Damaged for a JPEG that `read_jpeg` would not read for its damage; samples (H, W[, C]) uint16 of one of 12 bits."""
+    frame = frame_of(io.BytesIO(data))
+    _check_promise(frame, len(data), name)
+    _check_scans(data, frame, name)
+    samples: Array | None = imagecodecs.jpeg8_decode(data)
+    if samples is not None and samples.dtype == np.uint16:
+        damage = by_another_end(data, imagecodecs.jpeg8_decode)
+    else:
+        with open_picture(io.BytesIO(data), "JPEG", name) as picture:
+            samples, damage = None, _samples(data, frame, picture)[1]
+    if damage is not None:
+        raise Damaged(f"{name}: damaged picture ({damage})")
+    return samples
+
+
 def rescue_jpeg(data: bytes, name: str, max_pixels: int | None) -> Image:
     """What can be had of a damaged JPEG; libjpeg fills the rest with grey or with the blocks before it."""
     data += b"\xff\xd9"
@@ -149,14 +165,14 @@ def _beside(picture: PillowPicture) -> tuple[str, ...]:
 def _samples(data: bytes, frame: Frame, picture: PillowPicture) -> tuple[Array | None, str | None]:
     """(samples (H, W[, 3]) of grey and YCbCr, None for Pillow to decode; what libjpeg said of damage)."""
     if not LOG.isEnabledFor(logging.WARNING):  # somebody has turned all logging off
-        return None, _by_another_end(data)
+        return None, by_another_end(data)
     try:
         with _warnings() as said:
             samples = imagecodecs.tiff_decode(wrapped(data, frame), verbose=3)
     except imagecodecs.TiffError as error:
         if not any(text in str(error) for text in UNUSUAL):
             return None, " ".join(str(error).split())
-        return None, _by_another_end(data)
+        return None, by_another_end(data)
     return (_packed(samples) if _is_plain(frame, picture) else None), next(
         (text for text in said if text.startswith(DAMAGE)), None
     )
@@ -182,15 +198,17 @@ def damage_of_tiff(data: bytes, index: int) -> str | None:
     return next((text for text in said if text.startswith(DAMAGE)), None)
 
 
-def _by_another_end(data: bytes) -> str | None:
-    """Whether Pillow, twice as slowly, sees what stands behind the samples: only where some of them are missing."""
+def _by_pillow(data: bytes) -> Array:
+    with open_picture(io.BytesIO(data), "JPEG", "") as picture:
+        return np.asarray(picture)
+
+
+def by_another_end(data: bytes, decoded: Callable[[bytes], Array] = _by_pillow) -> str | None:
+    """Whether a decoder, twice as slowly, sees what stands behind the samples: only where some of them are missing."""
     end = _end(data)
     if data[end - 2 : end] != b"\xff\xd9":
         return "Premature end of JPEG file"
-    seen = []
-    for file in (data[:end], data[: end - 2].rstrip(b"\xff") + BEHIND + b"\xff\xd9"):
-        with open_picture(io.BytesIO(file), "JPEG", "") as picture:
-            seen.append(np.asarray(picture))
+    seen = [decoded(file) for file in (data[:end], data[: end - 2].rstrip(b"\xff") + BEHIND + b"\xff\xd9")]
     return None if np.array_equal(seen[0], seen[1]) else "Corrupt JPEG data: premature end of data segment"
 
 

@@ -39,7 +39,9 @@ class Metadata:
     ``png_colours`` (chunk -> body: gamma, chromaticities, code points) of a PNG. Of a TIFF: ``geo``, where it lies on the ground, and
     what GDAL says of it; ``leading_rgb``: the first three of its many bands are colours; ``grey_bands``: its three bands are none;
     ``per_unit``: pixels across and down in the unit of its description (ImageJ); ``stated_range``: what its header calls the least
-    and the greatest value; ``tile_px``: rows and columns of its tiles.
+    and the greatest value; ``tile_px``: rows and columns of its tiles; ``ome``: its OME-XML. ``calibrated``: ``dpi`` says how large the
+    things are that it shows. ``dicom``: the header of a DICOM file, a pydicom Dataset; ``anonymous``: without what tells the patient;
+    ``derivation``: how the image was made of that file.
     """
 
     icc_profile: bytes | None = None
@@ -54,15 +56,21 @@ class Metadata:
     per_unit: tuple[float, float] | None = None
     stated_range: tuple[float, float] | None = None
     tile_px: tuple[int, int] | None = None
+    ome: str | None = None
+    calibrated: bool = False
+    dicom: Any = None
+    anonymous: bool = False
+    derivation: str | None = None
 
     def stripped(self) -> Metadata:
         """Only what the samples need: without it a picture would look different, and no data would be taken for data."""
         nodata = {code: value for code, value in (self.geo or {}).items() if code == GDAL_NODATA}
-        return replace(self, exif=None, xmp=None, dpi=None, text=None, per_unit=None, geo=nodata or None)
+        told: Any = {"exif": None, "xmp": None, "dpi": None, "text": None, "per_unit": None, "ome": None}
+        return replace(self, **told, geo=nodata or None, anonymous=self.dicom is not None)
 
     def said(self, *names: str) -> dict[str, Any]:
         """The fields that say something, by name, of all or of the named ones: options as encoders take them."""
-        wanted = names or tuple(field.name for field in fields(self))
+        wanted = names or tuple(field.name for field in fields(self) if field.name != "dicom")
         return {name: value for name in wanted if (value := getattr(self, name)) not in (None, False)}
 
 

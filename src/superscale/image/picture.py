@@ -76,6 +76,8 @@ class Image:
             metadata = replace(metadata, geo=geo.scaled(metadata.geo, across, down))
         if metadata.per_unit is not None:
             metadata = replace(metadata, per_unit=(metadata.per_unit[0] * across, metadata.per_unit[1] * down))
+        if metadata.dpi is not None and metadata.calibrated:
+            metadata = replace(metadata, dpi=(metadata.dpi[0] * across, metadata.dpi[1] * down))
         mask = None if self.mask is None else holes.nearest(self.mask, *pixels.shape[:2])
         return replace(self, pixels=pixels, alpha=alpha, mask=mask, metadata=metadata)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import IO, Any
 
@@ -14,7 +15,7 @@ from PIL import Image as PillowImage
 from tifffile import TiffFile, TiffPage
 
 from superscale.errors import Damaged, Unsupported
-from superscale.image import geo, metadata, profile
+from superscale.image import geo, metadata, ome, profile
 from superscale.image.codecs import decode, open_picture
 from superscale.image.holes import valid_samples
 from superscale.image.metadata import Metadata
@@ -38,6 +39,8 @@ ICC_PROFILE, XMP, PHOTOMETRIC = 34675, 700, 262
 SUB_IFDS = (metadata.EXIF_IFD, metadata.GPS_IFD)
 # Descriptions that programs have written of the old picture's size: tifffile's, and OME-XML.
 STALE = re.compile(r'\{"shape": ?\[|\s*(<\?xml.*?\?>\s*)?(<!--.*?-->\s*)?<OME', re.DOTALL)
+# Where ImageJ and tifffile say that more pictures lie behind the samples of the one that has a directory.
+MORE_IMAGES = re.compile(r'ImageJ=[^\0]*?\nimages=(\d+)|\{[^\0]*"truncated": ?true')
 RESOLUTION_UNIT, NO_UNIT = 296, 1
 # Where the least and the greatest value are stated: of any type (TIFF 6.0, SMinSampleValue), or of 16 bits.
 STATED = ((340, 341), (280, 281))
@@ -74,17 +77,24 @@ def _orientation(page: TiffPage) -> int:
 def read_tiff(stream: IO[bytes], name: str, max_pixels: int | None) -> Image:
     """One still picture of a TIFF stream. Raises ImageError for several pages, missing parts and sample types we do not know."""
     with TiffFile(stream) as file:
-        page = _only_page(file, name)
-        checked_size(page.imagewidth, page.imagelength, page.samplesperpixel, max_pixels, name)
-        layout = _layout(page, name)
-        check_parts(page, stream, name)
-        if layout.for_pillow:
-            stream.seek(0)
-            image = decode(_first_frame(stream, page, name), name, max_pixels)
-            image = replace(image, metadata=replace(image.metadata, exif=None))
-        else:
-            image = _image(page, _raw(page), layout, _metadata(page, stream).get("geo"))
-        return _with_metadata(image, file, page, layout, stream, name)
+        return page_image(_only_page(file, name), file.pages, stream, name, max_pixels)
+
+
+def page_image(
+    page: TiffPage, beside: Iterable[Any], stream: IO[bytes], name: str, max_pixels: int | None, planes: int | None = None
+) -> Image:
+    """The picture of a page; its mask is among the pages ``beside`` it. ``planes``: how many samples a pixel all pages have together,
+    None for those of this one. Raises ImageError as `read_tiff` does."""
+    checked_size(page.imagewidth, page.imagelength, page.samplesperpixel, max_pixels, name)
+    layout = _layout(page, name)
+    check_parts(page, stream, name)
+    if layout.for_pillow:
+        stream.seek(0)
+        image = decode(_alone(stream, page, name), name, max_pixels)
+        image = replace(image, metadata=replace(image.metadata, exif=None))
+    else:
+        image = _image(page, _raw(page), layout, _metadata(page, stream).get("geo"))
+    return _with_metadata(image, beside, page, layout, stream, name, planes)
 
 
 def rescue_tiff(data: bytes, name: str, max_pixels: int | None) -> Image:
@@ -98,13 +108,17 @@ def rescue_tiff(data: bytes, name: str, max_pixels: int | None) -> Image:
             raise Damaged(f"{name}: damaged picture, of a kind of which no part can be had")
         samples = _laid_out(page, readable_parts(page, stream, name))
         image = _image(page, samples, layout, _metadata(page, stream).get("geo"))
-        return _with_metadata(image, file, page, layout, stream, name)
+        return _with_metadata(image, file.pages, page, layout, stream, name)
 
 
-def _with_metadata(image: Image, file: TiffFile, page: TiffPage, layout: Layout, stream: IO[bytes], name: str) -> Image:
+def _with_metadata(
+    image: Image, beside: Iterable[Any], page: TiffPage, layout: Layout, stream: IO[bytes], name: str, planes: int | None = None
+) -> Image:
     extras = _metadata(page, stream)
-    mask = _mask(file, page, stream, name)
-    notices = _left_out(file, page)
+    if ome.describes(page.description, page.imagewidth, page.imagelength, planes or page.samplesperpixel):
+        extras["ome"] = page.description
+    mask = _mask(beside, page, stream, name)
+    notices = _left_out(beside, page, "ome" in extras)
     if geo.GDAL_NODATA in extras.get("geo", {}) and _changes_samples(page, layout, extras["geo"]):
         mask = _mask_instead(page, layout, extras["geo"], mask)
     image = replace(image, mask=None if mask is None else metadata.upright(mask, _orientation(page)))
@@ -117,32 +131,45 @@ def _with_metadata(image: Image, file: TiffFile, page: TiffPage, layout: Layout,
 
 def _only_page(file: TiffFile, name: str) -> TiffPage:
     """The page at full size; previews and masks beside it are not pictures of their own."""
-    found: TiffPage | None = None
-    for number, page in enumerate(file.pages):
-        if number > 64:
-            raise Unsupported(f"{name}: more than 64 pages; expected one still picture")
-        if not isinstance(page, TiffPage) or (number and (page.is_reduced or page.is_mask)):
+    found: Any = None
+    for page in file.pages:
+        if not is_picture(page):
             continue
         if found is not None:
-            raise Unsupported(f"{name}: several pages; expected one still picture (take them apart first)")
+            raise Unsupported(f"{name}: several pages; expected one still picture (`open_stack` reads them one by one)")
         found = page
-    if found is None or found.imagedepth != 1:
+    return checked_page(found, 1, name)
+
+
+def is_picture(page: Any) -> bool:
+    """Whether a page is a picture of its own; the first always is."""
+    return isinstance(page, TiffPage) and not (page.index and (page.is_reduced or page.is_mask))
+
+
+def checked_page(first: Any, count: int, name: str) -> TiffPage:
+    """The first of so many pages. Raises Unsupported where there is none, or more pictures than pages."""
+    if first is None or first.imagedepth != 1:
         raise Unsupported(f"{name}: no flat picture in this TIFF")
-    return found
+    told = MORE_IMAGES.match(first.description)
+    if told is not None and (told[1] is None or int(told[1]) > count):
+        raise Unsupported(
+            f"{name}: holds more pictures than pages (ImageJ and tifffile write so beyond 4 GB); save it as OME-TIFF first"
+        )
+    page: TiffPage = first
+    return page
 
 
-def _first_frame(stream: IO[bytes], page: TiffPage, name: str) -> PillowImage.Image:
-    """The picture as Pillow opens it, to which a mask or a preview behind it would be an animation."""
-    if page.index:
-        raise Unsupported(f"{name}: its first page is a preview or a mask, and a later one the picture; save it alone first")
+def _alone(stream: IO[bytes], page: TiffPage, name: str) -> PillowImage.Image:
+    """The page as Pillow opens it, to which others beside it would be an animation."""
     picture = open_picture(stream, "TIFF", name)
+    picture.seek(page.index)
     picture.is_animated = False  # type: ignore[attr-defined]
     return picture
 
 
-def _mask(file: TiffFile, page: TiffPage, stream: IO[bytes], name: str) -> Array | None:
+def _mask(beside: Iterable[Any], page: TiffPage, stream: IO[bytes], name: str) -> Array | None:
     """The mask page that belongs to a picture (TIFF 6.0, NewSubfileType 4): (H, W), true where there are data."""
-    for other in file.pages:
+    for other in beside:
         if not isinstance(other, TiffPage) or not other.is_mask or other.is_reduced:
             continue
         if (other.imagelength, other.imagewidth, other.samplesperpixel) == (page.imagelength, page.imagewidth, 1):
@@ -152,13 +179,15 @@ def _mask(file: TiffFile, page: TiffPage, stream: IO[bytes], name: str) -> Array
     return None
 
 
-def _left_out(file: TiffFile, page: TiffPage) -> tuple[str, ...]:
-    overviews = any(isinstance(other, TiffPage) and other.is_reduced for other in file.pages if other is not page)
+def _left_out(beside: Iterable[Any], page: TiffPage, keeps_ome: bool) -> tuple[str, ...]:
+    overviews = any(isinstance(other, TiffPage) and other.is_reduced for other in beside if other is not page)
     notices: tuple[str, ...] = ()
     if overviews or page.subifds:
         notices = ("its overviews (smaller copies) were left out; GDAL makes new ones (gdaladdo)",)
-    if "<OME" in page.description:
-        notices += ("its OME-XML description, which tells of the old size, was left out",)
+    if keeps_ome and ome.draws_regions(page.description):
+        notices += ("its regions of interest, which are drawn in pixels of the old size, were left out",)
+    if not keeps_ome and ome.is_ome(page.description):
+        notices += ("its OME-XML description, which tells of other pages than those of this file, was left out",)
     return notices
 
 
@@ -320,6 +349,7 @@ def _metadata(page: TiffPage, stream: IO[bytes]) -> dict[str, Any]:
         },
         "xmp": metadata.xmp_bytes(bytes(tags[XMP].value)) if XMP in tags else None,
         "dpi": _dpi(page),
+        "calibrated": page.description.startswith("ImageJ=") or ome.is_ome(page.description),
         "per_unit": _per_unit(page),
         "exif": _exif(stream),
     }

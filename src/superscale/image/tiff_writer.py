@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
-from typing import Any
+from dataclasses import replace
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from PIL import Image as PillowImage
 from PIL import TiffImagePlugin
 from tifffile import TiffFile, TiffWriter
 
-from superscale.image import geo, metadata
+from superscale.image import geo, metadata, ome
 from superscale.image.metadata import Metadata
 from superscale.image.picture import GREY, RGB, Image, with_alpha
 from superscale.image.tiff import STATED, SUB_IFDS, XMP
@@ -20,6 +21,9 @@ from superscale.image.tiff import STATED, SUB_IFDS, XMP
 Array = NDArray[Any]
 
 MASK_PAGE = 4
+DESCRIPTION = 270
+# A classic TIFF counts bytes in 32 bits; some are for directories.
+CLASSIC_BYTES = 2**32 - 2**25
 # sample type -> the type of a tag, as tifffile names it
 STATED_KINDS = {
     "int8": "b",
@@ -40,30 +44,63 @@ HELD = 1
 
 def encode_tiff(image: Image, _quality: int) -> tuple[bytes, tuple[str, ...]]:
     """Samples of any type, any number of bands -> (the file, deflated; no notices); metadata in its tags, a mask as a second page."""
-    samples = with_alpha(image)
+    stream = io.BytesIO()
+    writer = TiffPagesWriter(stream, 1)
+    writer.add(image)
+    writer.finish()
+    return stream.getvalue(), ()
+
+
+class TiffPagesWriter:
+    """Writes ``count`` pages to a stream that can be read again, one after the other: a `StackWriter`."""
+
+    def __init__(self, stream: IO[bytes], count: int) -> None:
+        self._stream, self._count = stream, count
+        self._writer: TiffWriter | None = None
+        self._directories: dict[int, dict[int, Any]] = {}
+
+    def add(self, image: Image) -> None:
+        """Write one more page, and its mask."""
+        samples = with_alpha(image)
+        kept = image.metadata
+        is_first = self._writer is None
+        tags, directories = _written_tags(kept if is_first else replace(kept, exif=None))
+        if kept.ome is not None:
+            text = ome.scaled(kept.ome, image.width, image.height)
+            tags = [*(tag for tag in tags if tag[0] != DESCRIPTION), (DESCRIPTION, "s", 0, text.encode(), True)]
+        if self._writer is None:
+            self._directories = directories
+            # Deflated samples may be as long as they were.
+            is_big = samples.nbytes * self._count > CLASSIC_BYTES
+            self._writer = TiffWriter(self._stream, byteorder="<", bigtiff=is_big)
+        _write_page(self._writer, image, samples, tags)
+
+    def finish(self) -> None:
+        """Write the directories of EXIF behind the pages."""
+        if self._writer is not None:
+            self._writer.close()
+        _append_directories(self._stream, self._directories)
+
+
+def _write_page(writer: TiffWriter, image: Image, samples: Array, tags: list[tuple[Any, ...]]) -> None:
     kept = image.metadata
     colours = RGB if image.has_colours else GREY
     extra = ["unspecified"] * (image.channels - colours) + ["unassalpha"] * (image.alpha is not None)
-    tags, directories = _written_tags(kept)
-    stream = io.BytesIO()
     how: dict[str, Any] = {"compression": "zlib", "software": False, "metadata": None, "maxworkers": 1, "tile": kept.tile_px}
-    with TiffWriter(stream, byteorder="<") as writer:
-        writer.write(
-            samples[..., 0] if samples.shape[-1] == 1 else np.ascontiguousarray(samples),
-            photometric="rgb" if colours == RGB else "minisblack",
-            planarconfig="contig" if samples.shape[-1] > 1 else None,
-            extrasamples=extra or None,
-            predictor=2 if samples.dtype.kind in "iu" else None,
-            iccprofile=kept.icc_profile,
-            resolution=kept.dpi or kept.per_unit,
-            resolutionunit="INCH" if kept.dpi is not None else "NONE" if kept.per_unit is not None else None,
-            extratags=[*tags, *_stated(kept.stated_range, samples)],
-            **how,
-        )
-        if image.mask is not None:
-            writer.write(image.mask, photometric="mask", subfiletype=MASK_PAGE, **how)
-    _append_directories(stream, directories)
-    return stream.getvalue(), ()
+    writer.write(
+        samples[..., 0] if samples.shape[-1] == 1 else np.ascontiguousarray(samples),
+        photometric="rgb" if colours == RGB else "minisblack",
+        planarconfig="contig" if samples.shape[-1] > 1 else None,
+        extrasamples=extra or None,
+        predictor=2 if samples.dtype.kind in "iu" else None,
+        iccprofile=kept.icc_profile,
+        resolution=kept.dpi or kept.per_unit,
+        resolutionunit="INCH" if kept.dpi is not None else "NONE" if kept.per_unit is not None else None,
+        extratags=[*tags, *_stated(kept.stated_range, samples)],
+        **how,
+    )
+    if image.mask is not None:
+        writer.write(image.mask, photometric="mask", subfiletype=MASK_PAGE, **how)
 
 
 def _stated(values: tuple[float, float] | None, samples: Array) -> list[tuple[Any, ...]]:
@@ -99,7 +136,7 @@ def _written_tags(kept: Metadata) -> tuple[list[tuple[Any, ...]], dict[int, dict
     return tags, directories
 
 
-def _append_directories(stream: io.BytesIO, directories: dict[int, dict[int, Any]]) -> None:
+def _append_directories(stream: IO[bytes], directories: dict[int, dict[int, Any]]) -> None:
     """Write each directory behind the file and point to it from the entry that was held for it."""
     if not directories:
         return

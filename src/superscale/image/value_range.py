@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -80,6 +81,13 @@ def full_range(dtype: Any) -> ValueRange:
         return ValueRange(0.0, 1.0, "type")
     limits = np.iinfo(kind)
     return ValueRange(float(limits.min), float(limits.max), "type")
+
+
+def common_range(ranges: Sequence[ValueRange]) -> ValueRange:
+    """The range of several pictures that belong together: from the lowest of their lows to the highest of their highs."""
+    low, high = min(one.low for one in ranges), max(one.high for one in ranges)
+    sources = {one.source for one in ranges}
+    return ValueRange(low, high, sources.pop() if len(sources) == 1 else "measured")
 
 
 def is_plain(values: ValueRange, dtype: Any) -> bool:

@@ -15,7 +15,7 @@ from superscale.image.holes import nearest, without_false_holes
 from superscale.image.io import Image
 from superscale.image.picture import with_alpha
 from superscale.image.resize import resize_to
-from superscale.image.value_range import is_plain, value_range, within_ringing
+from superscale.image.value_range import ValueRange, full_range, is_plain, value_range, within_ringing
 from superscale.inference.consistency import back_projected
 from superscale.options import Bands, UpscaleOptions
 
@@ -30,13 +30,24 @@ RGB = 3
 
 
 def enlarge_image(
-    image: Image, enlarge: Enlarge, options: UpscaleOptions, progress: Progress | None, network_channels: int = RGB
+    image: Image,
+    enlarge: Enlarge,
+    options: UpscaleOptions,
+    progress: Progress | None,
+    network_channels: int = RGB,
+    values: ValueRange | None = None,
 ) -> Image:
     """Grey stays grey, type and metadata are kept; alpha is enlarged bicubically, and colours under it are those of the nearest
     visible pixels, as are values in holes; holes are enlarged by nearest neighbour. ``options.consistent``: back-project, and note
-    by how much."""
+    by how much. ``values``: the range, None for that of this image (`measured_range`). A network of one channel more than the image
+    has takes alpha as its last one."""
+    if image.alpha is not None and options.bands == "auto" and network_channels == image.channels + 1 > 2:
+        whole = replace(image, pixels=with_alpha(image), alpha=None)
+        larger = enlarge_image(whole, enlarge, options, progress, network_channels, values)
+        return replace(larger, pixels=larger.pixels[..., :-1], alpha=larger.pixels[..., -1])
     image, groups = grouped(image, options.bands, network_channels)
     valid = image.valid()
+    image = replace(image, values=values or _range(image, valid, options))
     larger, pixels = _enlarged_samples(image, valid, groups, enlarge, options, progress)
     if image.metadata.geo is not None or valid is not None:
         pixels = _with_holes(pixels, image, valid)
@@ -46,14 +57,26 @@ def enlarge_image(
     return larger.with_pixels(pixels, alpha if alpha.dtype.kind == "u" else alpha.clip(0, 1))
 
 
+def measured_range(image: Image, options: UpscaleOptions, network_channels: int = RGB) -> ValueRange:
+    """The values of an image that are black and white, as `enlarge_image` takes them."""
+    image, _ = grouped(image, options.bands, network_channels)
+    return _range(image, image.valid(), options)
+
+
+def _range(image: Image, valid: Array | None, options: UpscaleOptions) -> ValueRange:
+    weights = _weights(valid, image.alpha)
+    seen = None if weights is None else weights > 0
+    return value_range(image.pixels, seen, options.value_range, image.metadata.stated_range)
+
+
 def _enlarged_samples(
     image: Image, valid: Array | None, groups: Groups, enlarge: Enlarge, options: UpscaleOptions, progress: Progress | None
 ) -> tuple[Image, Array]:
     """(the image with what is to be said of it, its samples enlarged, with anything in the holes)."""
     weights = _weights(valid, image.alpha)
     seen = None if weights is None else weights > 0
-    values = value_range(image.pixels, seen, options.value_range, image.metadata.stated_range)
-    image = replace(image, values=values, remarks=(*image.remarks, f"black to white: {values}", *_said_of(groups)))
+    values = image.values or full_range(image.pixels.dtype)
+    image = replace(image, remarks=(*image.remarks, f"black to white: {values}", *_said_of(groups)))
     plain = is_plain(values, image.pixels.dtype)
     unit, beyond = (image.pixels, None) if plain else values.to_unit(image.pixels, seen)
     visible = unit if weights is None else spread_colours(unit, weights)

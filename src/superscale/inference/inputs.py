@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from superscale.errors import UsageError
-from superscale.image.formats import READ_SUFFIXES, UNREAD_SUFFIXES
+from superscale.image.formats import UNREAD_SUFFIXES, is_taken
 from superscale.reading import kind_of, read_file
 
 STDIN = "-"
@@ -21,6 +21,8 @@ TREE_MARK = f"{os.sep}.{os.sep}"
 WILD = frozenset("*?[")
 # What begins so is a failure wherever it is met: pictures may be missing because of it.
 UNREADABLE, UNLISTED = "cannot be read", "this folder cannot be listed"
+# What lies in a folder and is no picture by its name: it is counted, and no job of its own.
+PASSED_OVER = "not a picture by its name"
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,11 @@ class Found:
     named: bool = True
     unfit: str | None = None
     from_stdin: bool = False
+
+    @property
+    def is_passed_over(self) -> bool:
+        """Come upon in a folder, and no picture by its name."""
+        return self.unfit == PASSED_OVER
 
     @property
     def is_failure(self) -> bool:
@@ -101,7 +108,7 @@ def _named(text: str) -> Iterator[Found]:
 
 def _all(given: Path, entries: Iterable[tuple[Path, str | None]], root: Path, otherwise: str) -> Iterator[Found]:
     ordered = sorted(entries, key=lambda entry: entry[0].as_posix())
-    if not ordered:
+    if all(why == PASSED_OVER for _, why in ordered):
         yield Found(given, unfit=otherwise)
     for path, why in ordered:
         yield Found(path, root, named=False, unfit=why)
@@ -124,9 +131,7 @@ def _entry(path: Path) -> Iterator[tuple[Path, str | None]]:
     why = None if os.path.isfile(path) else unfit(path)
     if why is None and path.suffix.lower() in UNREAD_SUFFIXES:
         why = "a format that is not read"
-    # ._name: what macOS keeps about a file beside it, by the same suffix.
-    if why or (path.suffix.lower() in READ_SUFFIXES and not path.name.startswith("._")):
-        yield path, why
+    yield path, why or (None if is_taken(path) else PASSED_OVER)
 
 
 def _below(folder: Path) -> Iterator[tuple[Path, str | None]]:

@@ -9,23 +9,29 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import IO, Any, Literal
 
-from superscale.errors import Cancelled, ImageError, OutputError, SuperscaleError, TooLarge
-from superscale.files import Claims, sweep, write_bytes, write_stream
+from superscale.errors import Cancelled, Damaged, ImageError, OutputError, SuperscaleError, TooLarge
+from superscale.files import Claims, new_file, sweep, write_bytes, write_stream
 from superscale.image.formats import suffix_of
-from superscale.image.io import QUALITY, Image, KeepOrStrip, encode_with_notices, image_size, read_image
+from superscale.image.io import QUALITY, Image, KeepOrStrip, encode_with_notices, image_size, open_stack, read_image
+from superscale.image.value_range import ValueRange
 from superscale.inference.inputs import unfit
 from superscale.inference.plan import FALLBACK_SUFFIX, STDOUT, Job
 from superscale.inference.sizes import enlarged
+from superscale.inference.stacks import enlarge_stack
 from superscale.reading import fingerprint
 
+COPIED_BYTES = 16 * 1024**2
 Existing = Literal["refuse", "overwrite", "skip"]
 Status = Literal["done", "skipped", "failed"]
-Enlarge = Callable[[Image], Image]
+Enlarge = Callable[..., Image]
+Measure = Callable[[Image], ValueRange]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +39,8 @@ class Settings:
     """How jobs are done. Limits: None for none; each error names the setting that raises it.
 
     ``scale``: what ``enlarge`` multiplies both sides by, to refuse an output of too many pixels before it is computed. ``lenient``:
-    take what there is of damaged pictures.
+    take what there is of damaged pictures. ``measure``: the range of values of a page; ``enlarge`` then gets that of the whole stack
+    as ``values``.
     """
 
     scale: float
@@ -45,6 +52,7 @@ class Settings:
     max_bytes: int | None = None
     fail_fast: bool = False
     lenient: bool = False
+    measure: Measure | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,7 @@ class Outcome:
     """What became of one job; ``width`` and ``height`` of the output, None if there is none.
 
     A job that is done and has an ``error`` was done on what there is of a damaged picture, and is no success: see `is_whole`.
+    ``pages``: how many pictures the file holds.
     ``notices``: what had to be changed in the picture; ``again``: its name in a list of pictures to try again; ``settings``:
     those that ``error`` speaks of, by name; ``range``: the values that were black and white; ``remarks``: what was chosen.
     """
@@ -68,6 +77,7 @@ class Outcome:
     settings: tuple[str, ...] = ()
     range: tuple[float, float] | None = None
     remarks: tuple[str, ...] = ()
+    pages: int = 1
 
     @property
     def is_whole(self) -> bool:
@@ -81,13 +91,14 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Step:
-    """A job on its way: the picture as far as it has come, or its outcome.
+    """A job on its way: the picture as far as it has come, or its outcome; of a stack, the file that it is read from.
 
     ``source``: the input's fingerprint; ``was_absent``: its output, when the run began.
     """
 
     job: Job
     image: Image | None = None
+    stack: Path | bytes | None = None
     suffix: str = ""
     source: str | None = None
     was_absent: bool = False
@@ -148,7 +159,7 @@ def _overlapped(
         loading = submitted()
         while loading is not None:
             loaded, loading = loading.result(), submitted()
-            enlarged = _timed(loaded, lambda step: _enlarged(step, enlarge))
+            enlarged = _timed(loaded, lambda step: _enlarged(step, enlarge, settings, stdout))
             if before is not None:
                 said, before = outcome(before), None
                 yield said
@@ -172,6 +183,8 @@ def _timed(step: _Step, work: Callable[[_Step], _Step]) -> _Step:
         after = work(step)
     except (Cancelled, OutputError):
         raise
+    except _There as there:
+        return replace(step, outcome=there.outcome)
     # Anything: a decoder given damaged bytes raises whatever it stumbles over, and must not stop the rest.
     except Exception as error:
         return replace(step, image=None, outcome=_failed(step.job, *_why(error)))
@@ -221,26 +234,38 @@ def _loaded(step: _Step, settings: Settings, stdin: IO[bytes] | None, claims: Cl
     if job.from_stdin:
         data = _read_stream(stdin, settings.max_bytes)
         source = fingerprint(data)
-        _check_promised_size(data, settings)
-        image = read_image(data, settings.max_pixels, "standard input", settings.lenient)
-        own = suffix_of(data) or FALLBACK_SUFFIX
+        own, name = suffix_of(data) or FALLBACK_SUFFIX, "standard input"
+        image, count = _first_page(data, name, settings)
     else:
-        image, own, source = read_input(job.input, settings), job.input.suffix, fingerprint(job.input)
+        data, own, source = b"", job.input.suffix, fingerprint(job.input)
+        image, count = read_input(job.input, settings)
     _check_output_size(image.width, image.height, settings)
     named = None if job.output is None else job.output.suffix
-    return replace(step, image=image, suffix=named or job.suffix or own, source=source)
+    stack = None if count == 1 else data or job.input
+    image_now = image if stack is None else None
+    return replace(step, image=image_now, stack=stack, suffix=named or job.suffix or own, source=source)
 
 
-def read_input(path: Path, settings: Settings) -> Image:
-    """Decode a file within the limits. Raises ImageError, TooLarge for a file or a picture beyond them."""
+def read_input(path: Path, settings: Settings) -> tuple[Image, int]:
+    """Decode a file within the limits: its picture, or the first of how many. Raises ImageError, TooLarge for what is beyond them."""
     if (why := unfit(path)) is not None:
         raise ImageError(why)
     size = os.stat(path).st_size
     if settings.max_bytes is not None and size > settings.max_bytes:
         raise TooLarge(f"{size} bytes, more than {settings.max_bytes}", settings.max_bytes, "max_bytes")
-    _check_promised_size(path, settings)
+    return _first_page(path, str(path), settings)
+
+
+def _first_page(source: Path | bytes, name: str, settings: Settings) -> tuple[Image, int]:
+    _check_promised_size(source, settings)
+    try:
+        with open_stack(source, settings.max_pixels, name) as stack:
+            if stack.count > 1:
+                return stack.page(0), stack.count
+    except Damaged:  # of which `read_image` may take what there is
+        pass
     read = partial(read_image, lenient=True) if settings.lenient else read_image
-    return read(path, settings.max_pixels)
+    return read(source, settings.max_pixels, name), 1
 
 
 def _read_stream(stdin: IO[bytes] | None, max_bytes: int | None) -> bytes:
@@ -303,8 +328,39 @@ def _unwritable(job: Job) -> Path | None:
     return None if folder is None or not folder.is_dir() or os.access(folder, os.W_OK | os.X_OK) else folder
 
 
-def _enlarged(step: _Step, enlarge: Enlarge) -> _Step:
-    return step if step.image is None else replace(step, image=enlarge(step.image))
+def _enlarged(step: _Step, enlarge: Enlarge, settings: Settings, stdout: IO[bytes] | None) -> _Step:
+    if step.stack is None:
+        return step if step.image is None else replace(step, image=enlarge(step.image))
+    job = step.job
+    with open_stack(step.stack, settings.max_pixels, job.name) as stack, _place(job, stdout) as stream:
+        last = enlarge_stack(stack, stream, enlarge, settings.measure, step.suffix, settings.metadata, step.source)
+        # Again: another process may have written it while we computed.
+        if (already := _already(job, settings)) is not None:
+            raise _There(already)
+        return replace(step, stack=None, outcome=_done(job, last, stack.count))
+
+
+class _There(Exception):
+    """The output is there now, and is not to be replaced."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome)
+        self.outcome = outcome
+
+
+@contextmanager
+def _place(job: Job, stdout: IO[bytes] | None) -> Iterator[IO[bytes]]:
+    """A file to write a stack into, which is at its place when the block ends, whole."""
+    if job.output is not None:
+        with new_file(job.output) as stream:
+            yield stream
+        return
+    with NamedTemporaryFile() as stream:
+        yield stream
+        if stdout is not None:
+            stream.seek(0)
+            while data := stream.read(COPIED_BYTES):
+                _send(stdout, data)
 
 
 def _stored(step: _Step, settings: Settings, stdout: IO[bytes] | None) -> _Step:
@@ -319,20 +375,24 @@ def _stored(step: _Step, settings: Settings, stdout: IO[bytes] | None) -> _Step:
         _put(job.output, data)
     elif stdout is not None:
         _send(stdout, data)
+    return replace(step, image=None, outcome=_done(job, image.noted(*notices)))
+
+
+def _done(job: Job, image: Image, pages: int = 1) -> Outcome:
     target = STDOUT if job.output is None else str(job.output)
     values = None if image.values is None else (image.values.low, image.values.high)
-    done = Outcome(
+    return Outcome(
         job.name,
         target,
         "done",
         image.width,
         image.height,
         error=image.damage,
-        notices=notices,
+        notices=image.notices,
         range=values,
         remarks=image.remarks,
+        pages=pages,
     )
-    return replace(step, image=None, outcome=done)
 
 
 def _send(stdout: IO[bytes], data: bytes) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from superscale.errors import UnknownNameError, UsageError
-from superscale.image.formats import SUFFIXES, UNWRITTEN_SUFFIXES
+from superscale.image.formats import SUFFIXES, UNWRITTEN_SUFFIXES, known_suffix
 from superscale.image.io import source_of
 from superscale.inference.inputs import STDIN, Found
 from superscale.reading import fingerprint
@@ -92,7 +92,7 @@ def plan_jobs(
     the inputs, or lies where its output would, and says in its EXIF that this program made it, is left out and added to ``left_out``;
     what the user named is not. Raises UsageError when one output is named for several inputs.
     """
-    found = list(found)
+    found = [one for one in found if not one.is_passed_over]
     fit = [one for one in found if one.unfit is None]
     destination = _destination(output, fit, scale, model, suffix)
     if destination.kind == "stdout":
@@ -230,7 +230,9 @@ def _renamed(one: Found, destination: Destination, taken: set[str]) -> Path | No
 
 def _extension(one: Found, destination: Destination) -> str:
     own = one.path.suffix
-    return destination.suffix or (own if own.lower() in SUFFIXES else FALLBACK_SUFFIX)
+    if destination.suffix or own.lower() in SUFFIXES:
+        return destination.suffix or own
+    return ".dcm" if known_suffix(one.path) == ".dcm" else FALLBACK_SUFFIX
 
 
 def _target(one: Found, destination: Destination, stem: str) -> Path:

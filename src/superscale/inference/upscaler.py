@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from superscale import __version__
 from superscale.errors import UsageError
-from superscale.image.io import Image, PillowPicture, decode, read_image, to_pillow
+from superscale.image.io import Image, PillowPicture, as_viewed, decode, read_image, to_pillow
 from superscale.image.resize import resize_to
-from superscale.image.value_range import TYPES
-from superscale.inference.channels import enlarge_image, part_of
+from superscale.image.value_range import TYPES, ValueRange
+from superscale.inference.channels import enlarge_image, measured_range, part_of
 from superscale.inference.engine import Cancel, Engine, Progress
 from superscale.inference.sizes import enlarged
 from superscale.options import Bands, Precision, UpscaleOptions
@@ -77,10 +78,11 @@ class Upscaler:
         Samples are integers of up to 32 bits or floats, in any range (``value_range`` says which values are black and white); what
         is not finite is no data, and stays so. C is 1 (grey) or 3 (RGB), for paths and PIL also with alpha.
         ``progress(tiles_done, tiles)`` is called after every tile; when ``cancel`` is set, `Cancelled` is raised.
+        DICOM becomes the 8-bit picture that a viewer shows; `enlarge` on what `read_image` reads keeps its values.
         Raises ImageError for a path whose picture PIL could not hold: deeper than 8 bits with colour or alpha, and bands.
         """
         if isinstance(picture, str | Path):
-            return to_pillow(self.enlarge(read_image(picture), progress=progress, cancel=cancel))
+            return to_pillow(as_viewed(self.enlarge(read_image(picture), progress=progress, cancel=cancel)))
         if isinstance(picture, PillowPicture):
             return to_pillow(self.enlarge(decode(picture), progress=progress, cancel=cancel))
         if isinstance(picture, np.ndarray):
@@ -92,15 +94,33 @@ class Upscaler:
             return self._tensor(picture, torch, progress, cancel)
         raise UsageError(f"expected a path, a PIL picture, an array or a tensor, got {type(picture).__name__}")
 
-    def enlarge(self, image: Image, *, progress: Progress | None = None, cancel: Cancel | None = None) -> Image:
+    def enlarge(
+        self,
+        image: Image,
+        *,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+        values: ValueRange | None = None,
+    ) -> Image:
         """Image -> Image: grey stays grey, type and metadata are kept; alpha is enlarged bicubically, and colours under it are
         those of the nearest visible pixels; bands go through the network one at a time, unless they are colours. Holes stay holes.
+        ``values``: the range of values, such as that of a whole stack, None for this image's own (`measure`).
         Raises Unsupported when ``bands`` or ``value_range`` cannot be had of this image."""
 
         def resized(pixels: Array, progress: Progress | None) -> Array:
             return self._resized(pixels, progress, cancel)
 
-        return enlarge_image(image, resized, self.options, progress, self.contract.channels)
+        image = replace(image, metadata=replace(image.metadata, derivation=self.derivation))
+        return enlarge_image(image, resized, self.options, progress, self.contract.channels, values)
+
+    def measure(self, image: Image) -> ValueRange:
+        """The values that `enlarge` takes for black and white. Raises Unsupported as it does."""
+        return measured_range(image, self.options, self.contract.channels)
+
+    @property
+    def derivation(self) -> str:
+        """What is done to an image, by which model and version: for formats that record it (DICOM)."""
+        return f"Upscaled {self.scale:g} times by the network {self.model.name}, superscale {__version__}; not for diagnosis"
 
     def pixels(self, pixels: Array, *, progress: Progress | None = None, cancel: Cancel | None = None) -> Array:
         """(H, W, C), C = 1 or the network's (any for a network of 1), integers of up to 32 bits or floats -> the same, larger."""

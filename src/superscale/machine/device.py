@@ -1,6 +1,9 @@
-"""Choice of torch's device, and its free memory."""
+"""Choice of torch's device, its name and its free memory."""
 
 from __future__ import annotations
+
+import platform
+from pathlib import Path
 
 import torch
 
@@ -22,6 +25,19 @@ def pick_device(name: str) -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UsageError("no mps device on this machine; choose the device cpu")
     return device
+
+
+def describe(device: torch.device) -> str:
+    """What computes: the GPU's name, or the processor's and the number of threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type != "cpu":
+        return device.type
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    threads = torch.get_num_threads()
+    return f"{(names or [platform.processor() or platform.machine()])[0]}, {threads} {'thread' if threads == 1 else 'threads'}"
 
 
 def free_bytes(device: torch.device) -> int | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -85,6 +86,11 @@ MEASURES: dict[str, Callable[[Sample], Tensor]] = {
 }
 
 
+def _planes(pixels: NDArray[Any], peak: int | None) -> Tensor:
+    """Samples (H, W, C) -> (1, C, H, W) in [0, 1]."""
+    return torch.from_numpy(to_float(pixels if peak is None else pixels / np.float32(peak)))[None]
+
+
 def measure(
     super_res: NDArray[Any],
     high_res: NDArray[Any],
@@ -94,16 +100,17 @@ def measure(
     color: Color,
     low_res: NDArray[Any] | None = None,
     learned: Learned = NOTHING_LEARNED,
+    peak: int | None = None,
 ) -> dict[str, float]:
-    """The named metrics of one picture, uint8 or uint16, each against its own white.
+    """The named metrics of one picture, uint8 or uint16, against ``peak``, by default the largest value of the type.
 
     Raises UnknownNameError for a metric that is not in the table.
     """
     require_metrics(metrics)
     sample = Sample(
-        super_res=torch.from_numpy(to_float(super_res))[None],
-        high_res=torch.from_numpy(to_float(high_res))[None],
-        low_res=None if low_res is None else torch.from_numpy(to_float(low_res))[None],
+        super_res=_planes(super_res, peak),
+        high_res=_planes(high_res, peak),
+        low_res=None if low_res is None else _planes(low_res, peak),
         border=border,
         color=color,
         learned=learned,

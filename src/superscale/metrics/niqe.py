@@ -26,15 +26,20 @@ BLOCK_PX = 96
 SHARPNESS = 0.75
 WINDOW = 7
 SIGMA = 7 / 6
+# A half that summing made a little less is still rounded up.
+HALF_UP = 0.5 + 1e-6
 # Keeps flat ground, whose deviation is nothing, from being divided by nothing (eq. 1; 8-bit units).
 STABILITY = 1.0
+# Less than any whole step of one pixel makes of a mean (its least weight is 2e-4), more than rounding does.
+FLAT = 1e-6
 # To the neighbour at the right, below, and at both diagonals.
 NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))
 FEATURES = 36
 # A model has some thousand numbers.
 MOST_MODEL_BYTES = 10_000_000
 DIGITS = 10
-SHAPES = torch.arange(0.2, 10, 0.001, dtype=torch.float64)
+# The shapes that the authors' code looks among; between two of them would move a picture's NIQE by 0.01.
+SHAPES = torch.arange(200, 10_001, dtype=torch.float64) / 1000
 
 
 @dataclass(frozen=True)
@@ -49,8 +54,9 @@ class NaturalModel:
 def niqe(super_res: Tensor, model: NaturalModel, *, data_range: float, border: int) -> Tensor:
     """NIQE of each picture, (B,) float64, lower is better; values compare only within one ``model``.
 
-    ``super_res``: (B, 3 or 1, H, W), values 0 to ``data_range``, measured as luma. No reference is looked at. Raises UsageError
-    when less than two blocks of 96x96 pixels with any texture lie inside the border: one block has no covariance.
+    ``super_res``: (B, 3 or 1, H, W), values 0 to ``data_range``, measured as luma in whole 8-bit steps, as MATLAB has it. No
+    reference is looked at. Raises UsageError when less than two blocks of 96x96 pixels with any texture lie inside the border: one
+    block has no covariance.
     """
     return torch.stack([_distance(_textured(features), model) for features, _ in _each(super_res, data_range, border)])
 
@@ -88,7 +94,8 @@ def _each(planes: Tensor, data_range: float, border: int) -> Iterable[tuple[Tens
     if not blocks_in(*luma.shape[-2:]):
         raise UsageError(f"NIQE needs {BLOCK_PX}x{BLOCK_PX} pixels inside the border, got {tuple(luma.shape[-2:])}")
     whole = luma[..., : rows * BLOCK_PX, : columns * BLOCK_PX] * (PEAK_8BIT / data_range)
-    for picture in whole:
+    # MATLAB's rgb2ycbcr gives whole numbers, halves rounded up; fractions add structure to flat ground that the authors never saw.
+    for picture in (whole + HALF_UP).floor():
         yield block_features(picture[0])
 
 
@@ -110,7 +117,10 @@ def mscn(plane: Tensor) -> tuple[Tensor, Tensor]:
     """Mean-subtracted, contrast-normalised coefficients of (H, W), and the local deviation they were divided by (eq. 1 to 3)."""
     mean = _windowed(plane)
     deviation = (_windowed(plane.square()) - mean.square()).abs().sqrt()
-    return (plane - mean) / (deviation + STABILITY), deviation
+    difference = plane - mean
+    # On flat ground only the order of summation would say on which side of zero a sample lies, another on every machine.
+    difference = torch.where(difference.abs() < FLAT, 0.0, difference)
+    return difference / (deviation + STABILITY), deviation
 
 
 def _windowed(plane: Tensor) -> Tensor:
@@ -154,12 +164,12 @@ def aggd(samples: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _shape_of(ratio: Tensor) -> Tensor:
-    """The shape whose ratio of moments, gamma(2/a)^2 / (gamma(1/a) gamma(3/a)), is this one; it grows with the shape."""
+    """The shape whose ratio of moments, gamma(2/a)^2 / (gamma(1/a) gamma(3/a)), is nearest to this one; it grows with the shape."""
     shapes = SHAPES.to(ratio.device)
     ratios = (2 * torch.lgamma(2 / shapes) - torch.lgamma(1 / shapes) - torch.lgamma(3 / shapes)).exp()
     above = torch.searchsorted(ratios, ratio.contiguous()).clamp(1, len(shapes) - 1)
-    share = ((ratio - ratios[above - 1]) / (ratios[above] - ratios[above - 1])).clamp(0, 1)
-    return torch.lerp(shapes[above - 1], shapes[above], share)
+    below_is_nearer = ratio - ratios[above - 1] < ratios[above] - ratio
+    return torch.where(below_is_nearer, shapes[above - 1], shapes[above])
 
 
 def _textured(features: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ class RRDBNetConfig:
     """The paper's ×4 network by default. ×2 and ×1 pixel-unshuffle the input by 2 and 4 first, as Real-ESRGAN's do.
 
     ``upsamplings`` counts the doublings after the body: 1 or 0 make ×2 or ×1, and 3 make ×8, without unshuffling (the first ESRGAN).
+    ``plus``: the dense block of ESRGAN+ (Rakotonirina, Rasoanaivo 2020), whose noise is for training alone and left out here.
     """
 
     scale: Scale = 4
@@ -36,6 +37,7 @@ class RRDBNetConfig:
     growth_channels: Features = 32
     residual_scale: Annotated[float, Bounds(-10, 10)] = 0.2
     upsamplings: Annotated[int, Bounds(0, MOST_UPSAMPLINGS)] = 2
+    plus: bool = False
 
     def __post_init__(self) -> None:
         check_bounds(self)
@@ -46,11 +48,15 @@ class RRDBNetConfig:
 
 
 class ResidualDenseBlock(nn.Module):
-    """Fig. 4, "dense block": five convolutions, each on all features before it, and a residual scaled by beta."""
+    """Fig. 4, "dense block": five convolutions, each on all features before it, and a residual scaled by beta.
 
-    def __init__(self, features: int, growth_channels: int, residual_scale: float) -> None:
+    ``plus`` adds the block's input to the second convolution's output, and that to the fourth's (ESRGAN+, Fig. 3).
+    """
+
+    def __init__(self, features: int, growth_channels: int, residual_scale: float, plus: bool = False) -> None:
         super().__init__()
         self.residual_scale = residual_scale
+        self.conv1x1 = nn.Conv2d(features, growth_channels, 1, bias=False) if plus else None
         self.conv1 = nn.Conv2d(features, growth_channels, 3, padding=1)
         self.conv2 = nn.Conv2d(features + growth_channels, growth_channels, 3, padding=1)
         self.conv3 = nn.Conv2d(features + 2 * growth_channels, growth_channels, 3, padding=1)
@@ -59,9 +65,14 @@ class ResidualDenseBlock(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, F, h, w) -> the same shape."""
-        dense = features
-        for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
-            dense = torch.cat((dense, F.leaky_relu(conv(dense), 0.2)), dim=1)  # (B, F + i*G, h, w)
+        dense, second = features, None
+        for number, conv in enumerate((self.conv1, self.conv2, self.conv3, self.conv4), start=1):
+            grown = F.leaky_relu(conv(dense), 0.2)
+            if self.conv1x1 is not None and number == 2:
+                grown = second = grown + self.conv1x1(features)
+            elif second is not None and number == 4:
+                grown = grown + second
+            dense = torch.cat((dense, grown), dim=1)  # (B, F + i*G, h, w)
         residual: Tensor = self.conv5(dense)
         return features + self.residual_scale * residual
 
@@ -69,12 +80,12 @@ class ResidualDenseBlock(nn.Module):
 class RRDB(nn.Module):
     """Fig. 4, "residual in residual dense block": three dense blocks and a residual scaled by beta again."""
 
-    def __init__(self, features: int, growth_channels: int, residual_scale: float) -> None:
+    def __init__(self, features: int, growth_channels: int, residual_scale: float, plus: bool = False) -> None:
         super().__init__()
         self.residual_scale = residual_scale
-        self.rdb1 = ResidualDenseBlock(features, growth_channels, residual_scale)
-        self.rdb2 = ResidualDenseBlock(features, growth_channels, residual_scale)
-        self.rdb3 = ResidualDenseBlock(features, growth_channels, residual_scale)
+        self.rdb1 = ResidualDenseBlock(features, growth_channels, residual_scale, plus)
+        self.rdb2 = ResidualDenseBlock(features, growth_channels, residual_scale, plus)
+        self.rdb3 = ResidualDenseBlock(features, growth_channels, residual_scale, plus)
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, F, h, w) -> the same shape."""
@@ -91,7 +102,7 @@ class RRDBNet(Generator):
         self.unshuffle = 2**config.upsamplings // config.scale
         features = config.features
         self.conv_first = nn.Conv2d(config.channels * self.unshuffle**2, features, 3, padding=1)
-        blocks = [RRDB(features, config.growth_channels, config.residual_scale) for _ in range(config.blocks)]
+        blocks = [RRDB(features, config.growth_channels, config.residual_scale, config.plus) for _ in range(config.blocks)]
         self.body = nn.Sequential(*blocks)
         self.conv_body = nn.Conv2d(features, features, 3, padding=1)
         self.upsample = [f"conv_up{number}" for number in range(1, config.upsamplings + 1)]

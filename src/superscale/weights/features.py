@@ -42,9 +42,7 @@ def distilled_vgg19(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 FEATURE_FILES: dict[str, tuple[Published, Callable[[Mapping[str, Tensor]], dict[str, Tensor]]]] = {
     # The publisher puts the first eight digits of the sha256 into the file's name.
     "vgg19": (
-        Published(
-            "vgg19-dcbb9e9d.pth", "dcbb9e9d", "https://download.pytorch.org/models/ (torchvision's VGG19, IMAGENET1K_V1)"
-        ),
+        Published("vgg19-dcbb9e9d.pth", "dcbb9e9d", "https://download.pytorch.org/models/ (or: superscale models pull vgg19)"),
         torchvision_vgg19,
     ),
     "vgg19-distilled": (

@@ -9,12 +9,12 @@ import math
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
 from superscale.errors import ModelError
 
-RGB = 3
 DENSE_BLOCKS = 3
 DENSE_CONVS = 5
 TENSORS_PER_BLOCK = DENSE_BLOCKS * DENSE_CONVS * 2
@@ -38,9 +38,13 @@ class RRDBNetNames:
         # Not more than there are tensors for: a file must not make this table longer than itself.
         blocks = max(1, min(len(found), len(keys) // TENSORS_PER_BLOCK + 1))
         ups = len([number for number in _numbers(self.up, r"\.weight$", keys) if number and number % self.step == 0])
-        convs = {self.first: "conv_first"}
+        convs, weights = {self.first: "conv_first"}, {}
+        plus = any(key.endswith(".conv1x1.weight") for key in keys)
         for block in range(blocks):
             for rdb in range(1, DENSE_BLOCKS + 1):
+                if plus:
+                    pointwise = self.dense.partition(".conv")[0].format(block, rdb=rdb)
+                    weights[f"{pointwise}.conv1x1.weight"] = f"body.{block}.rdb{rdb}.conv1x1.weight"
                 for conv in range(1, DENSE_CONVS + 1):
                     convs[self.dense.format(block, rdb=rdb, conv=conv)] = f"body.{block}.rdb{rdb}.conv{conv}"
         convs[self.body.format(blocks)] = "conv_body"
@@ -48,14 +52,17 @@ class RRDBNetNames:
             convs[self.up.format(up * self.step)] = f"conv_up{up}"
         convs[self.hr.format(3 * ups + 2)] = "conv_hr"
         convs[self.last.format(3 * ups + 4)] = "conv_last"
-        return {f"{theirs}.{part}": f"{ours}.{part}" for theirs, ours in convs.items() for part in ("weight", "bias")}
+        return weights | {f"{theirs}.{part}": f"{ours}.{part}" for theirs, ours in convs.items() for part in ("weight", "bias")}
 
 
 def compact_names(keys: Collection[str]) -> dict[str, str]:
-    """SRVGGNetCompact's keys, which are ours: convolutions at even numbers, the slopes of PReLU at odd ones."""
-    last = max(4, min(len(keys), len(_numbers("body.{}", r"\.weight$", keys))) - 1)
+    """SRVGGNetCompact's keys, which are ours: convolutions at even numbers, at odd ones the slopes of PReLU, if it has any."""
+    found = _numbers("body.{}", r"\.weight$", keys)
+    slopes = any(number % 2 for number in found)
+    last = max(2, (min(len(keys), len(found)) - 1) * (1 if slopes else 2))
     last += last % 2
-    parts = [(number, part) for number in range(last + 1) for part in (("weight",) if number % 2 else ("weight", "bias"))]
+    convolutions = [(number, part) for number in range(0, last + 1, 2) for part in ("weight", "bias")]
+    parts = convolutions + [(number, "weight") for number in range(1, last, 2) if slopes]
     return {f"body.{number}.{part}": f"body.{number}.{part}" for number, part in parts}
 
 
@@ -65,8 +72,8 @@ def _numbers(template: str, after: str, keys: Collection[str]) -> set[int]:
     return {int(match[1]) for key in keys if (match := pattern.match(key))}
 
 
-def rrdbnet_options(tensors: Mapping[str, Tensor]) -> dict[str, int]:
-    """RRDBNetConfig's fields, from the shapes. Raises ModelError when they fit no RGB network."""
+def rrdbnet_options(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """RRDBNetConfig's fields, from the shapes. Raises ModelError when they fit no network."""
     features, inputs = _conv_shape(tensors, "conv_first.weight")
     growth, _ = _conv_shape(tensors, "body.0.rdb1.conv1.weight")
     upsamplings = sum(bool(re.fullmatch(r"conv_up\d+\.weight", key)) for key in tensors)
@@ -83,11 +90,12 @@ def rrdbnet_options(tensors: Mapping[str, Tensor]) -> dict[str, int]:
         "blocks": len({key.split(".")[1] for key in tensors if key.startswith("body.")}),
         "growth_channels": growth,
         "upsamplings": upsamplings,
+        "plus": "body.0.rdb1.conv1x1.weight" in tensors,
     }
 
 
-def compact_options(tensors: Mapping[str, Tensor]) -> dict[str, int]:
-    """CompactConfig's fields, from the shapes. Raises ModelError when they fit no RGB network."""
+def compact_options(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """CompactConfig's fields, from the shapes, without slopes also without the activation. Raises ModelError when they fit no network."""
     features, channels = _conv_shape(tensors, "body.0.weight")
     last = max(int(key.split(".")[1]) for key in tensors)
     outputs, _ = _conv_shape(tensors, f"body.{last}.weight")
@@ -96,7 +104,7 @@ def compact_options(tensors: Mapping[str, Tensor]) -> dict[str, int]:
         "channels": channels,
         "features": features,
         "convolutions": last // 2 - 1,
-    }
+    } | ({"activation": "prelu"} if "body.1.weight" in tensors else {})
 
 
 def _conv_shape(tensors: Mapping[str, Tensor], key: str) -> tuple[int, int]:
@@ -107,8 +115,6 @@ def _conv_shape(tensors: Mapping[str, Tensor], key: str) -> tuple[int, int]:
 
 
 def _whole_root(shuffled: int, channels: int) -> int:
-    if channels != RGB:
-        raise ModelError(f"a network for {channels} colour channels; only those for {RGB} (RGB) are supported")
     root = math.isqrt(shuffled // channels)
     if root == 0 or root**2 * channels != shuffled:
         raise ModelError(f"{shuffled} channels are not {channels} times a square, as pixel (un)shuffling has it")
@@ -122,7 +128,7 @@ class Layout:
     name: str
     network: str
     names: Callable[[Collection[str]], dict[str, str]]
-    options: Callable[[Mapping[str, Tensor]], dict[str, int]]
+    options: Callable[[Mapping[str, Tensor]], dict[str, Any]]
 
 
 # The numbers of its upsampling convolutions lie three apart: upsampling, convolution, activation.

@@ -1,4 +1,4 @@
-"""Where models are found by name: bundled with the package, each pinned by its sha256; and where downloads would lie."""
+"""Where models are found by name: bundled with the package, or in the cache folder, downloaded or added; each is checked by its sha256."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
-from superscale.errors import ModelError, UnknownNameError
+from superscale.errors import ModelError, UnknownNameError, UsageError
+from superscale.files import write_bytes
 from superscale.weights.checkpoint import MODEL_FORMAT, Model, load_model, read_metadata
 from superscale.weights.foreign import is_safetensors, load_foreign
+from superscale.weights.published import PUBLISHED
 
 # name -> sha256 of weights/bundled/{name}.safetensors
 BUNDLED: dict[str, str] = {
@@ -21,6 +23,15 @@ BUNDLED: dict[str, str] = {
     "esrgan-lite-x4": "60628dd461afae17fcadf0227c287da3c20209b875ba2f8f191a8b3eb9df3838",
     "rrdb-lite-x4": "83967c296fc2b98b5442966b6fc7a5c94cacc0b3ea1d8bf5546895430fdd1644",
     "srgan-x4": "d7569faf77234d3b9e9f23df84bb8862b1f3a9997a18f51d7ce3135c6c5a71a5",
+}
+# What to take each for.
+USES: dict[str, str] = {
+    "srresnet-x4": "fewest wrong pixels: measurements, medicine, satellites",
+    "compact-x4": "speed",
+    "compact-real-x4": "small, noisy, compressed pictures",
+    "esrgan-lite-x4": "sharp pictures by ESRGAN's method",
+    "rrdb-lite-x4": "the other end of --fidelity for esrgan-lite-x4",
+    "srgan-x4": "sharp pictures from clean photographs",
 }
 # The best-looking model that is fast enough there.
 CPU_DEFAULT = "srgan-x4"
@@ -54,32 +65,106 @@ def bundled_folder() -> Path:
     return Path(str(files("superscale.weights") / "bundled"))
 
 
+def models_folder() -> Path:
+    """Where models lie that were downloaded or added."""
+    return cache_folder() / "models"
+
+
+def added() -> dict[str, Path]:
+    """The models that `add_model` took, by name."""
+    return {path.stem: path for path in sorted(models_folder().glob("*")) if path.with_name(f"{path.name}.sha256").exists()}
+
+
+def downloaded() -> dict[str, Path]:
+    """The published models that are in the cache folder, by name."""
+    paths = {name: published_path(name) for name in PUBLISHED}
+    return {name: path for name, path in paths.items() if path.is_file()}
+
+
+def published_path(name: str) -> Path:
+    """Where a published model lies once it is downloaded; a feature network is in the cache folder itself, as the losses look for it."""
+    published = PUBLISHED[name]
+    return (models_folder() if published.scale else cache_folder()) / published.file
+
+
 def model_path(name_or_path: str | Path) -> Path:
-    """The file of a bundled model, or the given file itself. Raises UnknownNameError for a name that is neither."""
+    """The file of a model by name, or the given file itself. Raises ModelError for a model that is not downloaded, UnknownNameError."""
     name = str(name_or_path)
     if name in BUNDLED:
         return bundled_folder() / f"{name}.safetensors"
+    if path := (added() | downloaded()).get(name):
+        return path
     if Path(name).exists() or Path(name).suffix or os.sep in name:
         return Path(name)
-    raise UnknownNameError("model", name, BUNDLED)
+    if name in PUBLISHED:
+        raise ModelError(f"{name} is not downloaded; fetch it first: superscale models pull {name}")
+    raise UnknownNameError("model", name, [*BUNDLED, *PUBLISHED, *added()])
+
+
+def expected_sha256(name: str) -> str:
+    """The sha256 of a model by name, or how it begins. Raises UnknownNameError."""
+    if name in BUNDLED:
+        return BUNDLED[name]
+    if path := added().get(name):
+        return path.with_name(f"{path.name}.sha256").read_text().strip()
+    if name in PUBLISHED:
+        return PUBLISHED[name].sha256
+    raise UnknownNameError("model", name, [*BUNDLED, *PUBLISHED, *added()])
 
 
 def verify_model(name: str) -> str:
-    """The sha256 of a bundled model's file. Raises ModelError when it is not the published one, UnknownNameError for other names."""
-    if name not in BUNDLED:
-        raise UnknownNameError("bundled model", name, BUNDLED)
+    """The sha256 of a model's file. Raises ModelError when it is not the expected one, UnknownNameError for what has no name here."""
+    expected = expected_sha256(name)
     path = model_path(name)
-    if (found := sha256_of(path)) != BUNDLED[name]:
-        raise ModelError(f"{path}: damaged (its sha256 is not the published one); reinstall superscale")
+    if not (found := sha256_of(path)).startswith(expected):
+        way_out = "reinstall superscale" if name in BUNDLED else f"superscale models rm {name}, then fetch or add it again"
+        raise ModelError(f"{path}: damaged (its sha256 is not the published one); {way_out}")
     return found
 
 
+def add_model(file: Path, name: str | None = None) -> str:
+    """Copy a model file to the cache folder, so that it is found by its name, by default the file's. Raises ModelError, UsageError."""
+    name = name or file.stem
+    if name in BUNDLED or name in PUBLISHED:
+        raise UsageError(f"{name} is the name of another model; choose one with --name")
+    if name in added():
+        raise UsageError(f"a model called {name} was added before; superscale models rm {name}, or choose a name with --name")
+    if not name or name.startswith(".") or any(character in name for character in "/\\:"):
+        raise UsageError(f"not a name for a model: {name!r}")
+    _load_file(file)
+    data = file.read_bytes()
+    target = models_folder() / f"{name}{file.suffix}"
+    write_bytes(target, data)
+    write_bytes(target.with_name(f"{target.name}.sha256"), hashlib.sha256(data).hexdigest().encode())
+    return name
+
+
+def remove_model(name: str) -> Path:
+    """Delete a model from the cache folder. Raises UsageError for a bundled one, ModelError for one that is not there."""
+    if name in BUNDLED:
+        raise UsageError(f"{name} is bundled with the package and cannot be removed")
+    if path := added().get(name):
+        path.with_name(f"{path.name}.sha256").unlink()
+        path.unlink()
+        return path
+    if name not in PUBLISHED:
+        raise UnknownNameError("model", name, [*PUBLISHED, *added()])
+    path = published_path(name)
+    if not path.is_file():
+        raise ModelError(f"{name} is not downloaded")
+    path.unlink()
+    return path
+
+
 def find_model(name_or_path: str | Path) -> Model:
-    """A bundled model by name, or any model file by path, ours or a published one. Raises UnknownNameError or ModelError."""
+    """A model by name, or any model file by path, ours or a published one. Raises UnknownNameError or ModelError."""
     name = str(name_or_path)
     if name in BUNDLED:
         verify_model(name)
         return load_model(model_path(name))
+    if name in added() or name in downloaded():
+        verify_model(name)
+        return replace(_load_file(model_path(name)), name=name)
     return _load_file(model_path(name))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,12 +23,13 @@ from superscale.bounds import (
 )
 from superscale.data.draws import DegradationConfig
 from superscale.data.photograph import PhotographConfig
-from superscale.errors import RecipeError, UnknownNameError, UsageError
+from superscale.errors import RecipeError, UsageError
 from superscale.image.resize import Rounding
 from superscale.metrics.spectrum import SEGMENT_PX
 from superscale.networks.catalog import DiscriminatorConfig, GeneratorConfig
 from superscale.networks.discriminators import VGGStyleConfig
 from superscale.reading import read_text, reason
+from superscale.training.recipe.bundled import recipe_text
 from superscale.training.recipe.parsing import LeftOut, apply, dotted_key, parse, read_toml, write
 
 # The longest bundled one has 3 kB.
@@ -307,12 +307,6 @@ class Recipe:
         return replace(adversarial.discriminator, patch_px=self.data.patch_px, channels=self.channels)
 
 
-def bundled_recipes() -> list[str]:
-    """The names that `load_recipe` knows without a path."""
-    folder = files("superscale") / "recipes"
-    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
-
-
 def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     """A bundled recipe by name or a TOML file by path, with ``key.sub=value`` overrides.
 
@@ -342,17 +336,15 @@ def survey_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> tuple[Rec
 
 def _read(name_or_path: str) -> dict[str, Any]:
     path = Path(name_or_path)
-    if name_or_path in bundled_recipes():
-        text = (files("superscale") / "recipes" / f"{name_or_path}.toml").read_text(encoding="utf-8")
-    elif path.suffix == ".toml":
+    if path.suffix != ".toml":
+        text = recipe_text(name_or_path)
+    else:
         try:
             text = read_text(path, MOST_RECIPE_BYTES)
         except FileNotFoundError:
             raise RecipeError(f"{path}: no such recipe") from None
         except OSError as error:
             raise RecipeError(f"{path}: cannot be read ({reason(error)})") from error
-    else:
-        raise UnknownNameError("recipe", name_or_path, bundled_recipes())
     try:
         return {"name": path.stem} | read_toml(text)
     except ValueError as error:
