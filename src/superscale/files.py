@@ -193,18 +193,20 @@ class Claims:
     """
 
     def __init__(self) -> None:
-        self._held: dict[Path, tuple[IO[bytes], bool]] = {}
+        self._held: dict[Path, IO[bytes]] = {}
+        self._made: set[Path] = set()
 
     def take(self, output: Path) -> bool:
         """Whether no other process is at work on it; from then on others are refused."""
         if sys.platform == "win32":
             return True
         folder = output.parent
-        made = not folder.exists()
         place = folder / f"{CLAIM}{hashlib.sha256(os.fsencode(output.name)).hexdigest()[:12]}.part"
         while True:
             try:
-                folder.mkdir(parents=True, exist_ok=True)
+                if not folder.exists():
+                    folder.mkdir(parents=True, exist_ok=True)
+                    self._made.add(folder)
                 stream = open(place, "ab")  # noqa: SIM115
             except OSError:
                 return True  # nor can the output be written, which is told then
@@ -215,18 +217,18 @@ class Claims:
             if not locked:
                 stream.close()
                 return False
-            self._held[output] = (stream, made)
+            self._held[output] = stream
             return True
 
     def drop(self, output: Path | None) -> None:
         """Let others have it; a folder that was made for it and is empty goes too."""
         if output is None or output not in self._held:
             return
-        stream, made = self._held.pop(output)
+        stream = self._held.pop(output)
         with suppress(OSError):
             os.unlink(stream.name)
         stream.close()
-        if made:
+        if output.parent in self._made:
             with suppress(OSError):
                 output.parent.rmdir()
 

@@ -128,6 +128,7 @@ def test_prepare_names_what_it_left_out_fails_and_has_the_rest(faulty: Run, phot
     assert len({tile.source for tile in Pack(photos.parent / "pack").manifest.tiles}) == 5
 
 
+@pytest.mark.slow
 def test_training_names_damaged_photos_even_when_quiet_and_refuses_many(faulty: Run, photos: Path, tiny: Path) -> None:
     for number in range(6, 20):
         shutil.copy(photos / "photo-0.png", photos / f"photo-{number}.png")
@@ -147,6 +148,7 @@ def test_one_error_of_reading_costs_no_photo_of_a_pack(faulty: Run, photos: Path
     assert len({tile.source for tile in Pack(photos.parent / "pack").manifest.tiles}) == 6
 
 
+@pytest.mark.slow
 def test_a_killed_prepare_leaves_nothing_behind_the_next_one(photos: Path, commands: Path) -> None:
     for number in range(6, 60):
         write_image(photos / f"photo-{number}.png", Image(synthetic_picture(number, 256)))
@@ -161,6 +163,7 @@ def test_a_killed_prepare_leaves_nothing_behind_the_next_one(photos: Path, comma
     assert not left, left
 
 
+@pytest.mark.slow
 def test_a_mask_of_permissions_holds_for_packs_and_runs(faulty: Run, photos: Path, tiny: Path) -> None:
     assert faulty("prepare", "photos", "-o", "pack", faults=[("masked", "077")]).code == 0
     command = ("train", tiny, "--data", "photos", "-o", "run", "--device", "cpu", "-q")
@@ -293,6 +296,7 @@ def test_a_state_that_no_run_saves_is_no_state(begun: Path, changes: dict[str, o
     assert not (begun / "model.safetensors").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["pack-source.json", "rollbacks.json"])
 @pytest.mark.parametrize(
     "text", ["", "7", "[]", "{", '{"psnr": -1}', '{"psnr": 1e400}', '{"psnr": "x"}', "[" * 100_000, "\udcff"]
@@ -319,6 +323,7 @@ def test_going_on_under_other_circumstances_is_said(begun: Path, capsys: pytest.
     assert "bytes shorter than when the state was saved" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_signals_save_a_state(photos: Path, tiny: Path, commands: Path, number: signal.Signals) -> None:
     command = [str(commands / "superscale"), "train", str(tiny), "--data", str(photos), "-o", str(photos.parent / "run")]
@@ -382,6 +387,7 @@ def test_a_full_disk_leaves_all_results_of_an_evaluation_or_none(faulty: Run, ph
     assert not list((photos.parent / "report").iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [
@@ -431,6 +437,7 @@ def test_a_limit_that_is_no_number_is_refused(faulty: Run, photos: Path, limit: 
     faulty("evaluate", "--data", "photos", "--fail-below", limit).failed_naming(limit, code=2)
 
 
+@pytest.mark.slow
 def test_the_clock_may_go_back_while_training(faulty: Run, photos: Path, tiny: Path) -> None:
     command = ("train", tiny, "--data", "photos", "--device", "cpu", "-q", "-o")
     assert faulty(*command, "one").code == 0

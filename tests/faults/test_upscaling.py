@@ -82,6 +82,7 @@ def test_a_header_that_promises_too_large_an_output_is_refused_before_its_sample
     ended.failed_naming("the output would be 32000x28000")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_run_counts_every_picture_that_it_wrote(
     photos: Path, model_file: Path, commands: Path, number: signal.Signals
@@ -105,6 +106,7 @@ def test_an_interrupted_run_counts_every_picture_that_it_wrote(
     assert leftovers(photos.parent) == []
 
 
+@pytest.mark.slow
 def test_two_runs_on_one_folder_share_the_pictures(photos: Path, model_file: Path, commands: Path) -> None:
     for index in range(6, 24):
         shutil.copy(photos / "photo-0.png", photos / f"photo-{index}.png")
@@ -146,6 +148,7 @@ def test_a_list_of_failures_that_cannot_be_written_is_refused_before_the_work(
     assert not (photos.parent / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["fifo", "device", "loop", "folder"])
 @pytest.mark.parametrize(
     "command",

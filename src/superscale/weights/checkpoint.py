@@ -169,7 +169,7 @@ def saved_states(folder: Path) -> Iterator[Path]:
     try:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries if entry.name.startswith("step-") and entry.is_dir()]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
         raise CheckpointError(f"{folder}: cannot be listed ({error.strerror})") from error
