@@ -33,7 +33,8 @@ def check_whole_run(recipe: Recipe) -> None:
         generator = generator_of(recipe.generator)
     for name, stage in recipe.stage.items():
         try:
-            _step(recipe, stage, generator)
+            with torch.random.fork_rng(devices=[]):  # a loss may draw
+                _step(recipe, stage, generator)
         except SuperscaleError:
             raise
         except (RuntimeError, ValueError, IndexError, ZeroDivisionError, NotImplementedError) as error:
