@@ -24,7 +24,8 @@ from superscale.bounds import Bounds
 from superscale.data.pack import Manifest, Tile
 from superscale.errors import SuperscaleError
 from superscale.metrics.niqe import from_json
-from superscale.training.recipe.schema import Recipe, bundled_recipes, load_recipe, parse_recipe, to_toml
+from superscale.training.recipe.bundled import bundled_recipes
+from superscale.training.recipe.schema import Recipe, load_recipe, parse_recipe, to_toml
 from superscale.training.run import states
 from superscale.weights.store import find_model
 
