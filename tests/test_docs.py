@@ -18,6 +18,7 @@ PAGES = [
     ("pictures.md", "faithful.png"),
     ("measurements.md", "natural.tif"),
     ("evaluation.md", "report/report.html"),
+    ("speed.md", "again.png"),
     ("models.md", "half.png"),
     ("real-world.md", "pack/preview.png"),
     ("training.md", "compared.png"),

@@ -11,6 +11,8 @@ from superscale.errors import UsageError
 
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 PRECISIONS: tuple[Precision, ...] = ("auto", "fp32", "fp16", "bf16")
+BackendName = Literal["auto", "torch", "onnx", "openvino"]
+BACKENDS: tuple[BackendName, ...] = ("auto", "torch", "onnx", "openvino")
 LARGEST_SCALE = 64
 PERCENTILES = re.compile(r"p(\d+(?:\.\d+)?):p(\d+(?:\.\d+)?)")
 Bands = Literal["auto", "all", "rgb+rest"] | tuple[int, int, int]
@@ -20,6 +22,7 @@ Bands = Literal["auto", "all", "rgb+rest"] | tuple[int, int, int]
 class UpscaleOptions:
     """``scale``: any factor, None for the network's own; another one is reached by exact resizing afterwards.
 
+    ``backend``: the library that computes, "auto" for the fastest that was found equal on this machine (`inference.backends.choice`).
     ``tile``: input pixels a side, "auto" (as the memory allows that is free, and halved where that turns out wrong), or 0 for the
     whole picture; a number is never shrunk. ``overlap``: pixels that a tile sees around itself, or "auto". ``consistent``:
     back-project, so that the result, reduced again, gives back the input. ``tta``: self-ensemble, the mean over the picture's
@@ -35,6 +38,7 @@ class UpscaleOptions:
     scale: float | None = None
     device: str = "auto"
     precision: Precision = "auto"
+    backend: BackendName = "auto"
     tile: int | Literal["auto"] = "auto"
     overlap: int | Literal["auto"] = "auto"
     consistent: bool = False
@@ -47,6 +51,8 @@ class UpscaleOptions:
             raise UsageError(f"scale must be between 0 and {LARGEST_SCALE}, got {self.scale}")
         if self.precision not in PRECISIONS:
             raise UsageError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
+        if self.backend not in BACKENDS:
+            raise UsageError(f"backend must be one of {', '.join(BACKENDS)}, got {self.backend!r}")
         if self.tile != "auto" and (not isinstance(self.tile, int) or self.tile < 0):
             raise UsageError(f"tile must be 'auto', 0 or a number of pixels, got {self.tile!r}")
         if self.overlap != "auto" and (not isinstance(self.overlap, int) or self.overlap < 0):

@@ -235,7 +235,7 @@ def test_doctor_tells_versions_and_decoders_but_no_home_and_no_secret(
     assert facts["cache"] == "~/.cache/superscale"
     assert {facts["decoders"][form] for form in ("PNG", "JPEG", "WEBP", "TIFF")} == {"ok"}
     assert facts["devices"][0].startswith("cpu")
-    assert facts["backends"].keys() == {"torch"}
+    assert facts["backends"].keys() == {"torch", "onnx", "openvino"}
     for shown in (text, json.dumps(facts)):
         assert not re.search(r"alice|hunter2", shown)
 

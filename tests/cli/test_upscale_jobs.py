@@ -84,7 +84,7 @@ def test_json_has_the_promised_keys_and_the_order_of_inputs(
     draw("c_x4.png")
     assert command("upscale", "b.png", "a.png", "c.png", "--skip-existing", "--json", "--model", model_file) == 1
     answer = json.loads(capsys.readouterr().out)
-    assert list(answer) == ["version", "results", "done", "skipped", "failed"]
+    assert list(answer) == ["version", "results", "done", "skipped", "failed", "backends"]
     assert (answer["version"], answer["done"], answer["skipped"], answer["failed"]) == (1, 1, 1, 1)
     keys = ["input", "output", "status", "width", "height", "seconds", "error", "range", "pages"]
     assert [list(result) for result in answer["results"]] == [keys] * 3

@@ -77,15 +77,18 @@ def test_on_a_terminal_there_is_one_bar_that_every_picture_fills_once(
 def test_verbose_says_model_device_tile_and_overlap_and_what_was_chosen(
     command: Command, model_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("superscale.machine.device.free_bytes", lambda device: 5_400_000_000)
+    monkeypatch.setattr("superscale.machine.memory.free_bytes", lambda: 5_400_000_000)
     draw("a.png")
-    line = ("upscale", "a.png", "-v", "--overwrite", "--device", "cpu")
+    line = ("upscale", "a.png", "-v", "--overwrite", "--device", "cpu", "--backend", "torch")
     # One block of this network: 4 (head) + 2 (block) + 1 + 3 (upsampling and tail) pixels.
     assert command(*line, "--model", model_file) == 0
-    said = "model tiny, device cpu, scale 4, tile 192 px (auto: 5.4 GB are free), overlap 10 px (the network sees 10 px far)"
+    said = (
+        "model tiny, device cpu, backend torch fp32, scale 4, tile 192 px (auto: 5.4 GB are free), overlap 10 px "
+        "(the network sees 10 px far)"
+    )
     assert capsys.readouterr().err.splitlines()[0] == said
     assert command(*line, "--model", model_file, "--tile", "77", "--overlap", "3", "--scale", "2.5") == 0
-    said = "model tiny, device cpu, scale 2.5, tile 77 px, overlap 3 px (the network sees 10 px far)"
+    said = "model tiny, device cpu, backend torch fp32, scale 2.5, tile 77 px, overlap 3 px (the network sees 10 px far)"
     assert capsys.readouterr().err.splitlines()[0] == said
     assert command(*line) == 0
     first = capsys.readouterr().err.splitlines()[0]
@@ -193,11 +196,11 @@ def test_a_tile_size_that_was_given_is_not_changed_when_memory_is_short(
 
     monkeypatch.setattr(TorchBackend, "__call__", small)
     draw("a.png", side=64)
-    assert command("upscale", "a.png", "--tile", "64", "--overlap", "2", "--model", model_file) == 1
+    assert command("upscale", "a.png", "--backend", "torch", "--tile", "64", "--overlap", "2", "--model", model_file) == 1
     assert seen == [64]
     assert "give a smaller --tile, or 'auto'" in capsys.readouterr().err
     assert not Path("a_x4.png").exists()
-    assert command("upscale", "a.png", "--overlap", "2", "--model", model_file) == 0
+    assert command("upscale", "a.png", "--backend", "torch", "--overlap", "2", "--model", model_file) == 0
     assert min(seen) <= 40
     with PillowImage.open("a_x4.png") as picture:
         assert picture.size == (256, 256)

@@ -34,7 +34,7 @@ def settings_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
 
     def of(processes: int, batch: int) -> dict[str, Any]:
         tell(monkeypatch, 0, processes)
-        return flat_settings(replace(recipe, data=replace(recipe.data, batch=batch)), Pack(tmp_path / "pack"), tmp_path)
+        return flat_settings(replace(recipe, data=replace(recipe.data, batch=batch)), [Pack(tmp_path / "pack")], tmp_path)
 
     return of
 

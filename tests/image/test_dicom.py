@@ -260,7 +260,20 @@ def test_identity_is_removed_on_request_and_ids_stay_consistent() -> None:
     result = encode(image, ".dcm", metadata="strip")
     after = read(result)
     assert not violations(after)
-    for secret in (b"Doe", b"Jane", b"Roe", b"Elsewhere", b"A-77", b"1CT1", b"1970", b"2004", b"1997", b"X1", b"GEMS", b"JFK"):
+    for secret in (
+        b"Doe",
+        b"Jane",
+        b"Roe",
+        b"Elsewhere",
+        b"A-77",
+        b"1CT1",
+        b"19700101",
+        b"20040119",
+        b"19970430",
+        b"X1",
+        b"GEMS",
+        b"JFK",
+    ):
         assert secret not in result.replace(image.pixels.tobytes(), b""), secret
     assert (after.PatientName, after.PatientBirthDate, after.AccessionNumber) == ("", "", "")
     assert after.PatientIdentityRemoved == "YES"

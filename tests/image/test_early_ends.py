@@ -70,6 +70,24 @@ def test_a_png_whose_stream_closes_early_is_refused(depth: int, kind: int, inter
         assert_refused_or_same(png(rows, depth, kind, HEIGHT + 3), whole)
 
 
+@pytest.mark.parametrize("interlace", [0, 1])
+@pytest.mark.parametrize(("depth", "kind"), [(1, 0), (8, 0), (8, 2), (16, 2), (4, 3), (8, 6)])
+def test_a_png_whose_stream_is_longer_than_its_header_says_is_refused(depth: int, kind: int, interlace: int) -> None:
+    rows = png_rows(depth, kind, interlace)
+    row = len(rows) // HEIGHT
+    whole = read_image(png(rows, depth, kind, interlace=interlace)).pixels
+    for longer in (rows + rows[:row], rows + b"\0"):
+        data = png(longer, depth, kind, interlace=interlace)
+        with pytest.raises(Damaged, match=f"more samples than the {len(rows)} bytes that its header says"):
+            read_image(data)
+        lenient = read_image(data, lenient=True)
+        np.testing.assert_array_equal(lenient.pixels, whole)
+        assert lenient.damage
+    if not interlace:
+        with pytest.raises(Damaged):
+            read_image(png(rows, depth, kind, HEIGHT - 1))
+
+
 def test_a_black_png_is_whole() -> None:
     rows = bytes(HEIGHT * (1 + WIDTH))
     assert not read_image(png(rows, 8, 0)).pixels.any()

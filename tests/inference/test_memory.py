@@ -29,6 +29,7 @@ def test_a_tile_and_its_overlap_take_no_more_than_half_of_what_is_free() -> None
         assert tile_that_fits(10_000, 12, GPU, int(free * GIGABYTE)) == side
     assert tile_that_fits(10_000, 12, CPU, 100 * GIGABYTE) == 192, "where a CPU is fastest"
     assert tile_that_fits(10_000, 12, GPU, 100 * GIGABYTE) == SIDES_PX[0]
+    assert tile_that_fits(10_000, 64, CPU, 100 * GIGABYTE) == 384, "what a wide overlap adds is still small there"
     assert tile_that_fits(10_000, 12, CPU, 0) == SIDES_PX[-1], "a full device still gets a try"
 
 
@@ -52,8 +53,10 @@ from superscale.errors import OutOfMemoryError
 from superscale.inference.upscaler import Upscaler
 
 picture = synthetic_picture(1, 160)[:64]
-expected = Upscaler(sys.argv[1], tile=20, overlap=16)(picture)
-upscaler, given = Upscaler(sys.argv[1], overlap=16), Upscaler(sys.argv[1], tile=160, overlap=16)
+expected = Upscaler(sys.argv[1], tile=20, overlap=16, backend="torch")(picture)
+model, how = sys.argv[1], {"overlap": 16, "backend": "torch"}
+upscaler, given = Upscaler(model, **how), Upscaler(model, tile=160, **how)
+upscaler(picture[:8, :8])
 tried = []
 engine = upscaler.engine
 through = engine._through_network

@@ -13,7 +13,7 @@ from superscale.data.prepare import prepare
 from superscale.data.synthetic import synthetic_picture
 from superscale.errors import DataError
 from superscale.image.io import Image, write_image
-from superscale.training.loop.data_source import open_pack, patch_plan
+from superscale.training.loop.data_source import open_packs, patch_plan
 from superscale.training.loop.preflight import preflight
 from superscale.training.loop.train import train
 from superscale.training.recipe.schema import Recipe
@@ -38,7 +38,7 @@ def test_a_pack_of_pairs_trains_as_stored_and_no_other_way(pairs: Path, tmp_path
     assert train(recipe, tmp_path / "run", quiet=True, device="cpu").finished
     wrong = tiny(data=data(tmp_path / "pack", "on_load"))
     with pytest.raises(DataError, match="real low-resolution pictures"):
-        patch_plan(wrong, open_pack(wrong, tmp_path / "other"))
+        patch_plan(wrong, open_packs(wrong, tmp_path / "other"))
     assert any("real low-resolution" in problem for problem in preflight(wrong, tmp_path / "other", "cpu").problems)
 
 
@@ -48,5 +48,5 @@ def test_a_run_packs_a_folder_of_pairs_as_its_recipe_reads_it(
 ) -> None:
     recipe = tiny(data=data(pairs, low_res))
     assert not preflight(recipe, tmp_path / "run", "cpu").problems
-    pack = open_pack(recipe, tmp_path / "run")
+    (pack,) = open_packs(recipe, tmp_path / "run")
     assert (pack.manifest.low_res, len(pack)) == (stored, 4)

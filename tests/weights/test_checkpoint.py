@@ -59,6 +59,23 @@ def test_two_processes_write_the_same_bytes_and_a_reader_of_safetensors_sees_the
         torch.testing.assert_close(tensor.float(), model.generator.state_dict()[key].float(), rtol=0, atol=0)
 
 
+def test_a_model_saved_again_has_the_same_bytes_and_a_sorted_header(tmp_path: Path) -> None:
+    for name, options in (("srresnet", {"blocks": 1, "features": 8}), ("compact", {"features": 4, "activation": "relu"})):
+        first, again = tmp_path / f"{name}-1", tmp_path / f"{name}-2"
+        save_model(first, build_generator(name, options), {"recipe": "r", "licence": "l", "images_seen": 3})
+        model = load_model(first)
+        save_model(again, model.generator, dict(reversed(model.card.items())))
+        assert first.read_bytes() == again.read_bytes()
+        length = int.from_bytes(first.read_bytes()[:8], "little")
+        header = json.loads(first.read_bytes()[8 : 8 + length])
+        metadata = list(header.pop("__metadata__"))
+        assert metadata == sorted(metadata)
+        # The tensors as they lie in the file: those of larger samples first, then by name.
+        assert list(header) == sorted(header, key=lambda key: header[key]["data_offsets"])
+        floats = [key for key, entry in header.items() if entry["dtype"] == "F32"]
+        assert floats == sorted(floats)
+
+
 def test_half_precision_halves_the_file_and_hardly_moves_the_output(generator: Generator, tmp_path: Path) -> None:
     for name, half in (("full", False), ("half", True)):
         save_model(tmp_path / name, generator, {}, half=half)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ import torch
 
 from superscale.errors import ModelError
 from superscale.networks.catalog import GENERATORS, build_generator
-from superscale.networks.generator import Generator
-from superscale.weights import onnx as module
-from superscale.weights.checkpoint import Model
-from superscale.weights.onnx import BUILDERS, INPUT, OUTPUT, TOLERANCE, export_onnx, max_difference, onnx_bytes
-from superscale.weights.store import find_model
+from superscale.weights.checkpoint import Model, stored_of
+from superscale.weights.export import TOLERANCE, export, max_difference
+from superscale.weights.graph import BUILDERS, INPUT, OUTPUT, folded, from_phases, to_phases
+from superscale.weights.onnx import KINDS, _node, onnx_bytes, read_onnx
+from superscale.weights.store import BUNDLED, find_model, find_stored
+from superscale.weights.stored import StoredModel
 
-onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
 
 NETWORKS: list[tuple[str, dict[str, Any]]] = [
     ("srresnet", {"blocks": 2, "features": 8}),
@@ -28,12 +30,15 @@ NETWORKS: list[tuple[str, dict[str, Any]]] = [
     ("rrdbnet", {"blocks": 1, "features": 8, "growth_channels": 4, "scale": 2}),
     ("rrdbnet", {"blocks": 1, "features": 8, "growth_channels": 4, "scale": 1}),
     ("rrdbnet", {"blocks": 1, "features": 8, "growth_channels": 4, "scale": 8, "upsamplings": 3}),
+    ("rrdbnet", {"blocks": 1, "features": 8, "growth_channels": 4, "plus": True}),
     ("compact", {"features": 8, "convolutions": 2}),
+    ("compact", {"features": 8, "convolutions": 1, "activation": "relu"}),
+    ("compact", {"features": 8, "convolutions": 1, "activation": "leakyrelu"}),
     ("compact", {"features": 8, "convolutions": 1, "scale": 3, "channels": 4}),
 ]
 
 
-def shaken(name: str, options: dict[str, Any]) -> Generator:
+def shaken(name: str, options: dict[str, Any]) -> StoredModel:
     """A network whose every weight and running statistic matters."""
     torch.manual_seed(1)
     generator = build_generator(name, options)
@@ -41,45 +46,97 @@ def shaken(name: str, options: dict[str, Any]) -> Generator:
         for tensor in generator.state_dict().values():
             if tensor.is_floating_point():
                 tensor.add_(torch.rand_like(tensor) * 0.1)
-    return generator.eval()
+    return stored_of(Model("shaken", generator.eval(), {"recipe": "r"}))
+
+
+def run_of(data: bytes) -> Any:
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    return lambda low_res: session.run([OUTPUT], {INPUT: low_res})[0]
 
 
 @pytest.mark.parametrize(("name", "options"), NETWORKS)
 def test_every_network_is_the_same_in_onnx_runtime_on_odd_sizes(name: str, options: dict[str, Any]) -> None:
-    generator = shaken(name, options)
-    assert max_difference(generator, onnx_bytes(generator, {})) <= TOLERANCE[False]
+    model = shaken(name, options)
+    assert max_difference(model, run_of(onnx_bytes(model))) <= TOLERANCE[False]
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_every_bundled_model_is_the_same_in_onnx_runtime_on_odd_sizes(name: str) -> None:
+    model = find_stored(name)
+    assert max_difference(model, run_of(onnx_bytes(model))) <= TOLERANCE[False]
 
 
 def test_there_is_a_builder_for_every_network_of_the_catalog() -> None:
     assert BUILDERS.keys() == GENERATORS.keys()
 
 
+def test_onnx_itself_finds_no_fault_with_the_files() -> None:
+    onnx = pytest.importorskip("onnx", reason="the package onnx is not installed")
+    for name, options in NETWORKS:
+        for half in (False, True):
+            model = onnx.load_from_string(onnx_bytes(shaken(name, options), half))
+            onnx.checker.check_model(model, full_check=True)
+            used = {node.op_type for node in model.graph.node}
+            assert model.opset_import[0].version == 17
+            assert len({node.name for node in model.graph.node}) == len(model.graph.node)
+            assert used
+    assert len(KINDS) == 8
+
+
+def test_a_kernel_before_the_shuffle_is_the_one_after_it() -> None:
+    weight = np.random.default_rng(0).random((3, 5, 9, 9), np.float32)
+    features, bias = torch.rand(1, 20, 6, 7), torch.rand(3)
+    expected = torch.nn.functional.conv2d(torch.pixel_shuffle(features, 2), torch.from_numpy(weight), bias, padding=4)
+    phases = torch.from_numpy(to_phases(weight))
+    found = torch.pixel_shuffle(torch.nn.functional.conv2d(features, phases, bias.repeat_interleave(4), padding=2), 2)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(from_phases(to_phases(weight)), weight)
+
+
 def test_a_trained_model_in_half_precision_stays_within_half_a_level(tmp_path: Path) -> None:
-    model = find_model("compact-x4")
-    export_onnx(model, tmp_path / "half.onnx", half=True)
-    session = onnxruntime.InferenceSession(tmp_path / "half.onnx", providers=["CPUExecutionProvider"])
+    export(find_stored("compact-x4"), tmp_path / "half.onnx", half=True)
     picture = np.random.default_rng(0).random((2, 3, 24, 31), np.float32)
-    (found,) = session.run([OUTPUT], {INPUT: picture})
+    found = run_of((tmp_path / "half.onnx").read_bytes())(picture)
     with torch.inference_mode():
-        expected = model.generator(torch.from_numpy(picture)).numpy()
+        expected = find_model("compact-x4").generator(torch.from_numpy(picture)).numpy()
     assert found.dtype == np.float32
     assert np.abs(found - expected).mean() * 255 < 0.5
 
 
-def test_the_file_says_what_it_is_and_is_the_same_at_every_writing(tmp_path: Path) -> None:
-    generator = shaken("compact", {"features": 8, "convolutions": 1})
-    data = onnx_bytes(generator, {"recipe": "r"})
-    assert data == onnx_bytes(generator, {"recipe": "r"})
+def test_the_file_says_what_it_is_and_is_the_same_at_every_writing() -> None:
+    model = shaken("compact", {"features": 8, "convolutions": 1})
+    data = onnx_bytes(model)
+    assert data == onnx_bytes(model)
     facts = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"]).get_modelmeta().custom_metadata_map
     assert json.loads(facts["superscale.contract"])["scale"] == 4
     assert json.loads(facts["superscale.card"]) == {"recipe": "r"}
 
 
 def test_a_wrong_export_leaves_no_file_and_says_how_far_off_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    generator = shaken("compact", {"features": 8, "convolutions": 1})
-    monkeypatch.setattr(
-        module._Graph, "shuffle", lambda self, given, factor: self.node("DepthToSpace", [given], blocksize=factor)
-    )
+    wrong = partial(_node, "DepthToSpace", blocksize=4)  # in ONNX's other order of channels
+    monkeypatch.setitem(KINDS, "shuffle", lambda writer, node, inputs, output: [wrong(inputs, output)])
     with pytest.raises(ModelError, match="differs by"):
-        export_onnx(Model("wrong", generator, {}), tmp_path / "wrong.onnx")
+        export(shaken("compact", {"features": 8, "convolutions": 1}), tmp_path / "wrong.onnx")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("name", "options"), NETWORKS)
+def test_a_written_file_is_read_as_the_model_that_it_was(name: str, options: dict[str, Any], tmp_path: Path) -> None:
+    model = shaken(name, options)
+    (tmp_path / "shaken.onnx").write_bytes(onnx_bytes(model))
+    again = read_onnx(tmp_path / "shaken.onnx")
+    assert (again.name, again.card, again.network) == (model.name, model.card, folded(model).network)
+    assert again.arrays.keys() == folded(model).arrays.keys()
+    for key, array in folded(model).arrays.items():
+        np.testing.assert_array_equal(again.arrays[key], array)
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "empty", "other"])
+def test_a_file_that_is_not_what_we_write_is_one_clear_error(damage: str, tmp_path: Path) -> None:
+    data = bytearray(onnx_bytes(shaken("compact", {"features": 8, "convolutions": 1})))
+    at = data.index(b"DepthToSpace")
+    data[at : at + 12] = b"SpaceToDepth" if damage == "changed" else data[at : at + 12]
+    made = {"cut": bytes(data[:-900]), "changed": bytes(data), "empty": b"", "other": b"\x08\x08" + b"\xff" * 40}[damage]
+    (tmp_path / "bad.onnx").write_bytes(made)
+    with pytest.raises(ModelError, match="not an ONNX file that superscale wrote"):
+        find_model(tmp_path / "bad.onnx")

@@ -33,7 +33,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
 
 
 def _facts() -> dict[str, Any]:
-    from superscale.inference.backends import BACKENDS
+    from superscale.inference.backends.trial import PACKAGES as BACKENDS
     from superscale.weights.store import BUNDLED, cache_folder
 
     return {
@@ -42,11 +42,26 @@ def _facts() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}, {os.cpu_count()} cores",
         "packages": {name: _version(name) for name in PACKAGES},
         "devices": _devices(),
-        "backends": {name: _version(name) for name in BACKENDS},
+        "backends": {name: _version(package) for name, package in BACKENDS.items()},
+        "verdicts": _verdicts(),
         "decoders": _decoders(),
         "models": list(BUNDLED),
         "cache": _below_home(cache_folder()),
     }
+
+
+def _verdicts() -> dict[str, str]:
+    """What `--backend auto` found on this machine, of each model: the ways in the order of their speed."""
+    from superscale.inference.backends.trial import kept_by_model
+
+    found = {}
+    for model, verdicts in kept_by_model().items():
+        ordered = sorted(verdicts, key=lambda one: one.pixel_seconds)
+        found[model] = "; ".join(
+            f"{one.way} {1e-6 / one.pixel_seconds:.3f} MP/s {one.decibels:.0f} dB{'' if one.suits(deep=False) else ' refused'}"
+            for one in ordered
+        )
+    return found
 
 
 def _version(package: str) -> str:

@@ -13,21 +13,22 @@ from superscale.errors import UsageError
 
 def export(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of a bundled model, or a model file.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The file to write; .onnx.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The file to write; .onnx, .xml (OpenVINO) or .param (ncnn).")],
     half: Annotated[bool, typer.Option("--half", help="Half-precision weights: half the size.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
 ) -> None:
-    """Write a model as ONNX, checked against the original in ONNX Runtime."""
-    if output.suffix != ".onnx":
-        raise UsageError(f"{output}: expected a name that ends in .onnx")
-    if output.exists() and not overwrite:
-        raise UsageError(f"{output} exists; use --overwrite")
+    """Write a model for other programs, checked against the original in the program that the format is for."""
     from superscale.files import require_writable
+    from superscale.weights.export import ABOUT, EXPORTS
+    from superscale.weights.export import export as write
+    from superscale.weights.store import find_stored
 
+    if output.suffix not in EXPORTS:
+        raise UsageError(f"{output}: expected a name that ends in {' or '.join(EXPORTS)}")
+    for file in (output, output.with_suffix(".bin")) if output.suffix != ".onnx" else (output,):
+        if file.exists() and not overwrite:
+            raise UsageError(f"{file} exists; use --overwrite")
     require_writable(output)
-    from superscale.weights.onnx import OPSET, export_onnx
-    from superscale.weights.store import find_model
-
-    difference = export_onnx(find_model(model), output, half)
+    difference = write(find_stored(model), output, half)
     print(output)
-    print(f"ONNX opset {OPSET}; differs from the original by at most {difference:.1e} of white", file=sys.stderr)
+    print(f"{ABOUT[output.suffix]}; differs from the original by at most {difference:.1e} of white", file=sys.stderr)

@@ -45,6 +45,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # the boxes would take longer to import than all else that --help does
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (upscale, prepare, train, plot, evaluate, fit_niqe, blend, export, doctor):

@@ -12,7 +12,9 @@ import typer
 
 from superscale.cli.progress import say, shown
 
-models = typer.Typer(help="Models: bundled with the package, of other projects, and your own.", no_args_is_help=True)
+models = typer.Typer(
+    help="Models: bundled with the package, of other projects, and your own.", no_args_is_help=True, rich_markup_mode=None
+)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 COLUMNS = ("name", "scale", "size", "licence", "where", "use")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -87,12 +87,15 @@ class Report:
             for notice in outcome.notices:
                 say(f"note: {shown(outcome.input)}: {notice}")
 
-    def end(self, code: int) -> int:
-        """Print the summary and return the exit code: ``code`` if it is not 0, else 1 if something failed or was damaged."""
+    def end(self, code: int, backends: Sequence[str] = ()) -> int:
+        """Print the summary, in JSON also what computed. The exit code: ``code`` if it is not 0, else 1 if something failed or was damaged."""
         counts = {status: sum(one.status == status for one in self.outcomes) for status in ("done", "skipped", "failed")}
         failed = [one for one in self.outcomes if one.status == "failed"]
         if self.as_json:
-            print(json.dumps({"version": 1, "results": [one.to_dict() for one in self.outcomes], **counts}))
+            results = [one.to_dict() for one in self.outcomes]
+            print(json.dumps({"version": 1, "results": results, **counts, "backends": list(backends)}))
+        elif self.verbose:
+            say(f"computed by {', '.join(backends)}")
         if self.failed_list is not None:
             from superscale.files import write_bytes
             from superscale.inference.inputs import STDIN, list_of

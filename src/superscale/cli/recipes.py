@@ -10,7 +10,7 @@ import typer
 
 from superscale.errors import UsageError
 
-recipes = typer.Typer(help="The bundled recipes of training.", no_args_is_help=True)
+recipes = typer.Typer(help="The bundled recipes of training.", no_args_is_help=True, rich_markup_mode=None)
 
 Name = Annotated[str, typer.Argument(help="A bundled recipe's name.")]
 

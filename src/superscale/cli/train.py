@@ -89,7 +89,8 @@ def train(
 
 def _refuse_to_delete_what_is_needed(recipe: Recipe, run_dir: Path) -> None:
     weights = [stage.perceptual.weights for stage in recipe.stage.values() if stage.perceptual]
-    for needed in (recipe.start, recipe.data.path, recipe.validation.path, *weights):
+    sources = [source.path for source in recipe.data.more]
+    for needed in (recipe.start, recipe.data.path, *sources, recipe.validation.path, *weights):
         path = Path(needed).resolve()
         if needed and path.exists() and path.is_relative_to(run_dir.resolve()):
             raise UsageError(f"--fresh would delete {needed}, which the run needs; choose another directory with -o")

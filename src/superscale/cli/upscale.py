@@ -37,6 +37,7 @@ def upscale(
     overlap: Annotated[str, typer.Option(help="Input pixels added around each tile.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or bf16.")] = "auto",
+    backend: Annotated[str, typer.Option(help="auto, torch, onnx or openvino.")] = "auto",
     consistent: Annotated[bool, typer.Option("--consistent", help=CONSISTENT)] = False,
     tta: Annotated[bool, typer.Option("--tta", help="Self-ensemble of eight orientations: slower, more accurate.")] = False,
     values: Annotated[str, typer.Option("--range", metavar="auto|full|LOW:HIGH|p1:p99", help=RANGE)] = "auto",
@@ -73,7 +74,7 @@ def upscale(
     if failed_list is not None and failed_list.exists() and str(failed_list) in inputs:
         raise UsageError(f"--failed-list {failed_list} is one of the inputs; name another file")
     how: Any = {"scale": scale, "device": device, "precision": precision, "consistent": consistent, "tta": tta}
-    how |= {"value_range": _value_range(values), "bands": _bands(bands)}
+    how |= {"backend": backend, "value_range": _value_range(values), "bands": _bands(bands)}
     options = UpscaleOptions(**how, tile=_number("--tile", tile), overlap=_number("--overlap", overlap))
     suffix = _suffix(form)
 
@@ -106,27 +107,36 @@ def upscale(
 
 
 def _upscaler(model: str | None, fidelity: float | None, options: UpscaleOptions, verbose: bool) -> Upscaler:
+    from superscale.inference.backends.choice import device_name
     from superscale.inference.upscaler import Upscaler
-    from superscale.machine.device import pick_device
-    from superscale.weights.blend import with_fidelity
     from superscale.weights.store import default_model
 
-    place = pick_device(options.device).type
+    place = device_name(options.device).partition(":")[0]
     try:
         named = model or default_model(place)
     except ModelError as error:
         raise ModelError(f"{error} with --model FILE") from error
-    upscaler = Upscaler.with_options(named if fidelity is None else with_fidelity(named, fidelity), options)
+    upscaler = Upscaler.with_options(_blended(named, fidelity), options)
     if verbose:
         engine = upscaler.engine
         chosen = f" (auto: {engine.free_bytes / 1e9:.1f} GB are free)" if engine.shrinks_tiles else ""
         why = "" if model else f" (the best-looking that is fast enough on {place}; --model names another)"
         say(
-            f"model {upscaler.model.name}{why}, device {engine.backend.device}, scale {upscaler.scale:g}, "
+            f"model {upscaler.model.name}{why}, device {engine.backend.device}, backend {engine.backend.name}"
+            f"{' to begin with' if options.backend == 'auto' else ''}, scale {upscaler.scale:g}, "
             f"tile {engine.tile_px} px{chosen}, overlap {engine.overlap_px} px "
             f"(the network sees {upscaler.contract.receptive_field_px} px far)"
         )
     return upscaler
+
+
+def _blended(model: str, fidelity: float | None) -> Any:
+    if fidelity is None:
+        return model
+    from superscale.weights.blend import with_fidelity
+    from superscale.weights.checkpoint import stored_of
+
+    return stored_of(with_fidelity(model, fidelity))
 
 
 def _planned(
@@ -174,7 +184,7 @@ def _run(jobs: list[Job], upscaler: Upscaler, settings: Settings, report: Report
             code = int(stop.code or 0)
         for outcome in unsaid:
             report.add(outcome)
-    if code := report.end(code):
+    if code := report.end(code, upscaler.engine.computed_by()):
         raise SystemExit(code)
 
 

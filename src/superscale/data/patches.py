@@ -21,6 +21,8 @@ from superscale.image.region import Region, mirrored_patch
 Array = NDArray[Any]
 # A problem that many pictures share names so many of them.
 NAMED = 3
+# High bits keep the streams of random numbers for draws and epochs apart from the stream of patches.
+DRAWS, EPOCHS = 1 << 62, 1 << 63
 
 
 @dataclass(frozen=True)
@@ -82,19 +84,22 @@ class PatchPlan:
     def place(self, number: int) -> Place:
         """Where patch ``number`` of the run lies; every epoch sees each sub-image once."""
         epoch, position = divmod(number, len(self.pack))
-        tile = int(_permutation(self.seed, epoch, len(self.pack))[position])
+        tile = int(permutation(self.seed, EPOCHS + epoch, len(self.pack))[position])
         random = _random(self.seed, number)
         size = self.pack.manifest.tiles[tile]
         top = int(random.integers((size.height - self.patch_px) // self.scale + 1))
         left = int(random.integers((size.width - self.patch_px) // self.scale + 1))
         return Place(tile, top, left, int(random.integers(8)) if self.augment else 0)
 
+    def photo(self, number: int) -> str:
+        """The photograph that patch ``number`` is cut from."""
+        return self.pack.manifest.tiles[self.place(number).tile].source
+
     def draw(self, number: int) -> Draw | PhotographDraw | None:
         """What happens to patch ``number`` on its way to low resolution; None for bicubic."""
         if self.degradation is None:
             return None
-        # A high bit of its own, as the epochs have theirs.
-        seed = int(_random(self.seed, (1 << 62) + number).integers(1 << 63))
+        seed = int(_random(self.seed, DRAWS + number).integers(1 << 63))
         generator = torch.Generator().manual_seed(seed)
         if isinstance(self.degradation, PhotographConfig):
             return draw_photograph(self.degradation, generator)
@@ -135,10 +140,10 @@ def _cut(samples: Samples, tile: int, region: Region) -> Array:
     return cut
 
 
-@lru_cache(maxsize=4)
-def _permutation(seed: int, epoch: int, length: int) -> NDArray[np.int64]:
-    # The high bit keeps the stream of epochs apart from the stream of patches.
-    return _random(seed, (1 << 63) + epoch).permutation(length)
+@lru_cache(maxsize=16)
+def permutation(seed: int, stream: int, length: int) -> NDArray[np.int64]:
+    """The numbers below ``length`` in an order that seed and stream decide."""
+    return _random(seed, stream).permutation(length)
 
 
 def _random(seed: int, stream: int) -> np.random.Generator:

@@ -19,7 +19,7 @@ from PIL import PngImagePlugin
 from PIL.Image import Image as PillowPicture
 
 from superscale.errors import Damaged, Unsupported
-from superscale.image import png, profile
+from superscale.image import iso_media, png, profile
 from superscale.image.formats import HEADER_BYTES
 from superscale.image.metadata import (
     XMP_TEXT,
@@ -117,11 +117,23 @@ def pillow_size(form: str, stream: IO[bytes], name: str) -> tuple[int, int]:
 
 def read_avif(stream: IO[bytes], name: str, max_pixels: int | None) -> Image:
     """One still picture of an AVIF file, at 8 bits; a notice says so where it has more. Raises ImageError."""
-    bits = avif_bits(stream.read(HEADER_BYTES))
+    data = stream.read()
+    bits = avif_bits(data[:HEADER_BYTES])
     stream.seek(0)
     with open_picture(stream, "AVIF", name) as picture:
         picture.info["avif_bits"] = bits
-        return decode(picture, name, max_pixels)
+        image = decode(picture, name, max_pixels)
+    iso_media.check_coded(data, name)
+    return image
+
+
+def read_heic(stream: IO[bytes], name: str, max_pixels: int | None) -> Image:
+    """One still picture of a HEIC file. Raises ImageError."""
+    data = stream.read()
+    stream.seek(0)
+    image = read_pillow("HEIC", stream, name, max_pixels)
+    iso_media.check_coded(data, name)
+    return image
 
 
 def read_png(stream: IO[bytes], name: str, max_pixels: int | None) -> Image:
@@ -134,17 +146,10 @@ def read_png(stream: IO[bytes], name: str, max_pixels: int | None) -> Image:
         png.check_promise(png.header(data), len(data), name)
         # Pillow reads the file in any case: for the chunks behind the samples.
         image = _decoded(picture, name, data if _squeezed(picture) else None)
-        if _may_lack_rows(picture, data):
-            png.check_rows(data, name)
+        png.check_rows(data, name)
     if image.metadata.icc_profile is not None:
         colours = {kind: body for kind, body in colours.items() if kind == b"cICP"}  # it alone stands above a profile
     return replace(image, metadata=replace(image.metadata, png_colours=colours or None))
-
-
-def _may_lack_rows(picture: PillowPicture, data: bytes) -> bool:
-    """Whether rows may be missing: Pillow leaves them at zero, those at the end of a picture that is not interlaced."""
-    last = picture.crop((0, picture.height - 1, picture.width, picture.height))
-    return png.header(data).is_interlaced or not any(last.tobytes())
 
 
 def rescue_png(data: bytes, name: str, max_pixels: int | None) -> Image:

@@ -30,6 +30,7 @@ from superscale.image.codecs import (
     pillow_size,
     png_size,
     read_avif,
+    read_heic,
     read_pillow,
     read_png,
     rescue_bmp,
@@ -129,7 +130,7 @@ CODECS = {
     "GIF": _by_pillow("GIF"),
     "BMP": _by_pillow("BMP", rescue_bmp),
     "AVIF": Codec(read_avif, partial(pillow_size, "AVIF")),
-    "HEIC": _by_pillow("HEIC"),
+    "HEIC": Codec(read_heic, partial(pillow_size, "HEIC")),
     "JPEG XL": Codec(read_jxl, jxl_size),
     "DICOM": Codec(
         _by_extra("dicom", "read_dicom"),

@@ -76,9 +76,11 @@ def check_promise(said: Header, length: int, name: str) -> None:
 
 
 def check_rows(data: bytes, name: str) -> None:
-    """Raise Damaged when the zlib stream ends before the last row. Decoders leave such rows black."""
+    """Raise Damaged when the zlib stream ends before the last row, which decoders leave black, or goes on behind it, which they leave out."""
     expected = header(data).stream_bytes
-    delivered = sum(map(len, _inflated(data, expected)))
+    delivered = sum(map(len, _inflated(data, expected + 1)))
+    if delivered > expected:
+        raise Damaged(f"{name}: damaged picture (more samples than the {expected} bytes that its header says)")
     if delivered < expected:
         raise Damaged(f"{name}: damaged picture (its samples end early: {delivered} of {expected} bytes)")
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from copy import copy
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,11 +30,20 @@ class Cancel(Protocol):
         """Whether the caller asks to stop."""
 
 
+@runtime_checkable
+class Choosing(Protocol):
+    """A backend that is several."""
+
+    def suited(self, area_px: int, deep: bool) -> Backend:
+        """The one for a picture of so many pixels, ``deep``: of more than 8 bits."""
+
+
 class Engine:
     """A backend and the tiles it is fed with. ``free_bytes``: of its device, when the tiles were chosen."""
 
     def __init__(self, backend: Backend, options: UpscaleOptions) -> None:
-        self.backend = SelfEnsemble(backend) if options.tta else backend
+        self.backend: Backend = SelfEnsemble(backend) if options.tta else backend
+        self.used: dict[str, None] = {}
         self.contract = backend.contract
         self.overlap_px = self.contract.overlap_px if options.overlap == "auto" else options.overlap
         free = backend.free_bytes()
@@ -45,6 +55,21 @@ class Engine:
     def _fitting_tile(self) -> int:
         device_type = self.backend.device.partition(":")[0]
         return tile_that_fits(self.contract.bytes_per_pixel, self.overlap_px, device_type, self.free_bytes)
+
+    def suited(self, pixels: Array) -> Engine:
+        """The engine for this picture, whose backend stays the same for all its tiles."""
+        inner = self.backend.backend if isinstance(self.backend, SelfEnsemble) else self.backend
+        if not isinstance(inner, Choosing):
+            return self
+        one = copy(self)
+        chosen = inner.suited(pixels.shape[0] * pixels.shape[1], deep=pixels.dtype != np.uint8)
+        one.backend = SelfEnsemble(chosen) if isinstance(self.backend, SelfEnsemble) else chosen
+        self.used[chosen.name] = None
+        return one
+
+    def computed_by(self) -> list[str]:
+        """The names of the backends that computed up to now."""
+        return list(self.used) or [self.backend.name]
 
     def __call__(self, pixels: Array, progress: Progress | None = None, cancel: Cancel | None = None) -> Array:
         """(H, W, C) -> (H*scale, W*scale, C) of the same type, C = 1 or the network's (any for a network of 1); integers, or floats in [0, 1].
@@ -68,7 +93,7 @@ class Engine:
         half = size // 2
         try:
             return self._through_network(pixels)
-        except OutOfMemoryError:
+        except (OutOfMemoryError, MemoryError):
             if not self.shrinks_tiles or half < SMALLEST_TILE_PX or half + 2 * self.overlap_px >= size:
                 raise
         # This tile again, in halves: out here, where no traceback holds what the failed one had allocated.

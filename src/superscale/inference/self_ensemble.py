@@ -29,6 +29,11 @@ class SelfEnsemble:
         """Where the network runs."""
         return self.backend.device
 
+    @property
+    def name(self) -> str:
+        """What runs the network."""
+        return self.backend.name
+
     def free_bytes(self) -> int | None:
         """Memory that is free on the device."""
         return self.backend.free_bytes()

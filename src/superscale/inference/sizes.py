@@ -6,6 +6,8 @@ from __future__ import annotations
 SIDES_PX = (512, 384, 256, 192, 128, 96, 64, 48, 32)
 # Beyond these the cost of the overlap is small, and a CPU's caches are left.
 LARGEST_PX = {"cpu": 192}
+# With a wide overlap, larger tiles: at 6 times the overlap, (6 + 2)²/6² = 1.8 pixels are computed for each that is kept.
+LEAST_OVERLAPS = 6
 # The rest is for the pictures themselves and for what other programs take meanwhile.
 SHARE = 0.5
 # What is assumed where a system does not tell.
@@ -20,6 +22,9 @@ def enlarged(side: int, scale: float) -> int:
 def tile_that_fits(pixel_bytes: int, overlap_px: int, device_type: str, free: int) -> int:
     """The largest of a few tile sides, in input pixels, that takes no more than half of ``free`` bytes; the smallest if none does."""
     for side in SIDES_PX:
-        if side <= LARGEST_PX.get(device_type, side) and (side + 2 * overlap_px) ** 2 * pixel_bytes <= SHARE * free:
+        if (
+            side <= max(LARGEST_PX.get(device_type, side), LEAST_OVERLAPS * overlap_px)
+            and (side + 2 * overlap_px) ** 2 * pixel_bytes <= SHARE * free
+        ):
             return side
     return SIDES_PX[-1]

@@ -18,12 +18,13 @@ from superscale.image.value_range import TYPES, ValueRange
 from superscale.inference.channels import enlarge_image, measured_range, part_of
 from superscale.inference.engine import Cancel, Engine, Progress
 from superscale.inference.sizes import enlarged
-from superscale.options import Bands, Precision, UpscaleOptions
+from superscale.options import BackendName, Bands, Precision, UpscaleOptions
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from superscale.weights.checkpoint import Model
+    from superscale.weights.stored import StoredModel
 
 Array = NDArray[Any]
 
@@ -37,11 +38,12 @@ class Upscaler:
 
     def __init__(
         self,
-        model: str | Path | Model | None = None,
+        model: str | Path | Model | StoredModel | None = None,
         *,
         scale: float | None = None,
         device: str = "auto",
         precision: Precision = "auto",
+        backend: BackendName = "auto",
         tile: int | Literal["auto"] = "auto",
         overlap: int | Literal["auto"] = "auto",
         consistent: bool = False,
@@ -49,17 +51,17 @@ class Upscaler:
         value_range: str | tuple[float, float] = "auto",
         bands: Bands = "auto",
     ) -> None:
-        how: Any = {"device": device, "precision": precision, "tile": tile, "overlap": overlap}
+        how: Any = {"device": device, "precision": precision, "backend": backend, "tile": tile, "overlap": overlap}
         self.options = UpscaleOptions(scale=scale, consistent=consistent, tta=tta, value_range=value_range, bands=bands, **how)
-        from superscale.inference.backends.torch_backend import load
+        from superscale.inference.backends.choice import load
 
-        self.model, backend = load(model, self.options)
-        self.engine = Engine(backend, self.options)
-        self.contract = backend.contract
+        self.model, computing = load(model, self.options)
+        self.engine = Engine(computing, self.options)
+        self.contract = computing.contract
         self.scale = self.contract.scale if scale is None else scale
 
     @classmethod
-    def with_options(cls, model: str | Path | Model | None, options: UpscaleOptions) -> Upscaler:
+    def with_options(cls, model: str | Path | Model | StoredModel | None, options: UpscaleOptions) -> Upscaler:
         """An upscaler as ``options`` say."""
         return cls(model, **asdict(options))
 
@@ -135,7 +137,7 @@ class Upscaler:
     def _resized(self, pixels: Array, progress: Progress | None, cancel: Cancel | None) -> Array:
         """uint8, uint16, or float32 in [0, 1], by the network, then to the exact size."""
         height, width = (enlarged(side, self.scale) for side in pixels.shape[:2])
-        larger = self.engine(pixels, progress, cancel)
+        larger = self.engine.suited(pixels)(pixels, progress, cancel)
         return larger if larger.shape[:2] == (height, width) else resize_to(larger, height, width)
 
     def _tensor(self, batch: Tensor, torch: Any, progress: Progress | None, cancel: Cancel | None) -> Tensor:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+CPUINFO = Path("/proc/cpuinfo")
 
 
 def sleep_while_waiting() -> Mapping[str, str]:
@@ -14,6 +17,25 @@ def sleep_while_waiting() -> Mapping[str, str]:
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     return os.environ
+
+
+def cores() -> int:
+    """How many threads compute fastest: ``OMP_NUM_THREADS``, else a thread for each physical core that this process may use."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    if wanted.isdecimal() and int(wanted):
+        return int(wanted)
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(usable, _physical_cores() or usable))
+
+
+def _physical_cores() -> int:
+    """Linux's count of cores, each of which may run two threads; 0 where it does not tell."""
+    try:
+        parts = [part.partition(":") for part in CPUINFO.read_text().splitlines()]
+    except OSError:
+        return 0
+    named = [(name.strip(), value) for name, _, value in parts if name.strip() in ("physical id", "core id")]
+    return len(set(zip(named[::2], named[1::2], strict=False)))
 
 
 def one_thread_executor(name: str) -> ThreadPoolExecutor:

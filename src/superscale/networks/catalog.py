@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import Any, cast
 
 from torch import nn
 
 from superscale.errors import UnknownNameError, UsageError
-from superscale.networks.compact import CompactConfig, SRVGGNetCompact
+from superscale.networks.compact import SRVGGNetCompact
+from superscale.networks.configs import GENERATOR_CONFIGS, GeneratorConfig, checked_config
 from superscale.networks.discriminators import UNetConfig, UNetDiscriminator, VGGStyleConfig, VGGStyleDiscriminator
 from superscale.networks.generator import Generator
-from superscale.networks.rrdbnet import RRDBNet, RRDBNetConfig
-from superscale.networks.srresnet import SRResNet, SRResNetConfig
+from superscale.networks.rrdbnet import RRDBNet
+from superscale.networks.srresnet import SRResNet
 
 GENERATORS: dict[str, tuple[type[Any], type[Generator]]] = {
-    "srresnet": (SRResNetConfig, SRResNet),
-    "rrdbnet": (RRDBNetConfig, RRDBNet),
-    "compact": (CompactConfig, SRVGGNetCompact),
+    "srresnet": (GENERATOR_CONFIGS["srresnet"], SRResNet),
+    "rrdbnet": (GENERATOR_CONFIGS["rrdbnet"], RRDBNet),
+    "compact": (GENERATOR_CONFIGS["compact"], SRVGGNetCompact),
 }
 DISCRIMINATORS: dict[str, tuple[type[Any], type[nn.Module]]] = {
     "vgg": (VGGStyleConfig, VGGStyleDiscriminator),
     "unet": (UNetConfig, UNetDiscriminator),
 }
-GeneratorConfig = SRResNetConfig | RRDBNetConfig | CompactConfig
 DiscriminatorConfig = VGGStyleConfig | UNetConfig
 NAMES: dict[type[Any], str] = {config: name for table in (GENERATORS, DISCRIMINATORS) for name, (config, _) in table.items()}
 
@@ -66,10 +66,4 @@ def _build(table: Mapping[str, tuple[Any, Any]], name: str, options: Mapping[str
     if name not in table:
         raise UnknownNameError("discriminator" if table is DISCRIMINATORS else "network", name, table)
     config, network = table[name]
-    types = {field.name: type(field.default) for field in fields(config)}
-    for key, value in options.items():
-        if key not in types:
-            raise UnknownNameError(f"{name} option", key, types)
-        if not isinstance(value, types[key]) and not (types[key] is float and isinstance(value, int)):
-            raise UsageError(f"{name} option {key!r} must be {types[key].__name__}, got {value!r}")
-    return cast(nn.Module, network(config(**options)))
+    return cast(nn.Module, network(checked_config(config, name, options)))

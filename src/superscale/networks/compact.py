@@ -3,45 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from superscale.bounds import Channels, Depth, Features, Scale, check_bounds
-from superscale.contract import Contract
-from superscale.errors import UsageError
+from superscale.networks.configs import SLOPES, CompactConfig
 from superscale.networks.generator import Generator
 
-# Against the whole picture, the published realesr-general-x4v3 keeps 60 dB at half its receptive field and 71 at two thirds, the bundled
-# compact-x4 90 and 108.
-OVERLAP_SHARE = 2 / 3
 # As the published ``act_type`` calls them; of a number of features.
 ACTIVATIONS: dict[str, Callable[[int], nn.Module]] = {
     "prelu": nn.PReLU,
     "relu": lambda _: nn.ReLU(),
-    "leakyrelu": lambda _: nn.LeakyReLU(0.1),
+    "leakyrelu": lambda _: nn.LeakyReLU(SLOPES["leakyrelu"]),
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class CompactConfig:
-    """``convolutions`` counts the feature convolutions between the first and the last, as the published ``num_conv`` does.
-
-    ``activation``: "prelu", "relu" or "leakyrelu" (slope 0.1).
-    """
-
-    scale: Scale = 4
-    channels: Channels = 3
-    features: Features = 64
-    convolutions: Depth = 16
-    activation: str = "prelu"
-
-    def __post_init__(self) -> None:
-        check_bounds(self)
-        if self.activation not in ACTIVATIONS:
-            raise UsageError(f"SRVGGNetCompact has the activation {', '.join(ACTIVATIONS)}, got {self.activation!r}")
 
 
 class SRVGGNetCompact(Generator):
@@ -57,15 +32,7 @@ class SRVGGNetCompact(Generator):
         layers.append(nn.Conv2d(config.features, config.channels * config.scale**2, 3, padding=1))
         self.body = nn.ModuleList(layers)
         self._initialize()
-        receptive_field_px = config.convolutions + 2
-        self.contract = Contract(
-            scale=config.scale,
-            channels=config.channels,
-            multiple_of=1,
-            receptive_field_px=receptive_field_px,
-            overlap_px=round(OVERLAP_SHARE * receptive_field_px),
-            features=config.features,
-        )
+        self.contract = config.contract
 
     def _initialize(self) -> None:
         """Start near the identity. With torch's or He's initialisation, plain layers without skip connections scramble their input:

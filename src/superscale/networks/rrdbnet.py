@@ -2,49 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from superscale.bounds import Bounds, Channels, Depth, Features, Scale, check_bounds
-from superscale.contract import Contract
-from superscale.errors import UsageError
 from superscale.networks.blocks import initialize_residual
+from superscale.networks.configs import RRDBNetConfig
 from superscale.networks.generator import Generator
-
-MOST_UPSAMPLINGS = 4
-
-# With 4 trained blocks, an overlap of 4 pixels keeps 67 dB against the whole image, 8 pixels 85 dB, 16 pixels 98 dB. For 23 blocks
-# this is a cautious guess: no trained ones were available to measure.
-OVERLAP_PX_PER_BLOCK, MOST_OVERLAP_PX = 4, 40
-
-
-@dataclass(frozen=True, kw_only=True)
-class RRDBNetConfig:
-    """The paper's ×4 network by default. ×2 and ×1 pixel-unshuffle the input by 2 and 4 first, as Real-ESRGAN's do.
-
-    ``upsamplings`` counts the doublings after the body: 1 or 0 make ×2 or ×1, and 3 make ×8, without unshuffling (the first ESRGAN).
-    ``plus``: the dense block of ESRGAN+ (Rakotonirina, Rasoanaivo 2020), whose noise is for training alone and left out here.
-    """
-
-    scale: Scale = 4
-    channels: Channels = 3
-    features: Features = 64
-    blocks: Depth = 23
-    growth_channels: Features = 32
-    residual_scale: Annotated[float, Bounds(-10, 10)] = 0.2
-    upsamplings: Annotated[int, Bounds(0, MOST_UPSAMPLINGS)] = 2
-    plus: bool = False
-
-    def __post_init__(self) -> None:
-        check_bounds(self)
-        scales = [2**doublings for doublings in range(self.upsamplings + 1)]
-        if self.scale not in scales:
-            known = " or ".join(", ".join(map(str, scales)).rsplit(", ", 1))
-            raise UsageError(f"RRDBNet enlarges by {known}, got scale {self.scale}")
 
 
 class ResidualDenseBlock(nn.Module):
@@ -99,7 +63,7 @@ class RRDBNet(Generator):
     def __init__(self, config: RRDBNetConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or RRDBNetConfig()
-        self.unshuffle = 2**config.upsamplings // config.scale
+        self.unshuffle = config.unshuffle
         features = config.features
         self.conv_first = nn.Conv2d(config.channels * self.unshuffle**2, features, 3, padding=1)
         blocks = [RRDB(features, config.growth_channels, config.residual_scale, config.plus) for _ in range(config.blocks)]
@@ -111,17 +75,7 @@ class RRDBNet(Generator):
         self.conv_hr = nn.Conv2d(features, features, 3, padding=1)
         self.conv_last = nn.Conv2d(features, config.channels, 3, padding=1)
         initialize_residual(self.body)
-        # On the grid of conv_first: 15 a block, 2 for the convolutions around the blocks, and 2 for all layers after them, however
-        # many upsamplings there are.
-        receptive_field_px = (15 * config.blocks + 2 + 2) * self.unshuffle
-        self.contract = Contract(
-            scale=config.scale,
-            channels=config.channels,
-            multiple_of=self.unshuffle,
-            receptive_field_px=receptive_field_px,
-            overlap_px=min(OVERLAP_PX_PER_BLOCK * config.blocks, MOST_OVERLAP_PX) * self.unshuffle,
-            features=config.features,
-        )
+        self.contract = config.contract
 
     def forward(self, low_res: Tensor) -> Tensor:
         """Upscale a batch."""

@@ -2,36 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from superscale.bounds import Channels, Depth, Features, Scale, check_bounds
-from superscale.contract import Contract
-from superscale.errors import UsageError
 from superscale.networks.blocks import PReLU, conv_after_shuffle, initialize_residual
+from superscale.networks.configs import SRResNetConfig
 from superscale.networks.generator import Generator
-
-# Measured on the bundled srresnet-x4: 88 dB against the whole image (65 dB at 4 pixels, 76 dB at 8).
-OVERLAP_PX = 12
-
-
-@dataclass(frozen=True, kw_only=True)
-class SRResNetConfig:
-    """The paper's ×4 network by default. ``batch_norm=False`` drops the normalisation, as EDSR and ESRGAN do."""
-
-    scale: Scale = 4
-    channels: Channels = 3
-    features: Features = 64
-    blocks: Depth = 16
-    batch_norm: bool = True
-
-    def __post_init__(self) -> None:
-        check_bounds(self)
-        if self.scale not in (2, 4, 8):
-            raise UsageError(f"SRResNet enlarges by 2, 4 or 8, got scale {self.scale}")
 
 
 class ResidualBlock(nn.Module):
@@ -94,19 +71,7 @@ class SRResNet(Generator):
         self.tail = nn.Conv2d(features, config.channels, 9, padding=4)
         if not config.batch_norm:
             self._start_as_interpolation(blocks)
-        # The tail's 4 at full size; each coarser grid halves it, rounded up, and adds one for the block's convolution.
-        reach = 4
-        for _ in blocks:
-            reach = -(-reach // 2) + 1
-        radius = 4 + 2 * config.blocks + 1 + reach  # head, two 3x3 a block, one after the blocks
-        self.contract = Contract(
-            scale=config.scale,
-            channels=config.channels,
-            multiple_of=1,
-            receptive_field_px=radius,
-            overlap_px=min(radius, OVERLAP_PX),
-            features=config.features,
-        )
+        self.contract = config.contract
 
     @torch.no_grad()
     def _start_as_interpolation(self, upsample: list[UpsampleBlock]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,10 +13,7 @@ from torch.overrides import TorchFunctionMode
 from superscale.errors import ModelError
 from superscale.networks.catalog import build_generator
 from superscale.networks.generator import Generator
-
-# Options that say how often a part is repeated.
-COUNTS = ("blocks", "convolutions", "upsamplings")
-LONGEST_REASON = 300
+from superscale.weights.stored import check_keys, check_options
 
 
 def empty_generator(
@@ -26,9 +23,7 @@ def empty_generator(
 
     ``published``: our key -> the one that an error shows. Raises UsageError for options that no network has.
     """
-    for option, number in options.items():
-        if option in COUNTS and type(number) is int and number > len(tensors):
-            raise ModelError(f"a network of {number} {option} in a file of {len(tensors)} tensors")
+    check_options(options, len(tensors))
     with unfilled():
         expected = (generator := build_generator(network, options)).state_dict()
     check_keys(expected, tensors)
@@ -41,25 +36,6 @@ def empty_generator(
     empty = {key: torch.empty(tensor.shape, dtype=tensor.dtype) for key, tensor in expected.items()}
     generator.load_state_dict(empty, assign=True)
     return generator
-
-
-def check_keys(expected: Collection[str], present: Collection[str], where: str = "") -> None:
-    """Raise ModelError, beginning with ``where``, when a key is missing or left over."""
-    missing, unexpected = sorted(set(expected) - set(present)), sorted(set(present) - set(expected))
-    if missing or unexpected:
-        raise ModelError(
-            f"{where}{len(missing)} tensors missing{_example(missing)}, {len(unexpected)} unexpected{_example(unexpected)}"
-        )
-
-
-def _example(names: list[str]) -> str:
-    return f" (first: {one_line(names[0])})" if names else ""
-
-
-def one_line(text: object) -> str:
-    """What a file says, as it can be printed: control characters escaped, and not too much of it."""
-    printable = (character if character.isprintable() else ascii(character)[1:-1] for character in str(text)[:LONGEST_REASON])
-    return "".join(printable)
 
 
 @contextmanager

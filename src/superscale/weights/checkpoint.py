@@ -15,24 +15,20 @@ from safetensors import SafetensorError
 from safetensors import torch as safetensors_torch
 from torch import Tensor
 
-from superscale.errors import CheckpointError, ModelError, UsageError
+from superscale.errors import CheckpointError, ModelError
 from superscale.files import new_folder, write_bytes
 from superscale.networks.catalog import describe
 from superscale.networks.generator import Generator
 from superscale.reading import read_file, read_json
-from superscale.weights.architecture import check_keys, empty_generator, one_line
+from superscale.weights.architecture import empty_generator
+from superscale.weights.stored import MODEL_FORMAT, MOST_BYTES, UNDESCRIBED, StoredModel, check_keys, one_line, read_stored
 
-MODEL_FORMAT = "superscale-model-1"
 STATE_VERSION = 1
 STATE_TENSORS, STATE_FACTS, STATE_MANIFEST = "state.safetensors", "state.json", "manifest.json"
-# A safetensors file starts with the length of its JSON header; longer than this is not a model.
-LONGEST_HEADER = 4_000_000
-# The published networks hold 0.3 GB at most, VGG19 0.6 GB.
-MOST_BYTES = 2 * 1024**3
 MOST_STATE_BYTES = 64 * 1024**3
-# What weights are stored in, and what counters are.
+# What weights are stored in, and what counters are; those of a file that was read without torch are floats, too.
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-WHOLE = (torch.int64, torch.int32)
+WHOLE = (torch.int64, torch.int32, torch.float32)
 
 
 @dataclass(frozen=True)
@@ -76,20 +72,27 @@ def _in_order(file: bytes) -> bytes:
 
 def load_model(path: Path | str) -> Model:
     """Read a file of `save_model`. Strict: every tensor present, of the right shape and finite, or a ModelError."""
-    path = Path(path)
-    metadata = read_metadata(path)
-    if metadata.get("format") != MODEL_FORMAT:
-        raise ModelError(f"{path}: a safetensors file, but not a superscale model (no {MODEL_FORMAT!r} in its header)")
-    tensors = load_tensors(path)
+    return model_of(read_stored(Path(path)), str(path))
+
+
+def model_of(stored: StoredModel, where: str) -> Model:
+    """The torch network of a stored model. Raises ModelError, beginning with ``where``, when its arrays are not that network's."""
+    tensors = {key: torch.from_numpy(array) for key, array in stored.arrays.items()}
+    options = {key: value for key, value in stored.network.items() if key != "name"}
     try:
-        network, card = (dict(json.loads(metadata[key])) for key in ("network", "card"))
-        generator = empty_generator(str(network.pop("name")), network, tensors)
+        generator = empty_generator(stored.network["name"], options, tensors)
     except ModelError as error:
-        raise ModelError(f"{path}: {one_line(error)}") from error
-    except (KeyError, ValueError, TypeError, OverflowError, RecursionError, UsageError) as error:
-        raise ModelError(f"{path}: its header does not describe a network ({one_line(error)})") from error
-    load_strictly(generator, tensors, str(path))
-    return Model(path.stem, generator.eval(), card)
+        raise ModelError(f"{where}: {one_line(error)}") from error
+    except UNDESCRIBED as error:
+        raise ModelError(f"{where}: its header does not describe a network ({one_line(error)})") from error
+    load_strictly(generator, tensors, where)
+    return Model(stored.name, generator.eval(), stored.card)
+
+
+def stored_of(model: Model) -> StoredModel:
+    """What a file of this model would hold."""
+    arrays = {key: tensor.detach().float().cpu().numpy() for key, tensor in model.generator.state_dict().items()}
+    return StoredModel(model.name, describe(model.generator), arrays, model.card)
 
 
 def load_strictly(module: torch.nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
@@ -106,21 +109,6 @@ def load_strictly(module: torch.nn.Module, tensors: Mapping[str, Tensor], name: 
         if not torch.isfinite(tensor.to(expected[key].dtype)).all():
             raise ModelError(f"{name}: {one_line(key)} is not finite")
     module.load_state_dict({key: tensor.to(expected[key].dtype) for key, tensor in tensors.items()})
-
-
-def read_metadata(path: Path) -> dict[str, str]:
-    """The text in a safetensors header, without reading a tensor. Raises ModelError when the file is not one."""
-    try:
-        with open(path, "rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            if not 2 <= length <= min(LONGEST_HEADER, path.stat().st_size - 8):
-                raise ModelError(f"{path}: not a safetensors file, or cut short")
-            header = json.loads(stream.read(length))
-        return {str(key): str(value) for key, value in header.get("__metadata__", {}).items()}
-    except FileNotFoundError as error:
-        raise ModelError(f"{path}: no such file") from error
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
-        raise ModelError(f"{path}: not a readable safetensors file ({one_line(error)})") from error
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

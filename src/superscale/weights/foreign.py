@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,11 @@ from torch import Tensor
 
 from superscale.errors import ModelError, UsageError
 from superscale.weights.architecture import empty_generator
-from superscale.weights.checkpoint import FLOATS, MOST_BYTES, Model, load_strictly, load_tensors, read_metadata
+from superscale.weights.checkpoint import FLOATS, Model, load_strictly, load_tensors
 from superscale.weights.layouts import LAYOUTS, recognise
 from superscale.weights.other_networks import other_network
-from superscale.weights.pickle_guard import LEGACY_MAGIC, NUMBER_BYTES, ZIP_MAGIC, check_pickled
+from superscale.weights.pickle_guard import NUMBER_BYTES, check_pickled, is_safetensors
+from superscale.weights.stored import MOST_BYTES, read_metadata
 
 # Where training programs put a state dict, the best first; without any of these the file is one itself.
 WRAPPERS = ("params_ema", "params-ema", "params", "model_state_dict", "state_dict", "net", "netG", "generator", "model")
@@ -25,26 +25,6 @@ PARALLEL = "module."  # torch's data-parallel wrappers
 MEMBERS = ("netG.", "generator.")
 # The network gives back what it was given to this share of white, and twice as well as with the other activation.
 GIVES_BACK = 0.1
-
-
-def is_safetensors(path: Path) -> bool:
-    """Whether a file begins like safetensors (a length, then JSON), whatever its name. Raises ModelError when it is neither that
-    nor a file of ``torch.save``."""
-    if not path.exists():
-        raise ModelError(f"{path}: no such file")
-    if not path.is_file():  # a pipe would be waited for
-        raise ModelError(f"{path}: a folder or a device, not a model file")
-    try:
-        with open(path, "rb") as stream:
-            start = stream.read(len(LEGACY_MAGIC))
-            size = os.fstat(stream.fileno()).st_size
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
-    if start[8:9] == b"{":
-        return True
-    if start == LEGACY_MAGIC or start.startswith(ZIP_MAGIC):
-        return False
-    raise ModelError(f"{path}: not a safetensors file, nor one of torch.save ({size:,} bytes, beginning {start[:8]!r})")
 
 
 def read_pickled(path: Path) -> Any:

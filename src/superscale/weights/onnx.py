@@ -1,228 +1,282 @@
-"""Networks as ONNX graphs, written directly from their options and weights: dynamic height and width, stable names, no tracing.
+"""ONNX files of our networks, written and read as bytes: dynamic height and width, stable names, the same bytes at every writing.
 
-Batch norms are folded into the convolutions before them. A file is compared with the network in ONNX Runtime before it is kept.
+The format (github.com/onnx/onnx, onnx.proto) is Protocol Buffers: fields of a number, a type and a value. Fifty lines write what is
+needed, so that neither torch nor the package onnx is imported where a network only runs.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import struct
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from superscale.contract import Contract
-from superscale.errors import MissingExtraError, ModelError
-from superscale.files import write_bytes
-from superscale.networks.catalog import describe
-from superscale.networks.generator import Generator
-from superscale.weights.checkpoint import Model
+from superscale.errors import ModelError
+from superscale.weights.graph import INPUT, OUTPUT, PHASES, Graph, Node, folded, from_phases, graph_of
+from superscale.weights.stored import MOST_BYTES, StoredModel, described, finite
 
 Array = NDArray[Any]
 
 # The first opset that has all that is used here in half precision too; every runtime since 2022 knows it.
 OPSET, IR_VERSION = 17, 8
-INPUT, OUTPUT = "low_res", "super_res"
 CONTRACT, NETWORK, CARD = "superscale.contract", "superscale.network", "superscale.card"
-BATCH_NORM_EPSILON = 1e-5
-# Sizes that a graph is tried on, in units of what it divides by: odd ones, one pixel wide, not square.
-TRIED = ((7, 5), (1, 9), (16, 13))
-# How far its output may lie from the network's, in units of white.
-TOLERANCE = {False: 2e-5, True: 2e-2}
+# TensorProto.DataType, AttributeProto.AttributeType
+FLOAT, FLOAT16 = 1, 10
+ELEMENT_TYPES: dict[Any, int] = {np.dtype(np.float32): FLOAT, np.dtype(np.float16): FLOAT16}
+DTYPES = {FLOAT: "<f4", FLOAT16: "<f2"}
+TO_FLOAT, TO_INT, TO_STRING, TO_INTS = 1, 2, 3, 7
+
+# What the keys of a network's arrays end with; other constants belong to the graph.
+PARTS = (".weight", ".bias")
+# Protocol Buffers' wire types
+VARINT, EIGHT_BYTES, LENGTH, FOUR_BYTES = 0, 1, 2, 5
 
 
-def export_onnx(model: Model, path: Path, half: bool = False) -> float:
-    """Write a model as ONNX, fp32 or fp16, and return its largest difference from the network on pictures of odd sizes.
+def onnx_bytes(model: StoredModel, half: bool = False) -> bytes:
+    """The ONNX file of a model: input ``low_res`` float32 (B, C, h, w), output ``super_res`` float32 (B, C, h*scale, w*scale).
 
-    Raises ModelError, and leaves no file, when the difference is more than rounding; MissingExtraError without onnx and ONNX Runtime.
+    ``half``: weights and sums in fp16 between them. Raises ModelError for arrays that are not the network's.
     """
-    data = onnx_bytes(model.generator, model.card, half)
-    difference = max_difference(model.generator, data)
-    if not difference <= TOLERANCE[half]:
-        raise ModelError(f"{path}: not written: the exported network differs by {difference:.1e} of white from the original")
-    write_bytes(path, data)
-    return difference
+    plain = folded(model)
+    graph = graph_of(plain)
+    facts = {CONTRACT: asdict(graph.contract), NETWORK: plain.network, CARD: model.card}
+    metadata = [
+        _message(14, [_text(1, key), _text(2, json.dumps(value, sort_keys=True))]) for key, value in sorted(facts.items())
+    ]
+    writer = _Writer(np.float16 if half else np.float32)
+    operations = writer.operations(graph)
+    parts = [
+        _number(1, IR_VERSION),
+        _text(2, "superscale"),
+        _message(7, [*operations, _text(2, "superscale"), *writer.initializers, *_ends(graph)]),
+        _message(8, [_text(1, ""), _number(2, OPSET)]),
+        *metadata,
+    ]
+    return b"".join(parts)
 
 
-def onnx_bytes(generator: Generator, card: Mapping[str, Any], half: bool = False) -> bytes:
-    """The ONNX file of a generator: input ``low_res`` float32 (B, C, h, w), output ``super_res`` float32 (B, C, h*scale, w*scale)."""
-    network = describe(generator)
-    arrays = {key: tensor.detach().float().cpu().numpy() for key, tensor in generator.state_dict().items()}
-    graph = _Graph(arrays, np.float16 if half else np.float32)
-    builder = BUILDERS[network["name"]]
-    given = graph.node("Cast", [INPUT], to=graph.element_type) if half else INPUT
-    made = builder(graph, network, given)
-    graph.node("Cast" if half else "Identity", [made], OUTPUT, **({"to": 1} if half else {}))
-    facts = {CONTRACT: asdict(generator.contract), NETWORK: network, CARD: dict(card)}
-    return graph.model(generator.contract, {key: json.dumps(value, sort_keys=True) for key, value in facts.items()})
+def _ends(graph: Graph) -> Iterator[bytes]:
+    """GraphProto's input and output, of any batch, height and width."""
+    contract = graph.contract
+    times = f"{contract.scale}*"
+    for field, name, prefix in ((11, INPUT, ""), (12, OUTPUT, times)):
+        batch, height, width = (_message(1, [_text(2, side)]) for side in ("batch", f"{prefix}height", f"{prefix}width"))
+        shape = [batch, _message(1, [_number(1, contract.channels)]), height, width]
+        yield _message(field, [_text(1, name), _message(2, [_message(1, [_number(1, FLOAT), _message(2, shape)])])])
 
 
-def max_difference(generator: Generator, data: bytes) -> float:
-    """The largest difference between a graph and its network over `TRIED`, in units of white, or of the largest value beyond it."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingExtraError("exporting to ONNX", "onnx") from error
-    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    contract = generator.contract
-    random = np.random.default_rng(0)
-    differences = []
-    for size in TRIED:
-        height, width = (side * contract.multiple_of for side in size)
-        low_res = random.random((1, contract.channels, height, width), np.float32)
-        (found,) = session.run([OUTPUT], {INPUT: low_res})
-        with torch.inference_mode():
-            expected = generator.eval()(torch.from_numpy(low_res)).numpy()
-        same = found.shape == expected.shape
-        differences.append(float(np.abs(found - expected).max() / max(1.0, np.abs(expected).max())) if same else np.inf)
-    return max(differences)
+class _Writer:
+    """Writes operations as NodeProto and their constants as TensorProto, in one precision."""
 
+    def __init__(self, dtype: Any) -> None:
+        self.dtype = np.dtype(dtype)
+        self.initializers: list[bytes] = []
+        self.names: set[str] = set()
 
-class _Graph:
-    """Nodes and constants as they are added; values are called by strings."""
-
-    def __init__(self, arrays: Mapping[str, Array], dtype: Any) -> None:
-        try:
-            import onnx
-        except ImportError as error:
-            raise MissingExtraError("exporting to ONNX", "onnx") from error
-        self.onnx: Any = onnx
-        self.arrays = arrays
-        self.dtype = dtype
-        self.element_type = int(onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
-        self.nodes: list[Any] = []
-        self.constants: dict[str, Any] = {}
-
-    def node(self, kind: str, inputs: Sequence[str], output: str = "", **attributes: Any) -> str:
-        """Add a node and return what its output is called."""
-        output = output or f"{kind.lower()}_{len(self.nodes)}"
-        self.nodes.append(self.onnx.helper.make_node(kind, list(inputs), [output], output, **attributes))
-        return output
+    def operations(self, graph: Graph) -> list[bytes]:
+        """GraphProto's nodes. In half precision the first and the last change the type."""
+        half = self.dtype == np.float16
+        renamed = {INPUT: f"{INPUT}_half", OUTPUT: f"{OUTPUT}_half"} if half else {}
+        made = [_node("Cast", [INPUT], renamed[INPUT], to=FLOAT16)] if half else []
+        for node in graph.nodes:
+            inputs = [renamed.get(name, name) for name in node.inputs]
+            made += KINDS[node.kind](self, node, inputs, renamed.get(node.output, node.output))
+        return [*made, _node("Cast", [renamed[OUTPUT]], OUTPUT, to=FLOAT)] if half else made
 
     def constant(self, name: str, values: Any, dtype: Any = None) -> str:
-        """Add a constant, in the graph's precision unless told otherwise, and return its name."""
-        array = np.ascontiguousarray(values, dtype=dtype or self.dtype)
-        self.constants[name] = self.onnx.numpy_helper.from_array(array, name)
+        """Add an initializer once, in the writer's precision unless told otherwise; return its name."""
+        if name not in self.names:
+            array = np.ascontiguousarray(values, dtype=dtype or self.dtype)
+            self.names.add(name)
+            dims = [_number(1, side) for side in array.shape]
+            data = array.astype(array.dtype.newbyteorder("<")).tobytes()
+            kind = _number(2, ELEMENT_TYPES[array.dtype])
+            self.initializers.append(_message(5, [*dims, kind, _text(8, name), _bytes(9, data)]))
         return name
 
-    def conv(self, given: str, name: str, norm: str = "") -> str:
-        """A convolution of the network by name, with the batch norm behind it folded in."""
-        weight = self.arrays[f"{name}.weight"]
-        bias = self.arrays.get(f"{name}.bias", np.zeros(len(weight), np.float32))
-        if norm and f"{norm}.running_var" in self.arrays:
-            deviation = np.sqrt(self.arrays[f"{norm}.running_var"].astype(np.float64) + BATCH_NORM_EPSILON)
-            factor = self.arrays[f"{norm}.weight"] / deviation
-            bias = (bias - self.arrays[f"{norm}.running_mean"]) * factor + self.arrays[f"{norm}.bias"]
-            weight = weight * factor[:, None, None, None]
-        padding = weight.shape[-1] // 2
-        constants = [self.constant(f"{name}.weight", weight), self.constant(f"{name}.bias", bias)]
-        return self.node("Conv", [given, *constants], pads=[padding] * 4, kernel_shape=weight.shape[-2:])
+    def conv(self, node: Node, inputs: list[str], output: str) -> list[bytes]:
+        """Conv, padded to the same size."""
+        names = [self.constant(name, array) for name, array in node.constants]
+        side = node.constants[0][1].shape[-1]
+        return [_node("Conv", [*inputs, *names], output, kernel_shape=[side] * 2, pads=[side // 2] * 4)]
 
-    def prelu(self, given: str, name: str) -> str:
-        """The PReLU of the network by name, one slope or one a channel."""
-        slopes = self.constant(f"{name}.weight", self.arrays[f"{name}.weight"][:, None, None])
-        return self.node("PRelu", [given, slopes])
+    def prelu(self, node: Node, inputs: list[str], output: str) -> list[bytes]:
+        """PRelu, its slopes along the channels."""
+        ((name, slopes),) = node.constants
+        return [_node("PRelu", [*inputs, self.constant(name, slopes[:, None, None])], output)]
 
-    def leaky(self, given: str) -> str:
-        """LeakyReLU with slope 0.2."""
-        return self.node("LeakyRelu", [given], alpha=0.2)
+    def leaky(self, node: Node, inputs: list[str], output: str) -> list[bytes]:
+        """LeakyRelu."""
+        return [_node("LeakyRelu", inputs, output, alpha=float(node.number))]
 
-    def add(self, one: str, other: str) -> str:
-        """The sum of two values."""
-        return self.node("Add", [one, other])
+    def add(self, node: Node, inputs: list[str], output: str) -> list[bytes]:
+        """Add, after Mul where the second input is scaled."""
+        if node.number == 1:
+            return [_node("Add", inputs, output)]
+        factor = self.constant(f"times_{node.number:g}", node.number)
+        scaled = f"{output}_scaled"
+        return [_node("Mul", [inputs[1], factor], scaled), _node("Add", [inputs[0], scaled], output)]
 
-    def shuffle(self, given: str, factor: int) -> str:
+    def concat(self, node: Node, inputs: list[str], output: str) -> list[bytes]:  # noqa: ARG002
+        """Concat of channels."""
+        return [_node("Concat", inputs, output, axis=1)]
+
+    def shuffle(self, node: Node, inputs: list[str], output: str) -> list[bytes]:
         """Pixel shuffle: channels to pixels."""
-        return self.node("DepthToSpace", [given], blocksize=factor, mode="CRD")
+        return [_node("DepthToSpace", inputs, output, blocksize=int(node.number), mode="CRD")]
 
-    def unshuffle(self, given: str, channels: int, factor: int) -> str:
-        """Pixel unshuffle, as a convolution by ones and zeros, since ONNX has only the other order of channels."""
-        kernel = np.eye(channels * factor**2).reshape(channels * factor**2, channels, factor, factor)
-        return self.node("Conv", [given, self.constant("unshuffle", kernel)], strides=[factor] * 2, kernel_shape=[factor] * 2)
+    def unshuffle(self, node: Node, inputs: list[str], output: str) -> list[bytes]:
+        """Pixel unshuffle, as a convolution by ones and zeros: ONNX has only the other order of channels."""
+        ((name, kernel),) = node.constants
+        sides = [int(node.number)] * 2
+        return [_node("Conv", [*inputs, self.constant(name, kernel)], output, kernel_shape=sides, strides=sides)]
 
-    def nearest(self, given: str, factor: int) -> str:
-        """Repeat every pixel."""
-        scales = self.constant(f"nearest_{factor}", (1, 1, factor, factor), np.float32)
+    def nearest(self, node: Node, inputs: list[str], output: str) -> list[bytes]:
+        """Resize that repeats every pixel."""
+        scales = self.constant(f"nearest_{node.number:g}", (1, 1, node.number, node.number), np.float32)
         how = {"mode": "nearest", "nearest_mode": "floor", "coordinate_transformation_mode": "asymmetric"}
-        return self.node("Resize", [given, "", scales], **how)
-
-    def model(self, contract: Contract, facts: Mapping[str, str]) -> bytes:
-        """The file, checked by ONNX's own checker."""
-        helper = self.onnx.helper
-        sides = (("height", "width"), (f"{contract.scale}*height", f"{contract.scale}*width"))
-        values = [
-            helper.make_tensor_value_info(name, 1, ("batch", contract.channels, *side))
-            for name, side in zip((INPUT, OUTPUT), sides, strict=True)
-        ]
-        graph = helper.make_graph(self.nodes, "superscale", values[:1], values[1:], list(self.constants.values()))
-        model = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="superscale"
-        )
-        helper.set_model_props(model, dict(facts))
-        self.onnx.checker.check_model(model)
-        data: bytes = model.SerializeToString(deterministic=True)
-        return data
+        return [_node("Resize", [*inputs, "", scales], output, **how)]
 
 
-def _srresnet(graph: _Graph, network: Mapping[str, Any], low_res: str) -> str:
-    """Ledig et al. 2017, Fig. 4."""
-    shallow = graph.prelu(graph.conv(low_res, "head"), "activation")
-    features = shallow
-    for block in range(network["blocks"]):
-        at = f"body.{block}"
-        hidden = graph.prelu(graph.conv(features, f"{at}.conv1", f"{at}.norm1"), f"{at}.activation")
-        features = graph.add(features, graph.conv(hidden, f"{at}.conv2", f"{at}.norm2"))
-    features = graph.add(shallow, graph.conv(features, "conv_body", "norm_body"))
-    for number in range(int(np.log2(network["scale"]))):
-        features = graph.conv(features, f"upsample.{number}.conv")
-        features = graph.shuffle(graph.prelu(features, f"upsample.{number}.activation"), 2)
-    return graph.conv(features, "tail")
-
-
-def _rrdbnet(graph: _Graph, network: Mapping[str, Any], low_res: str) -> str:
-    """Wang et al. 2018, Fig. 3 and 4."""
-    unshuffle = 2 ** network["upsamplings"] // network["scale"]
-    given = graph.unshuffle(low_res, network["channels"], unshuffle) if unshuffle > 1 else low_res
-    scale = graph.constant("residual_scale", network["residual_scale"])
-    shallow = graph.conv(given, "conv_first")
-    features = shallow
-    for block in range(network["blocks"]):
-        inner = features
-        for dense in range(1, 4):
-            inner = _dense_block(graph, inner, f"body.{block}.rdb{dense}", scale)
-        features = graph.add(features, graph.node("Mul", [inner, scale]))
-    features = graph.add(shallow, graph.conv(features, "conv_body"))
-    for number in range(1, network["upsamplings"] + 1):
-        features = graph.leaky(graph.conv(graph.nearest(features, 2), f"conv_up{number}"))
-    return graph.conv(graph.leaky(graph.conv(features, "conv_hr")), "conv_last")
-
-
-def _dense_block(graph: _Graph, features: str, name: str, scale: str) -> str:
-    seen = [features]
-    for number in range(1, 5):
-        joined = graph.node("Concat", seen, axis=1) if len(seen) > 1 else features
-        seen.append(graph.leaky(graph.conv(joined, f"{name}.conv{number}")))
-    residual = graph.conv(graph.node("Concat", seen, axis=1), f"{name}.conv5")
-    return graph.add(features, graph.node("Mul", [residual, scale]))
-
-
-def _compact(graph: _Graph, network: Mapping[str, Any], low_res: str) -> str:
-    """SRVGGNetCompact of Real-ESRGAN: plain convolutions, one pixel shuffle, a residual to nearest."""
-    features = low_res
-    last = 2 * network["convolutions"] + 2
-    for number in range(0, last, 2):
-        features = graph.prelu(graph.conv(features, f"body.{number}"), f"body.{number + 1}")
-    enlarged = graph.shuffle(graph.conv(features, f"body.{last}"), network["scale"])
-    return graph.add(enlarged, graph.nearest(low_res, network["scale"]))
-
-
-# the catalog's name -> what writes the network's nodes and returns the name of its output
-BUILDERS: dict[str, Callable[[_Graph, Mapping[str, Any], str], str]] = {
-    "srresnet": _srresnet,
-    "rrdbnet": _rrdbnet,
-    "compact": _compact,
+KINDS: dict[str, Callable[[_Writer, Node, list[str], str], list[bytes]]] = {
+    "conv": _Writer.conv,
+    "prelu": _Writer.prelu,
+    "leaky": _Writer.leaky,
+    "add": _Writer.add,
+    "concat": _Writer.concat,
+    "shuffle": _Writer.shuffle,
+    "unshuffle": _Writer.unshuffle,
+    "nearest": _Writer.nearest,
 }
+
+
+def _node(kind: str, inputs: Iterable[str], output: str, **attributes: Any) -> bytes:
+    """GraphProto's field of a NodeProto."""
+    made = [_message(5, _attribute(name, value)) for name, value in sorted(attributes.items())]
+    return _message(1, [*(_text(1, name) for name in inputs), _text(2, output), _text(3, output), _text(4, kind), *made])
+
+
+def _attribute(name: str, value: Any) -> list[bytes]:
+    if isinstance(value, float):
+        return [_text(1, name), _tag(2, FOUR_BYTES) + struct.pack("<f", value), _number(20, TO_FLOAT)]
+    if isinstance(value, int):
+        return [_text(1, name), _number(3, value), _number(20, TO_INT)]
+    if isinstance(value, str):
+        return [_text(1, name), _text(4, value), _number(20, TO_STRING)]
+    return [_text(1, name), *(_number(8, one) for one in value), _number(20, TO_INTS)]
+
+
+def _varint(number: int) -> bytes:
+    digits = bytearray()
+    while number > 0x7F:
+        digits.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*digits, number])
+
+
+def _tag(field: int, wire_type: int) -> bytes:
+    return _varint(field << 3 | wire_type)
+
+
+def _number(field: int, value: int) -> bytes:
+    return _tag(field, VARINT) + _varint(value)
+
+
+def _bytes(field: int, value: bytes) -> bytes:
+    return _tag(field, LENGTH) + _varint(len(value)) + value
+
+
+def _text(field: int, value: str) -> bytes:
+    return _bytes(field, value.encode())
+
+
+def _message(field: int, parts: Sequence[bytes]) -> bytes:
+    return _bytes(field, b"".join(parts))
+
+
+def read_onnx(path: Path) -> StoredModel:
+    """The model of a file of `onnx_bytes`, whose network computes the same (half precision is read into fp32).
+
+    Only the arrays and the description are taken; the file must equal, byte for byte, what is written of them. Raises ModelError.
+    """
+    try:
+        if (size := path.stat().st_size) > MOST_BYTES:
+            raise ModelError(f"{path}: refused: {size:,} bytes, more than the {MOST_BYTES:,} that are read")
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
+    other = f"{path}: not an ONNX file that superscale wrote, or changed since; give the model that it was exported from"
+    try:
+        facts, arrays = _facts_and_arrays(memoryview(data))
+        network, card = facts[NETWORK], facts[CARD]
+    except (KeyError, ValueError, IndexError, UnicodeDecodeError, struct.error) as error:
+        raise ModelError(other) from error
+    half = any(array.dtype == np.float16 for array in arrays.values())
+    plain = {key: finite(array, f"{path}: {key}") for key, array in arrays.items()}
+    model = described(str(path), network, card, plain)
+    if onnx_bytes(model, half) != data:
+        raise ModelError(other)
+    return model
+
+
+def _facts_and_arrays(data: memoryview) -> tuple[dict[str, str], dict[str, Array]]:
+    facts: dict[str, str] = {}
+    arrays: dict[str, Array] = {}
+    for field, value in _fields(data):
+        if field == 14:
+            key, text = (bytes(part).decode() for _, part in _fields(value))
+            facts[key] = text
+        elif field == 7:
+            arrays |= dict(_array(tensor) for number, tensor in _fields(value) if number == 5)
+    return facts, {key.replace(PHASES, ""): _unphased(key, array) for key, array in arrays.items() if key.endswith(PARTS)}
+
+
+def _unphased(key: str, array: Array) -> Array:
+    """A constant as the network has it."""
+    if PHASES in key:
+        return from_phases(array) if array.ndim == 4 else array[::4].copy()
+    return array.reshape(-1) if array.ndim == 3 else array
+
+
+def _array(tensor: memoryview) -> tuple[str, Array]:
+    """The name and the numbers of a TensorProto."""
+    dims: list[int] = []
+    facts: dict[int, Any] = {}
+    for field, value in _fields(tensor):
+        if field == 1:
+            dims.append(value)
+        else:
+            facts[field] = value
+    return bytes(facts[8]).decode(), np.frombuffer(facts[9], DTYPES[facts[2]]).reshape(dims)
+
+
+def _fields(data: memoryview) -> Iterator[tuple[int, Any]]:
+    """The fields of a message: numbers of varints, bytes of all else. Raises ValueError or IndexError for what is no message."""
+    at = 0
+    while at < len(data):
+        tag, at = _read_varint(data, at)
+        kind = tag & 7
+        if kind == VARINT:
+            value, at = _read_varint(data, at)
+            yield tag >> 3, value
+            continue
+        length, at = _read_varint(data, at) if kind == LENGTH else ({FOUR_BYTES: 4, EIGHT_BYTES: 8}[kind], at)
+        if length > len(data) - at:
+            raise ValueError("cut short")
+        yield tag >> 3, data[at : at + length]
+        at += length
+
+
+def _read_varint(data: memoryview, at: int) -> tuple[int, int]:
+    number = 0
+    for place in range(10):
+        byte = data[at + place]
+        number |= (byte & 0x7F) << 7 * place
+        if byte < 0x80:
+            return number, at + place + 1
+    raise ValueError("a number without an end")

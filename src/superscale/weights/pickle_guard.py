@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from superscale.errors import ModelError
-from superscale.weights.checkpoint import MOST_BYTES
+from superscale.weights.stored import MOST_BYTES
 
 # Sizes of the parts that are read whole: a pickle without its numbers, a zip's directory. ESRGAN's have 0.1 MB.
 LONGEST_PICKLE = 16_000_000
@@ -61,6 +61,26 @@ STEPS = frozenset((*INTEGERS, *MEMO, *RECALL, *FILLING)).union(
     ("EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"),
 )
 RECALLED = "recalled"
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether a file begins like safetensors (a length, then JSON), whatever its name. Raises ModelError when it is neither that
+    nor a file of ``torch.save``."""
+    if not path.exists():
+        raise ModelError(f"{path}: no such file")
+    if not path.is_file():  # a pipe would be waited for
+        raise ModelError(f"{path}: a folder or a device, not a model file")
+    try:
+        with open(path, "rb") as stream:
+            start = stream.read(len(LEGACY_MAGIC))
+            size = os.fstat(stream.fileno()).st_size
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
+    if start[8:9] == b"{":
+        return True
+    if start == LEGACY_MAGIC or start.startswith(ZIP_MAGIC):
+        return False
+    raise ModelError(f"{path}: not a safetensors file, nor one of torch.save ({size:,} bytes, beginning {start[:8]!r})")
 
 
 def check_pickled(path: Path) -> None:

@@ -7,13 +7,16 @@ import os
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from superscale.errors import ModelError, UnknownNameError, UsageError
 from superscale.files import write_bytes
-from superscale.weights.checkpoint import MODEL_FORMAT, Model, load_model, read_metadata
-from superscale.weights.foreign import is_safetensors, load_foreign
+from superscale.weights.pickle_guard import is_safetensors
 from superscale.weights.published import PUBLISHED
+from superscale.weights.stored import MODEL_FORMAT, StoredModel, read_metadata, read_stored
+
+if TYPE_CHECKING:
+    from superscale.weights.checkpoint import Model
 
 # name -> sha256 of weights/bundled/{name}.safetensors
 BUNDLED: dict[str, str] = {
@@ -131,7 +134,7 @@ def add_model(file: Path, name: str | None = None) -> str:
         raise UsageError(f"a model called {name} was added before; superscale models rm {name}, or choose a name with --name")
     if not name or name.startswith(".") or any(character in name for character in "/\\:"):
         raise UsageError(f"not a name for a model: {name!r}")
-    _load_file(file)
+    find_model(file)
     data = file.read_bytes()
     target = models_folder() / f"{name}{file.suffix}"
     write_bytes(target, data)
@@ -157,20 +160,50 @@ def remove_model(name: str) -> Path:
 
 
 def find_model(name_or_path: str | Path) -> Model:
-    """A model by name, or any model file by path, ours or a published one. Raises UnknownNameError or ModelError."""
+    """A model by name, or any model file by path, ours or another program's, as a torch network.
+
+    Raises UnknownNameError or ModelError.
+    """
+    from superscale.weights.checkpoint import model_of
+
+    path, name = _checked(name_or_path)
+    stored = _read(path)
+    return replace(_load_foreign(path) if stored is None else model_of(stored, str(path)), name=name)
+
+
+def find_stored(name_or_path: str | Path) -> StoredModel:
+    """As `find_model`, without torch unless the file is another training program's."""
+    path, name = _checked(name_or_path)
+    stored = _read(path)
+    if stored is None:
+        from superscale.weights.checkpoint import stored_of
+
+        stored = stored_of(_load_foreign(path))
+    return replace(stored, name=name)
+
+
+def _checked(name_or_path: str | Path) -> tuple[Path, str]:
+    """A model's file, checked where it has a name here, and what the model is called."""
     name = str(name_or_path)
-    if name in BUNDLED:
+    has_name = name in BUNDLED or name in added() or name in downloaded()
+    if has_name:
         verify_model(name)
-        return load_model(model_path(name))
-    if name in added() or name in downloaded():
-        verify_model(name)
-        return replace(_load_file(model_path(name)), name=name)
-    return _load_file(model_path(name))
+    path = model_path(name)
+    return path, name if has_name else path.stem
 
 
-def _load_file(path: Path) -> Model:
-    if is_safetensors(path) and read_metadata(path).get("format") == MODEL_FORMAT:
-        return load_model(path)
+def _read(path: Path) -> StoredModel | None:
+    """The model of a file that can be read without torch; None for those of other training programs."""
+    if path.suffix == ".onnx":
+        from superscale.weights.onnx import read_onnx
+
+        return read_onnx(path)
+    return read_stored(path) if is_safetensors(path) and read_metadata(path).get("format") == MODEL_FORMAT else None
+
+
+def _load_foreign(path: Path) -> Model:
+    from superscale.weights.foreign import load_foreign
+
     model = load_foreign(path)
     return replace(model, card={**model.card, "sha256": sha256_of(path)})
 

@@ -9,12 +9,9 @@ from numpy.typing import NDArray
 
 from superscale.contract import Contract
 
-# The packages that can run one.
-BACKENDS = ("torch",)
-
 
 class Backend(Protocol):
-    """A network on a device. ``device``: as people name it, such as "cpu" or "cuda:1"."""
+    """A network on a device. ``device``: as people name it, such as "cpu" or "cuda:1"; ``name``: the library and the precision."""
 
     @property
     def contract(self) -> Contract:
@@ -23,6 +20,10 @@ class Backend(Protocol):
     @property
     def device(self) -> str:
         """Where it runs."""
+
+    @property
+    def name(self) -> str:
+        """The library and the precision, such as "torch fp32"."""
 
     def free_bytes(self) -> int | None:
         """Memory that is free on the device; None where the system does not tell."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,20 +13,11 @@ from superscale.contract import Contract
 from superscale.errors import ModelError, OutOfMemoryError
 from superscale.machine import device as devices
 from superscale.networks.generator import Generator
-from superscale.options import Precision, UpscaleOptions
-from superscale.weights.checkpoint import Model
-from superscale.weights.store import default_model, find_model
+from superscale.options import Precision
 
 # How a full device speaks, besides torch's own class: allocators of the CPU and of Apple's GPU, oneDNN.
 FULL = ("not enough memory", "can't allocate memory", "out of memory", "std::bad_alloc", "could not create a primitive")
 DTYPES: dict[Precision, torch.dtype | None] = {"auto": None, "fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
-
-
-def load(model: str | Path | Model | None, options: UpscaleOptions) -> tuple[Model, TorchBackend]:
-    """A model by name or file, on the device that is asked for; the default is the best-looking that is fast enough there."""
-    device = devices.pick_device(options.device)
-    found = model if isinstance(model, Model) else find_model(model or default_model(device.type))
-    return found, TorchBackend(found.generator, device, options.precision)
 
 
 class TorchBackend:
@@ -35,6 +25,7 @@ class TorchBackend:
 
     def __init__(self, generator: Generator, device: torch.device, precision: Precision = "auto") -> None:
         self.torch_device = device
+        self.name = f"torch {'fp32' if precision == 'auto' else precision}"
         self.dtype = DTYPES[precision]
         self.generator: Generator = generator.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 

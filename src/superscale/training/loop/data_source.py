@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ import torch
 
 from superscale.data.loader import Batch, Load, RawBatch, load_batch, stream, to_device
 from superscale.data.matching import split_folder
+from superscale.data.mixture import Mixture, mixture_problems, seed_of
 from superscale.data.pack import MANIFEST, PAIRED, Pack
 from superscale.data.patches import PatchPlan, patch_problems
 from superscale.data.prepare import LowRes, prepare, prepare_synthetic
@@ -24,7 +25,7 @@ from superscale.machine import processes
 from superscale.machine.device import free_bytes
 from superscale.reading import read_json, reason
 from superscale.training.recipe.schema import Recipe
-from superscale.training.run.directory import OWN_PACK, OWN_PACK_SOURCE
+from superscale.training.run.directory import own_pack, own_pack_source
 
 PHOTOS = "photos"
 # Of a folder's photos, so many may be damaged.
@@ -33,23 +34,34 @@ MOST_SKIPPED = 0.1
 RESIDENT_SHARE = 0.25
 
 
-def open_pack(
+def open_packs(
     recipe: Recipe, run_dir: Path, stop: Callable[[], bool] = lambda: False, say: Callable[[str], None] = lambda _: None
+) -> list[Pack]:
+    """The pack of every source of the recipe's data, as `open_pack`."""
+    return [open_pack(alone, run_dir, stop, source, say) for source, alone in enumerate(recipe.of_each_source())]
+
+
+def open_pack(
+    recipe: Recipe,
+    run_dir: Path,
+    stop: Callable[[], bool] = lambda: False,
+    source: int = 0,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Pack:
     """The recipe's data as a pack; a folder of photos, or "synthetic", is prepared in the run directory first.
 
     Raises Cancelled when ``stop``, asked after every photo, says so (of several processes none is asked: the others wait);
     RecipeError and DataError as `prepared_pack`.
     """
-    if (ready := prepared_pack(recipe, run_dir)) is not None:
-        if ready == run_dir / OWN_PACK and (notice := _photos_notice(recipe, run_dir)) is not None:
+    own = own_pack(run_dir, source)
+    if (ready := prepared_pack(recipe, run_dir, source)) is not None:
+        if ready == own and (notice := _photos_notice(recipe, own_pack_source(run_dir, source))) is not None:
             say(notice)
         pack = Pack(ready)
         if recipe.data.verify and processes.rank() == 0:
             pack.verify()
         return pack
-    own = run_dir / OWN_PACK
-    write_text(run_dir / OWN_PACK_SOURCE, json.dumps(_source(recipe) | {PHOTOS: _photos(recipe)}))
+    write_text(own_pack_source(run_dir, source), json.dumps(_source(recipe) | {PHOTOS: _photos(recipe)}))
     if recipe.data.path == "synthetic":
         prepare_synthetic(own, side_px=max(128, recipe.data.patch_px), scale=recipe.scale, channels=recipe.channels)
     else:
@@ -84,13 +96,13 @@ def _photos(recipe: Recipe) -> str:
     return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _photos_notice(recipe: Recipe, run_dir: Path) -> str | None:
-    was = (_made_of(run_dir / OWN_PACK_SOURCE) or {}).get(PHOTOS)
+def _photos_notice(recipe: Recipe, made_of: Path) -> str | None:
+    was = (_made_of(made_of) or {}).get(PHOTOS)
     if was is None or (Path(recipe.data.path).is_dir() and _photos(recipe) == was) or recipe.data.path == "synthetic":
         return None
     return (
         f"{recipe.data.path} is not what it was when this run was begun (files were added, removed or changed): the run goes on with "
-        f"the photos of then, which it keeps in {OWN_PACK}/; to train on those of now, begin anew"
+        "the photos of then, which it keeps; to train on those of now, begin anew"
     )
 
 
@@ -132,8 +144,8 @@ def _made_of(path: Path) -> dict[str, object] | None:
     return was
 
 
-def prepared_pack(recipe: Recipe, run_dir: Path) -> Path | None:
-    """The pack that the recipe names, or the one that this run has made before; None when there is neither.
+def prepared_pack(recipe: Recipe, run_dir: Path, source: int = 0) -> Path | None:
+    """The pack that the recipe names, or the one that this run has made before of its source of that number; None when there is neither.
 
     Raises RecipeError when the recipe names no data, DataError when this run's own was made of other data than it names.
     """
@@ -141,8 +153,8 @@ def prepared_pack(recipe: Recipe, run_dir: Path) -> Path | None:
         raise RecipeError("no training data: name a folder of photos or a prepared pack", ways_out=("data.path",))
     if (Path(recipe.data.path) / MANIFEST).is_file():
         return Path(recipe.data.path)
-    own = run_dir / OWN_PACK
-    made_of = run_dir / OWN_PACK_SOURCE
+    own = own_pack(run_dir, source)
+    made_of = own_pack_source(run_dir, source)
     if not (own / MANIFEST).is_file():
         return None
     if (was := _made_of(made_of)) is not None and {**was, PHOTOS: None} != (wanted := {**_source(recipe), PHOTOS: None}):
@@ -175,12 +187,15 @@ def pack_problems(recipe: Recipe, pack: Pack) -> list[str]:
     return problems
 
 
-def patch_plan(recipe: Recipe, pack: Pack) -> PatchPlan:
-    """The order of the run's patches. Raises DataError with all `pack_problems`."""
-    if problems := pack_problems(recipe, pack):
+def patch_plan(recipe: Recipe, packs: Sequence[Pack]) -> PatchPlan | Mixture:
+    """The order of the run's patches. Raises DataError with all `pack_problems` and what keeps the packs from being mixed."""
+    problems = [problem for pack in packs for problem in pack_problems(recipe, pack)]
+    if problems := problems + mixture_problems(packs):
         raise DataError("\n".join(problems))
-    plan = damaged_plan(recipe, pack)
-    return replace(plan, degradation=None) if recipe.teacher else plan
+    plans = [damaged_plan(replace(recipe, seed=seed_of(recipe.seed, source)), pack) for source, pack in enumerate(packs)]
+    if len(plans) > 1:
+        return Mixture(tuple(plans), recipe.data.shares, recipe.seed)
+    return replace(plans[0], degradation=None) if recipe.teacher else plans[0]
 
 
 def damaged_plan(recipe: Recipe, pack: Pack) -> PatchPlan:
@@ -196,8 +211,10 @@ def damaged_plan(recipe: Recipe, pack: Pack) -> PatchPlan:
     )
 
 
-def batch_loader(plan: PatchPlan, stored_low_res: bool, device: torch.device) -> Load:
+def batch_loader(plan: PatchPlan | Mixture, stored_low_res: bool, device: torch.device) -> Load:
     """How batches are read: from the pack on a GPU's own memory where it takes a quarter of what is free at most, else on disk."""
+    if isinstance(plan, Mixture):
+        return plan.loaded_by([batch_loader(own, stored_low_res, device) for own in plan.plans])
     pack = plan.pack
     needed = pack.high_res_samples.size + (pack.low_res_samples.size if stored_low_res else 0)
     if device.type == "cuda" and needed <= RESIDENT_SHARE * (free_bytes(device) or 0):

@@ -13,6 +13,7 @@ from typing import TypeVar
 import torch
 
 from superscale.data.matching import split_folder
+from superscale.data.mixture import mixture_problems
 from superscale.data.pack import Pack
 from superscale.data.patches import NAMED, side_problems, small_problems
 from superscale.data.prepare import DEFAULT_TILE_PX, tile_regions
@@ -112,25 +113,35 @@ def _nearest(path: Path) -> Path:
 def check_state(recipe: Recipe, run_dir: Path, found: Findings) -> None:
     """Whether the run could go on from the state in its directory, if there is one; damaged ones are noted."""
     saved = found.attempt(lambda: states.newest(run_dir / "checkpoints", found.notes.append))
-    folder = Findings().attempt(lambda: prepared_pack(recipe, run_dir))  # what is wrong with it, `check_data` says
-    if saved is not None and folder is not None:
-        found.attempt(
-            lambda: states.check_same_run(recipe, states.flat_settings(recipe, Pack(folder), run_dir), saved, str(run_dir))
-        )
+    packs = [Findings().attempt(partial(_prepared, *own, run_dir)) for own in enumerate(recipe.of_each_source())]
+    ready = [pack for pack in packs if pack is not None]  # what is wrong with the others, `check_data` says
+    if saved is not None and len(ready) == len(packs):
+        found.attempt(lambda: states.check_same_run(recipe, states.flat_settings(recipe, ready, run_dir), saved, str(run_dir)))
+
+
+def _prepared(source: int, recipe: Recipe, run_dir: Path) -> Pack | None:
+    folder = prepared_pack(recipe, run_dir, source)
+    return None if folder is None else Pack(folder)
 
 
 def check_data(recipe: Recipe, run_dir: Path, found: Findings) -> int:
     """Whether there is data, of sizes that patches can be cut from; the bytes that preparing it will write."""
-    path = recipe.data.path
-    before = len(found.problems)
-    folder = found.attempt(lambda: prepared_pack(recipe, run_dir))
-    pack = found.attempt(lambda: Pack(folder)) if folder is not None else None
-    if pack is not None:
-        found.problems += pack_problems(recipe, pack)
-        return 0
-    has_own_problem = len(found.problems) > before
-    found.problems += side_problems(recipe.data.patch_px, recipe.scale)
-    return 0 if has_own_problem or path == "synthetic" else _check_photos(recipe, Path(path), found)
+    packs: list[Pack] = []
+    needed = 0
+    for source, alone in enumerate(recipe.of_each_source()):
+        before = len(found.problems)
+        pack = found.attempt(partial(_prepared, source, alone, run_dir))
+        if pack is not None:
+            packs.append(pack)
+            found.problems += pack_problems(alone, pack)
+            continue
+        has_own_problem = len(found.problems) > before
+        found.problems += [wrong for wrong in side_problems(recipe.data.patch_px, recipe.scale) if wrong not in found.problems]
+        if not has_own_problem and alone.data.path != "synthetic":
+            needed += _check_photos(alone, Path(alone.data.path), found)
+    if packs:
+        found.problems += mixture_problems(packs)
+    return needed
 
 
 def check_validation(recipe: Recipe, found: Findings) -> None:

@@ -16,6 +16,7 @@ from superscale.data.sources import Source, open_source
 from superscale.errors import ImageError, OutOfMemoryError
 from superscale.training.loop.data_source import prepared_pack
 from superscale.training.loop.train import train
+from superscale.training.recipe.data import DataConfig
 from superscale.training.recipe.schema import CheckpointConfig, Recipe, StageConfig, ValidationConfig
 from superscale.weights.checkpoint import saved_states
 from superscale.weights.store import find_model
@@ -81,7 +82,7 @@ def _shortened(recipe: Recipe, run_dir: Path, folder: Path) -> Recipe:
         stages[name] = replace(stage, images=images, adversarial=adversarial)
     return replace(
         recipe,
-        data=replace(recipe.data, path=_few_photos(recipe, run_dir, folder)),
+        data=_few_data(recipe, run_dir, folder),
         validation=ValidationConfig(),
         checkpoint=CheckpointConfig(),
         report_every_images=recipe.data.batch,
@@ -89,9 +90,17 @@ def _shortened(recipe: Recipe, run_dir: Path, folder: Path) -> Recipe:
     )
 
 
-def _few_photos(recipe: Recipe, run_dir: Path, folder: Path) -> str:
+def _few_data(recipe: Recipe, run_dir: Path, folder: Path) -> DataConfig:
+    """The recipe's data with a few of each source's photos."""
+    alone = enumerate(recipe.of_each_source())
+    path, *others = (_few_photos(own, run_dir, folder / f"source-{source}", source) for source, own in alone)
+    more = tuple(replace(source, path=other) for source, other in zip(recipe.data.more, others, strict=True))
+    return replace(recipe.data, path=path, more=more)
+
+
+def _few_photos(recipe: Recipe, run_dir: Path, folder: Path, source_number: int) -> str:
     """The pack that there is; else a folder with copies of the first readable photos."""
-    if (pack := prepared_pack(recipe, run_dir)) is not None:
+    if (pack := prepared_pack(recipe, run_dir, source_number)) is not None:
         return str(pack)
     if recipe.data.path == "synthetic":
         return recipe.data.path

@@ -77,10 +77,12 @@ def teacher_card(recipe: Recipe) -> dict[str, Any]:
 
 def _key(recipe: Recipe, config: TeacherConfig, pack: Pack) -> str:
     """A name for all that decides the teacher's answers."""
+    data = plain(replace(recipe.data, path="", patch_px=config.patch_px, batch=1, augment=False))
     facts = {
         "teacher": sha256_of(model_path(config.model)),
         "pack": hashlib.sha256((pack.folder / MANIFEST).read_bytes()).hexdigest(),
-        "data": plain(replace(recipe.data, path="", patch_px=config.patch_px, batch=1, augment=False)),
+        # A teacher has one source, whose weight decides nothing.
+        "data": {key: value for key, value in data.items() if key not in ("weight", "more")},
         "scale": recipe.scale,
         "seed": recipe.seed,
     }

@@ -20,7 +20,7 @@ from superscale.machine import processes
 from superscale.training.loop import health
 from superscale.training.loop.compiled import compiled
 from superscale.training.loop.criteria import build_criteria
-from superscale.training.loop.data_source import batch_loader, open_pack, patch_plan, ready_batches
+from superscale.training.loop.data_source import batch_loader, open_packs, patch_plan, ready_batches
 from superscale.training.loop.first_generator import first_generator, with_generator
 from superscale.training.loop.health import Diverged
 from superscale.training.loop.schedule import learning_rate, seed_at
@@ -83,12 +83,13 @@ def train(
         with closing(RunLog(run_dir, quiet)) as log:
             try:
                 with processes.first_alone():
-                    pack = taught(recipe, open_pack(recipe, run_dir, stop, log.say), device, log.say, stop)
+                    packs = open_packs(recipe, run_dir, stop, log.say)
+                    packs[0] = taught(recipe, packs[0], device, log.say, stop)
             except Cancelled:
                 return Result(run_dir, None, False, 0)
             # Whoever is asked to stop, all hear of it at the same step.
             asked = lambda: processes.anywhere(stop() or _passed(deadline))  # noqa: E731
-            run = _Run(recipe, run_dir, own_device, log, asked, pack, lambda: processes.anywhere(save()))
+            run = _Run(recipe, run_dir, own_device, log, asked, packs, lambda: processes.anywhere(save()))
             result = None
             while result is None:
                 result = run.all_stages()
@@ -119,7 +120,7 @@ class _Run:
         device: torch.device,
         log: RunLog,
         stop: Callable[[], bool],
-        pack: Pack,
+        packs: list[Pack],
         save: Callable[[], bool],
     ) -> None:
         self.recipe = recipe
@@ -127,17 +128,18 @@ class _Run:
         self.device = device
         self.log = log
         self.stop, self.save = stop, save
-        tiles = [(tile.sha256, tile.top, tile.left) for tile in pack.manifest.tiles]
-        processes.require_agreement(tiles, f"{pack.folder} does not hold the same photos at all processes")
-        for source, why in pack.manifest.skipped:
-            log.warn(f"skipped {source}: {why}")
-        if pack.manifest.skipped:
-            log.warn(f"{len(pack.manifest.skipped)} damaged photos skipped")
-        self.plan = patch_plan(recipe, pack)
+        for pack in packs:
+            tiles = [(tile.sha256, tile.top, tile.left) for tile in pack.manifest.tiles]
+            processes.require_agreement(tiles, f"{pack.folder} does not hold the same photos at all processes")
+            for source, why in pack.manifest.skipped:
+                log.warn(f"skipped {source}: {why}")
+            if pack.manifest.skipped:
+                log.warn(f"{len(pack.manifest.skipped)} damaged photos skipped")
+        self.plan = patch_plan(recipe, packs)
         self.load = batch_loader(self.plan, recipe.data.low_res == "stored" or recipe.teacher is not None, device)
         self.pairs = validation_pairs(recipe)
         self.criteria = {name: build_criteria(stage, device) for name, stage in recipe.stage.items()}
-        self.settings = states.flat_settings(recipe, pack, run_dir)
+        self.settings = states.flat_settings(recipe, packs, run_dir)
         # Stage -> how often it was taken back to an earlier state.
         self.rollbacks = directory.read_rollbacks(run_dir)
 
@@ -321,7 +323,7 @@ class _Run:
                 stage=stage,
                 step=fault.step,
                 patches=patches,
-                photos=[self.plan.pack.manifest.tiles[self.plan.place(number).tile].source for number in patches],
+                photos=[self.plan.photo(number) for number in patches],
             )
         if state.bad_in_a_row >= self.recipe.health.bad_in_a_row:
             raise Diverged(f"{state.bad_in_a_row} steps in a row were not finite")

@@ -88,13 +88,20 @@ def apply(override: str, tables: dict[str, Any]) -> None:
         value = read_toml(f"value = {text}")["value"]
     except ValueError:
         value = text  # a bare word is a string; its type is checked with the field's
-    table = tables
-    for depth, key in enumerate(keys[:-1], start=1):
-        below = table.setdefault(key, {})
-        if not isinstance(below, dict):
-            raise RecipeError(f"{path.strip()}: {dotted_key(*keys[:depth])} is a value, not a table")
-        table = below
-    table[keys[-1]] = value
+    table: Any = tables
+    for depth, key in enumerate(keys, start=1):
+        place: Any = key
+        above = dotted_key(*keys[: depth - 1])
+        if isinstance(table, list):
+            if not key.isdecimal() or int(key) >= len(table):
+                raise RecipeError(f"{path.strip()}: {above} has {len(table)} entries, counted from 0")
+            place = int(key)
+        elif not isinstance(table, dict):
+            raise RecipeError(f"{path.strip()}: {above} is a value, not a table")
+        if depth == len(keys):
+            table[place] = value
+        else:
+            table = table[place] if isinstance(table, list) else table.setdefault(place, {})
 
 
 def _split(override: str) -> tuple[str, str | None]:
@@ -215,10 +222,14 @@ def plain(value: Any) -> Any:
         value = named | {
             entry.name: getattr(value, entry.name) for entry in dataclasses.fields(value) if _is_said(value, entry)
         }
+    if isinstance(value, tuple):
+        return [plain(item) for item in value]
     return {key: plain(item) for key, item in value.items() if item is not None} if isinstance(value, Mapping) else value
 
 
 def _is_said(config: Any, entry: dataclasses.Field[Any]) -> bool:
+    if not entry.metadata.get("written_empty", True) and not getattr(config, entry.name):
+        return False
     # A discriminator is built for the run's patches; only where a recipe says so itself, its patch_px stands there.
     return type(config) not in NAMES or entry.name != "patch_px" or getattr(config, entry.name) != entry.default
 

@@ -21,46 +21,19 @@ from superscale.bounds import (
     Weight,
     check_bounds,
 )
-from superscale.data.draws import DegradationConfig
-from superscale.data.photograph import PhotographConfig
 from superscale.errors import RecipeError, UsageError
-from superscale.image.resize import Rounding
 from superscale.metrics.spectrum import SEGMENT_PX
-from superscale.networks.catalog import DiscriminatorConfig, GeneratorConfig
+from superscale.networks.catalog import DiscriminatorConfig
+from superscale.networks.configs import GeneratorConfig
 from superscale.networks.discriminators import VGGStyleConfig
 from superscale.reading import read_text, reason
 from superscale.training.recipe.bundled import recipe_text
+from superscale.training.recipe.data import DataConfig
 from superscale.training.recipe.parsing import LeftOut, apply, dotted_key, parse, read_toml, write
 
 # The longest bundled one has 3 kB.
 MOST_RECIPE_BYTES = 1_000_000
 Schedule = Literal["constant", "cosine", "step"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataConfig:
-    """``path``: a prepared pack, a folder of photos, or "synthetic". ``patch_px``: side of a high-res patch. ``batch``: of one process.
-
-    ``verify``: compare a pack with its checksums before the first step; else each part when it is first used.
-    ``low_res``: bicubic "on_load", "stored" in the pack, or "degraded" as ``degradation`` says: a table whose name is
-    "real-esrgan" (the default) or "photograph", with the ranges as keys.
-    """
-
-    path: str = ""
-    patch_px: Side = 128
-    batch: Annotated[int, Bounds(1, 16384)] = 16
-    low_res: Literal["on_load", "stored", "degraded"] = "on_load"
-    rounding: Rounding = "double"
-    augment: bool = True
-    verify: bool = True
-    degradation: DegradationConfig | PhotographConfig | None = None
-
-    def __post_init__(self) -> None:
-        check_bounds(self)
-        if self.low_res == "degraded" and self.degradation is None:
-            raise RecipeError('low_res = "degraded" needs a table [data.degradation]; an empty one means Real-ESRGAN\'s ranges')
-        if self.low_res != "degraded" and self.degradation is not None:
-            raise RecipeError(f'[data.degradation] needs low_res = "degraded", got {self.low_res!r}; change one of them')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,7 +200,7 @@ class Recipe:
     start: str = ""
     generator: GeneratorConfig | None = None
     report_every_images: Images = 1600
-    data: DataConfig = DataConfig()
+    data: DataConfig = field(default_factory=DataConfig)
     teacher: TeacherConfig | None = None
     validation: ValidationConfig = ValidationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
@@ -258,6 +231,8 @@ class Recipe:
         ]
         if self.generator and self.generator.scale != self.scale:
             problems.append(f"scale is {self.scale}, but generator.scale is {self.generator.scale}")
+        if self.teacher and self.data.more:
+            problems.append("a teacher is asked about the patches of one source; leave out data.more or the teacher")
         if self.teacher and self.data.low_res == "stored":
             problems.append('a teacher is asked about patches as they are damaged: data.low_res must not be "stored"')
         if self.teacher and (self.teacher.patch_px < self.data.patch_px or self.teacher.patch_px % self.scale):
@@ -267,6 +242,11 @@ class Recipe:
             )
         if problems:
             raise RecipeError(*problems)
+
+    def of_each_source(self) -> list[Recipe]:
+        """The recipe with each of its data sources alone."""
+        paths = [self.data.path, *(source.path for source in self.data.more)]
+        return [replace(self, data=replace(self.data, path=path, more=())) for path in paths]
 
     def _discriminator_problems(self, stage: str, adversarial: AdversarialConfig | None) -> list[str]:
         if adversarial is None:

@@ -27,6 +27,8 @@ RECIPE = "recipe.toml"
 # The pack that a run makes of photos, and beside it what it was made of.
 OWN_PACK = "pack"
 OWN_PACK_SOURCE = "pack-source.json"
+# Those of further sources are numbered from 2 on.
+OWN_PACKS = "pack-[0-9]*"
 # Stage -> how often it was taken back: written at once, since the state it was taken back to knows nothing of it.
 ROLLBACKS_FILE = "rollbacks.json"
 
@@ -35,9 +37,29 @@ MOST_ROLLBACKS = 1000
 
 # All that a run directory may hold, by what a training writes (and `plot`).
 WRITTEN = (
-    *(LOCK_FILE, ROLLBACKS_FILE, OWN_PACK, OWN_PACK_SOURCE, "recipe.toml", "environment.json", "metrics.jsonl", "health.jsonl"),
+    *(
+        LOCK_FILE,
+        ROLLBACKS_FILE,
+        OWN_PACK,
+        OWN_PACK_SOURCE,
+        OWN_PACKS,
+        "recipe.toml",
+        "environment.json",
+        "metrics.jsonl",
+        "health.jsonl",
+    ),
     *("checkpoints", "samples", "model.safetensors", "model-best-*.safetensors", "events.out.tfevents.*", "curves.png"),
 )
+
+
+def own_pack(run_dir: Path, source: int = 0) -> Path:
+    """The pack that a run makes of its data source of that number."""
+    return run_dir / (f"{OWN_PACK}-{source + 1}" if source else OWN_PACK)
+
+
+def own_pack_source(run_dir: Path, source: int = 0) -> Path:
+    """The file that says what that pack was made of."""
+    return run_dir / (f"{OWN_PACK}-{source + 1}-source.json" if source else OWN_PACK_SOURCE)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from superscale.machine import processes
 from superscale.networks.catalog import DISCRIMINATORS, GENERATORS
 from superscale.training.recipe.parsing import dotted_key, keys_of, plain
 from superscale.training.recipe.schema import Recipe
-from superscale.training.run.directory import OWN_PACK
+from superscale.training.run.directory import own_pack
 from superscale.weights.checkpoint import load_state, save_state, saved_states
 
 # Settings that decide nothing about the weights, or only when something has gone wrong.
@@ -97,12 +97,18 @@ def save(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], 
         remove_folder(old)
 
 
-def flat_settings(recipe: Recipe, pack: Pack, run_dir: Path) -> dict[str, Any]:
-    """Every setting by its dotted key, as JSON knows it. A prepared pack is named by its content, so it may move."""
+def flat_settings(recipe: Recipe, packs: Sequence[Pack], run_dir: Path) -> dict[str, Any]:
+    """Every setting by its dotted key, as JSON knows it. Prepared packs are named by their content, so they may move."""
     flat = _flat(json.loads(json.dumps(plain(recipe))))
-    if pack.folder != run_dir / OWN_PACK:
-        flat["data.path"] = f"pack {hashlib.sha256(replace(pack.manifest, checksums={}).to_json().encode()).hexdigest()}"
+    names = [_named(pack) if pack.folder != own_pack(run_dir, source) else None for source, pack in enumerate(packs)]
+    flat["data.path"] = names[0] or flat["data.path"]
+    for source, name in zip(flat.get("data.more", ()), names[1:], strict=True):
+        source["path"] = name or source["path"]
     return flat | {"processes": processes.world_size()}
+
+
+def _named(pack: Pack) -> str:
+    return f"pack {hashlib.sha256(replace(pack.manifest, checksums={}).to_json().encode()).hexdigest()}"
 
 
 def _flat(table: Mapping[str, Any], *above: str) -> dict[str, Any]:
@@ -150,7 +156,8 @@ def check_same_run(recipe: Recipe, now: Mapping[str, Any], saved: SavedState, na
 def _completed(settings: Mapping[str, Any]) -> dict[str, Any]:
     """A state's settings as this version writes them: keys quoted where they must be, defaults that older versions left out."""
     given = {dotted_key(*keys_of(key)): value for key, value in settings.items() if value is not None}
-    defaults = {dotted_key("stage", stage, name): value for stage in _stages(given) for name, value in ADDED.items()}
+    defaults: dict[str, Any] = {"data.weight": 1.0}
+    defaults |= {dotted_key("stage", stage, name): value for stage in _stages(given) for name, value in ADDED.items()}
     for key, name in given.items():
         if key.endswith(("generator.name", ".discriminator.name")) and name in NETWORKS:
             config, _ = NETWORKS[name]
