@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -18,6 +17,8 @@ from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from superscale.machine import processor
 
 PACKAGES = {"torch": "torch", "onnx": "onnxruntime", "openvino": "openvino"}
 WARM_UP = 2
@@ -32,9 +33,7 @@ def main() -> None:
     parser.add_argument("--shell", action="store_true", help="Time the command line instead.")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
-    print(
-        f"{datetime.now(UTC):%Y-%m-%d}, {platform.processor() or platform.machine()}, {os.cpu_count()} cores, {options.threads} threads"
-    )
+    print(f"{datetime.now(UTC):%Y-%m-%d}, {processor.name()}, {os.cpu_count()} cores, {options.threads} threads")
     if options.shell:
         from_the_shell(options.pairs)
     for model in options.models:

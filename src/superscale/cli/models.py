@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +22,7 @@ COLUMNS = ("name", "scale", "size", "licence", "where", "use")
 @models.command("list")
 def list_models(as_json: Json = False) -> None:
     """Every model: scale, size, licence, where it is, and what to take it for. The default has a star."""
+    from superscale.evaluation.table import aligned
     from superscale.weights.published import PUBLISHED
     from superscale.weights.store import BUNDLED, USES, added, default_model
 
@@ -33,25 +33,14 @@ def list_models(as_json: Json = False) -> None:
         return
     lines = [list(COLUMNS)]
     default = default_model("cpu") if BUNDLED else ""
-    for name in BUNDLED:
+    for name in (*BUNDLED, *added()):
         facts = _facts(name)
-        card = facts["card"]
+        where = "bundled" if name in BUNDLED else "added"
+        size = _megabytes(facts["bytes"])
         star = "*" if name == default else ""
-        lines.append(
-            [
-                name + star,
-                f"×{facts['scale']}",
-                _megabytes(facts["bytes"]),
-                card.get("licence", ""),
-                "bundled",
-                USES.get(name, ""),
-            ]
-        )
-    for name in added():
-        facts = _facts(name)
-        lines.append([name, f"×{facts['scale']}", _megabytes(facts["bytes"]), facts["card"].get("licence", ""), "added", ""])
+        lines.append([name + star, f"×{facts['scale']}", size, facts["card"].get("licence", ""), where, USES.get(name, "")])
     lines += [_published(name) for name in PUBLISHED]
-    print(_aligned(lines))
+    print(aligned(lines))
 
 
 @models.command()
@@ -102,10 +91,8 @@ def pull(
     offline: Annotated[bool, typer.Option("--offline", help="Do not use the network; fail if the file is not here.")] = False,
 ) -> None:
     """Download a model of another project, once, and check its sha256. SUPERSCALE_MIRROR and proxies are respected."""
-    import os
-
     from superscale.errors import UnknownNameError, UsageError
-    from superscale.weights.download import OFFLINE, download
+    from superscale.weights.download import download
     from superscale.weights.published import PUBLISHED
     from superscale.weights.store import BUNDLED, published_path, verify_model
 
@@ -118,10 +105,8 @@ def pull(
     model = PUBLISHED[name]
     if model.is_non_commercial and not accept_licence:
         raise UsageError(f"{name} has the licence {model.licence}, which forbids commercial use; add --accept-licence to agree")
-    if offline:
-        os.environ[OFFLINE] = "1"
     with _bar(name) as progress:
-        path = download(name, model, published_path(name).parent, progress)
+        path = download(name, model, published_path(name).parent, progress, offline)
     print(path)
 
 
@@ -172,11 +157,6 @@ def _published(name: str) -> list[str]:
     return [name, f"×{model.scale}" if model.scale else "–", _megabytes(model.size), model.licence, where, model.use]
 
 
-def _aligned(lines: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
-
-
 def _megabytes(size: int) -> str:
     return f"{size / 1e6:.1f} MB" if size else "–"
 
@@ -187,16 +167,16 @@ def _told(value: Any) -> str:
 
 
 def _facts(name: str) -> dict[str, Any]:
-    from superscale.networks.catalog import describe
-    from superscale.weights.store import find_model, model_path, sha256_of
+    from superscale.weights.graph import parameters
+    from superscale.weights.store import find_stored, model_path, sha256_of
 
-    model = find_model(name)
+    model = find_stored(name)
     path = model_path(name)
     return {
         "name": model.name,
-        "network": describe(model.generator),
-        "scale": model.generator.contract.scale,
-        "parameters": sum(parameter.numel() for parameter in model.generator.parameters()),
+        "network": {"name": model.network["name"], **asdict(model.config)},
+        "scale": model.contract.scale,
+        "parameters": parameters(model),
         "bytes": path.stat().st_size,
         "sha256": sha256_of(path),
         "card": model.card,

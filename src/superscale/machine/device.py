@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import platform
-from pathlib import Path
-
 import torch
 
 from superscale.errors import UsageError
-from superscale.machine import memory
+from superscale.machine import memory, processor
 
 
 def pick_device(name: str) -> torch.device:
@@ -33,11 +30,8 @@ def describe(device: torch.device) -> str:
         return torch.cuda.get_device_name(device)
     if device.type != "cpu":
         return device.type
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     threads = torch.get_num_threads()
-    return f"{(names or [platform.processor() or platform.machine()])[0]}, {threads} {'thread' if threads == 1 else 'threads'}"
+    return f"{processor.name()}, {threads} {'thread' if threads == 1 else 'threads'}"
 
 
 def free_bytes(device: torch.device) -> int | None:

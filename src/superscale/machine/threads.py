@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-CPUINFO = Path("/proc/cpuinfo")
+from superscale.machine import processor
 
 
 def sleep_while_waiting() -> Mapping[str, str]:
@@ -25,17 +24,7 @@ def cores() -> int:
     if wanted.isdecimal() and int(wanted):
         return int(wanted)
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(usable, _physical_cores() or usable))
-
-
-def _physical_cores() -> int:
-    """Linux's count of cores, each of which may run two threads; 0 where it does not tell."""
-    try:
-        parts = [part.partition(":") for part in CPUINFO.read_text().splitlines()]
-    except OSError:
-        return 0
-    named = [(name.strip(), value) for name, _, value in parts if name.strip() in ("physical id", "core id")]
-    return len(set(zip(named[::2], named[1::2], strict=False)))
+    return max(1, min(usable, processor.physical_cores() or usable))
 
 
 def one_thread_executor(name: str) -> ThreadPoolExecutor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 import urllib.error
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from superscale.errors import ModelError
 from superscale.weights.published import PublishedModel
+from superscale.weights.store import sha256_of
 
 # Set to anything but 0, it forbids downloads.
 OFFLINE = "SUPERSCALE_OFFLINE"
@@ -32,16 +32,17 @@ def is_offline() -> bool:
     return os.environ.get(OFFLINE, "0") not in ("", "0")
 
 
-def download(name: str, model: PublishedModel, folder: Path, progress: Progress | None = None) -> Path:
+def download(name: str, model: PublishedModel, folder: Path, progress: Progress | None = None, offline: bool = False) -> Path:
     """Fetch a model's file into ``folder`` and return its path; a file that is there and whole is not fetched again.
 
-    A transfer that was cut goes on where it ended, in this call or the next. Proxies are taken from the environment. Raises ModelError.
+    A transfer that was cut goes on where it ended, in this call or the next. Proxies are taken from the environment. ``offline``, or
+    SUPERSCALE_OFFLINE in the environment: fetch nothing. Raises ModelError.
     """
     path = folder / model.file
     if is_whole(path, model):
         return path
-    if is_offline():
-        raise ModelError(f"{name} is not downloaded and {OFFLINE} is set; fetch {model.url} and put it at {path}")
+    if offline or is_offline():
+        raise ModelError(f"{name} is not downloaded, and downloads are forbidden; fetch {model.url} and put it at {path}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         partial = folder / f".{model.file}.partial"
@@ -57,7 +58,7 @@ def download(name: str, model: PublishedModel, folder: Path, progress: Progress 
 
 def is_whole(path: Path, model: PublishedModel) -> bool:
     """Whether a file is there and is the published one."""
-    return path.is_file() and _sha256(path).startswith(model.sha256)
+    return path.is_file() and sha256_of(path).startswith(model.sha256)
 
 
 @contextmanager
@@ -137,7 +138,7 @@ def _write_all(file: int, data: bytes) -> None:
 
 def _check(partial: Path, model: PublishedModel) -> None:
     """Raise ModelError and delete the file unless it is the published one."""
-    found = _sha256(partial)
+    found = sha256_of(partial)
     if not found.startswith(model.sha256):
         partial.unlink()
         raise ModelError(
@@ -145,8 +146,3 @@ def _check(partial: Path, model: PublishedModel) -> None:
         )
     with open(partial, "rb") as stream:
         os.fsync(stream.fileno())
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

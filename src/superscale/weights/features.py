@@ -12,9 +12,11 @@ from superscale.errors import ModelError, UnknownNameError
 from superscale.metrics.features import FEATURE_NETWORKS, FeatureNetwork
 from superscale.weights.checkpoint import load_strictly, load_tensors
 from superscale.weights.foreign import read_pickled
+from superscale.weights.published import PUBLISHED
 from superscale.weights.store import Published, cache_folder
 
 RANDOM_SEED = 0
+VGG19 = PUBLISHED["vgg19"]
 
 
 def torchvision_vgg19(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -40,9 +42,8 @@ def distilled_vgg19(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 # name -> the published file, and the translation of its keys
 FEATURE_FILES: dict[str, tuple[Published, Callable[[Mapping[str, Tensor]], dict[str, Tensor]]]] = {
-    # The publisher puts the first eight digits of the sha256 into the file's name.
     "vgg19": (
-        Published("vgg19-dcbb9e9d.pth", "dcbb9e9d", "https://download.pytorch.org/models/ (or: superscale models pull vgg19)"),
+        Published(VGG19.file, VGG19.sha256, f"{VGG19.address} (superscale models pull vgg19)"),
         torchvision_vgg19,
     ),
     "vgg19-distilled": (

@@ -24,6 +24,8 @@ INPUT, OUTPUT = "low_res", "super_res"
 BATCH_NORM_EPSILON = 1e-5
 SLOPE = 0.2
 PHASES = ".phases"
+# What batch norm keeps beside its parameters.
+STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,12 @@ def graph_of(model: StoredModel) -> Graph:
     check_keys(builder.used, model.arrays.keys(), f"{model.name}: ")
     last = replace(builder.nodes[-1], output=OUTPUT)
     return Graph((*builder.nodes[:-1], last), model.contract)
+
+
+def parameters(model: StoredModel) -> int:
+    """How many of a model's numbers were learned. Raises ModelError for arrays that do not fit."""
+    graph_of(model)
+    return sum(array.size for key, array in model.arrays.items() if not key.endswith(STATISTICS))
 
 
 def folded(model: StoredModel) -> StoredModel:
@@ -110,7 +118,7 @@ class _Builder:
     def mixed(self, given: str, key: str, inputs: int, outputs: int) -> str:
         """A 1x1 convolution without bias."""
         weight = self.array(f"{key}.weight", (outputs, inputs, 1, 1))
-        return self.node("conv", given, constants=(weight, (f"{key}.bias", np.zeros(outputs, weight[1].dtype))))
+        return self.node("conv", given, constants=(weight, (f"{key}.zeros", np.zeros(outputs, weight[1].dtype))))
 
     def activation(self, given: str, key: str, features: int, kind: str) -> str:
         """PReLU, or one whose slope below zero is not learned."""

@@ -23,13 +23,12 @@ from superscale.inference.backends.trial import (
     Way,
     keep,
     kept,
-    multiplies_bf16,
     probe_picture,
     seconds_of,
     tried,
     verdict_file,
 )
-from superscale.machine import memory
+from superscale.machine import memory, processor
 from superscale.machine.accelerators import has_none
 from superscale.options import Precision, UpscaleOptions
 from superscale.weights.store import default_model, find_stored
@@ -101,7 +100,7 @@ def ways(device: str, precision: Precision = "auto") -> list[Way]:
     plain = [Way("onnx", "fp32"), Way("openvino", "fp32"), Way("torch", "fp32")] if is_cpu else [Way("torch", "fp32")]
     if precision == "auto" and not is_cpu:
         plain += [Way("torch", "fp16"), Way("torch", "bf16"), Way("onnx", "fp32"), Way("onnx", "fp16")]
-    if precision == "auto" and is_cpu and multiplies_bf16():
+    if precision == "auto" and is_cpu and processor.multiplies_bf16():
         plain += [Way("openvino", "bf16"), Way("torch", "bf16")]
     return [way for way in plain if find_spec(PACKAGES[way.backend])]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -21,7 +20,8 @@ from superscale.errors import SuperscaleError
 from superscale.files import write_text
 from superscale.image.pixels import PEAK
 from superscale.inference.backends import Backend
-from superscale.machine.threads import CPUINFO, cores
+from superscale.machine import processor
+from superscale.machine.threads import cores
 from superscale.options import Precision
 from superscale.weights.store import cache_folder
 from superscale.weights.stored import StoredModel
@@ -106,7 +106,7 @@ def seconds_of(backend: Backend, probe: Array) -> float:
 
 def verdict_file(model: StoredModel, device: str) -> Path:
     """Where the verdicts on a model are kept: another model, version, processor or number of threads has another file."""
-    digest = hashlib.sha256(json.dumps([model.network, device, versions(), processor(), cores()], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([model.network, device, _here()], sort_keys=True).encode())
     for key in sorted(model.arrays):
         digest.update(key.encode())
         digest.update(np.ascontiguousarray(model.arrays[key]).data)
@@ -124,7 +124,7 @@ def kept(path: Path) -> list[Verdict] | None:
 
 def keep(path: Path, model: StoredModel, device: str, verdicts: list[Verdict]) -> None:
     """Write verdicts, whole or not at all; where nothing can be written they are found again another time."""
-    facts = {"model": model.name, "device": device, "processor": processor(), "threads": cores(), "versions": versions()}
+    facts = {"model": model.name, "device": device, **_here()}
     with suppress(OSError):
         write_text(path, json.dumps({**facts, "ways": [asdict(verdict) for verdict in verdicts]}, indent=1))
 
@@ -135,9 +135,19 @@ def kept_by_model() -> dict[str, list[Verdict]]:
     for path in sorted((cache_folder() / "verdicts").glob("*.json")):
         if (verdicts := kept(path)) is not None:
             facts = json.loads(path.read_bytes())
-            if (facts["versions"], facts["processor"], facts["threads"]) == (versions(), processor(), cores()):
+            if facts.items() >= _here().items() and "model" in facts:
                 found[str(facts["model"])] = verdicts
     return found
+
+
+def _here() -> dict[str, Any]:
+    """What a verdict depends on, besides the model and the device."""
+    return {
+        "processor": processor.name(),
+        "bf16": processor.multiplies_bf16(),
+        "threads": cores(),
+        "versions": versions(),
+    }
 
 
 def versions() -> dict[str, str]:
@@ -147,20 +157,3 @@ def versions() -> dict[str, str]:
         with suppress(PackageNotFoundError):
             found[package] = version(package)
     return found
-
-
-def processor() -> str:
-    """The processor's name, as the system gives it."""
-    with suppress(OSError):
-        name = next((line for line in CPUINFO.read_text().splitlines() if line.startswith("model name")), "")
-        if name:
-            return name.partition(":")[2].strip() + (" bf16" if multiplies_bf16() else "")
-    return platform.processor() or platform.machine()
-
-
-def multiplies_bf16() -> bool:
-    """Whether the processor says that it has instructions for bf16."""
-    with suppress(OSError):
-        flags = next((line for line in CPUINFO.read_text().splitlines() if line.startswith(("flags", "Features"))), "").split()
-        return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(flags))
-    return False
