@@ -28,6 +28,8 @@ if sys.platform != "win32":
 TEMPORARY = re.compile(r"\.superscale-(?:(?P<machine>[0-9a-f]{8})-(?P<process>\d+)-)?[^-]+\.part")
 # Claims are of this name, without a process's id: they are found by the output's name.
 CLAIM = ".superscale-claim"
+# A sweep holds a claim for less than this.
+SWEPT_SECONDS = 0.01
 # For a process on another machine or in another container, which cannot be checked: nothing takes this long to write.
 STALE_SECONDS = 24 * 3600.0
 
@@ -179,7 +181,9 @@ def sweep(folders: Iterable[Path], *, sole_user: bool = False) -> list[Path]:
     swept: list[Path] = []
     for folder in dict.fromkeys(folders):
         for path in _temporaries(folder):
-            if sole_user or _is_abandoned(path):
+            if path.name.startswith(CLAIM):
+                swept += [path] * _swept_claim(path)
+            elif sole_user or _is_abandoned(path):
                 with suppress(OSError):
                     shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
                     swept.append(path)
@@ -211,14 +215,15 @@ class Claims:
             except OSError:
                 return True  # nor can the output be written, which is told then
             locked = _lock(stream)
-            if locked and not _is_still(stream, place):  # its holder has just dropped it
-                stream.close()
-                continue
             if not locked:
-                stream.close()
-                return False
-            self._held[output] = stream
-            return True
+                time.sleep(SWEPT_SECONDS)
+            if _is_still(stream, place):
+                if locked:
+                    self._held[output] = stream
+                else:
+                    stream.close()
+                return locked
+            stream.close()  # its holder has just dropped it, or it was a dead process's, and is swept
 
     def drop(self, output: Path | None) -> None:
         """Let others have it; a folder that was made for it and is empty goes too."""
@@ -257,6 +262,17 @@ def _is_still(stream: IO[bytes], path: Path) -> bool:
         return False
 
 
+def _swept_claim(path: Path) -> bool:
+    """Delete a claim that nobody holds, holding it: whoever takes it meanwhile finds that it is another file (`_is_still`)."""
+    try:
+        with open(path, "r+b") as stream:
+            if abandoned := _lock(stream):
+                path.unlink()
+            return abandoned
+    except OSError:
+        return False
+
+
 def _temporaries(folder: Path) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if TEMPORARY.fullmatch(path.name))
@@ -265,12 +281,6 @@ def _temporaries(folder: Path) -> list[Path]:
 
 
 def _is_abandoned(path: Path) -> bool:
-    if path.name.startswith(CLAIM):
-        try:
-            with open(path, "ab") as stream:
-                return _lock(stream)
-        except OSError:
-            return False
     name = TEMPORARY.fullmatch(path.name)
     if name and name["machine"] == _machine() and sys.platform != "win32":
         return not _is_alive(int(name["process"]))

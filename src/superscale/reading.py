@@ -9,6 +9,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -53,18 +54,13 @@ def _read(path: Path, most_bytes: int) -> bytes:
 
 
 def twice(work: Callable[[], Value]) -> Value:
-    """What ``work`` returns, tried once more after an error that may have gone."""
+    """What ``work`` returns, tried once more after an error of the system that may have gone, or another that it caused."""
     try:
         return work()
-    except OSError as error:
-        if not is_transient(error):
+    except Exception as error:
+        if not any(isinstance(one, OSError) and one.errno in TRANSIENT for one in (error, error.__cause__)):
             raise
         return work()
-
-
-def is_transient(error: BaseException | None) -> bool:
-    """Whether a second attempt may meet no error."""
-    return isinstance(error, OSError) and error.errno in TRANSIENT
 
 
 def read_text(path: Path | str, most_bytes: int = MOST_TEXT_BYTES) -> str:
@@ -88,7 +84,11 @@ def fingerprint(source: Path | bytes) -> str:
     """What tells files apart without reading them whole: a hash of the size, the first and the last 64 KiB. Raises OSError."""
     if isinstance(source, bytes):
         return _hashed(len(source), source[:SEEN_BYTES], source[-SEEN_BYTES:])
-    with open(source, "rb") as stream:
+    return twice(partial(_fingerprint, source))
+
+
+def _fingerprint(path: Path) -> str:
+    with open(path, "rb") as stream:
         size = os.fstat(stream.fileno()).st_size
         first = stream.read(SEEN_BYTES)
         stream.seek(max(size - SEEN_BYTES, 0))

@@ -42,13 +42,15 @@ def unbuffered() -> None:
     sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), write_through=True)
 
 
-def failing_reads(pattern: str, times: str = "1") -> None:
-    """So many reads of files of this pattern end in EIO, from wherever they are opened."""
-    left = [int(times)]
+def failing_reads(pattern: str, times: str = "1", after: str = "0") -> None:
+    """So many reads of files of this pattern end in EIO, after so many that do not, from wherever they are opened."""
+    left, good = [int(times)], [int(after)]
 
     class Failing(io.BufferedReader):
         def read(self, size: int | None = -1, /) -> bytes:
-            if left[0]:
+            if good[0]:
+                good[0] -= 1
+            elif left[0]:
                 left[0] -= 1
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
             return super().read(size)

@@ -121,8 +121,12 @@ def test_two_runs_on_one_folder_share_the_pictures(photos: Path, model_file: Pat
     assert leftovers(photos.parent) == []
 
 
-def test_one_error_of_reading_costs_no_picture(faulty: Run, photos: Path, model_file: Path) -> None:
-    ended = faulty("upscale", "photos", "-o", "out", "--model", model_file, faults=[("failing_reads", "*photo-3.png")])
+@pytest.mark.parametrize("after", [0, 1, 3, 5])
+def test_one_error_of_reading_costs_no_picture_whichever_read_it_is(
+    faulty: Run, photos: Path, model_file: Path, after: int
+) -> None:
+    faults = [("failing_reads", "*photo-3.png", "1", str(after))]
+    ended = faulty("upscale", "photos", "-o", "out", "--model", model_file, faults=faults)
     assert ended.code == 0, ended.err
     assert len(os.listdir(photos.parent / "out")) == 6
 

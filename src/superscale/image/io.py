@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image as PillowPicture
 
-from superscale import __version__
 from superscale.errors import Damaged, ImageError, Unsupported
 from superscale.files import write_bytes
 from superscale.image import holes
@@ -26,7 +25,6 @@ from superscale.image.codecs import (
     decode,
     encode_jpeg,
     encode_png,
-    open_picture,
     pillow_size,
     png_size,
     read_avif,
@@ -39,15 +37,16 @@ from superscale.image.codecs import (
 from superscale.image.formats import HEADER_BYTES, SUFFIXES, counted, is_taken, recognised
 from superscale.image.jpeg import jpeg_size, read_jpeg, rescue_jpeg
 from superscale.image.jxl import jxl_size, read_jxl
-from superscale.image.metadata import MAKER, Metadata, maker_of, with_maker
+from superscale.image.metadata import Metadata
 from superscale.image.picture import GREY, RGB, Image, KeepOrStrip, as_rgb8, at_depth, over_white, to_pillow
 from superscale.image.pixels import PEAK
+from superscale.image.provenance import made_from, source_in
 from superscale.image.stack import Stack, StackWriter
-from superscale.image.tiff import read_tiff, rescue_tiff, software_of, tiff_size
+from superscale.image.tiff import read_tiff, rescue_tiff, tiff_size
 from superscale.image.tiff_pages import TiffPages
 from superscale.image.tiff_writer import TiffPagesWriter, encode_tiff
 from superscale.image.webp import encode_webp, read_webp
-from superscale.reading import files_below, is_transient, reason
+from superscale.reading import files_below, reason, twice
 
 __all__ = [
     "MAX_PIXELS",
@@ -152,12 +151,7 @@ def read_image(source: Path | str | bytes, max_pixels: int | None = MAX_PIXELS, 
     """
     name = name or ("<bytes>" if isinstance(source, bytes) else str(source))
     try:
-        try:
-            return _decoded_once(source, name, max_pixels)
-        except ImageError as error:
-            if not is_transient(error.__cause__):
-                raise
-            return _decoded_once(source, name, max_pixels)
+        return twice(partial(_decoded, source, name, max_pixels))
     except Damaged as error:
         rescued = _rescued(source, name, max_pixels) if lenient else None
         if rescued is None:
@@ -166,7 +160,7 @@ def read_image(source: Path | str | bytes, max_pixels: int | None = MAX_PIXELS, 
         return replace(rescued.noted("a damaged file: what there is of it was read"), damage=damage)
 
 
-def _decoded_once(source: Path | str | bytes, name: str, max_pixels: int | None) -> Image:
+def _decoded(source: Path | str | bytes, name: str, max_pixels: int | None) -> Image:
     with _reading(source, name) as (stream, codec):
         return codec.read(stream, name, max_pixels)
 
@@ -180,24 +174,25 @@ def _rescued(source: Path | str | bytes, name: str, max_pixels: int | None) -> I
 
 def image_size(source: Path | bytes) -> tuple[int, int]:
     """(width, height) of the picture that `read_image` reads, upright, from its header. Raises ImageError when there is none."""
-    name = "<bytes>" if isinstance(source, bytes) else str(source)
+    return twice(partial(_size, source, "<bytes>" if isinstance(source, bytes) else str(source)))
+
+
+def _size(source: Path | bytes, name: str) -> tuple[int, int]:
     with _reading(source, name) as (stream, codec):
         return codec.size(stream, name)
 
 
 def source_of(path: Path) -> str | None:
     """The fingerprint of the file that an output of this program was made from; None for other files."""
-    with suppress(ImageError), _reading(path, str(path)) as (stream, codec):
-        form = next(form for form, other in CODECS.items() if other is codec)
-        if form == "TIFF":
-            maker = software_of(stream)
-        elif form in SUFFIXES.values():
-            with open_picture(stream, form, str(path)) as picture:
-                maker = maker_of(PillowPicture.getexif(picture).tobytes())
-        else:
-            return None
-        return maker.partition(" source=")[2] if maker is not None else None
+    with suppress(ImageError):
+        return twice(partial(_source, path))
     return None
+
+
+def _source(path: Path) -> str | None:
+    with _reading(path, str(path)) as (stream, codec):
+        form = next(form for form, other in CODECS.items() if other is codec)
+        return source_in(stream, form, str(path))
 
 
 @contextmanager
@@ -328,12 +323,6 @@ def encode_with_notices(
     image = _fitted(image, form)
     data, notices = write(image, quality)
     return data, image.noted(*notices).notices
-
-
-def made_from(image: Image, source: str) -> Image:
-    """The picture with a note in its EXIF that this program made it of a file with this fingerprint."""
-    tagged = with_maker(image.metadata.exif, f"{MAKER}{__version__} source={source}")
-    return replace(image, metadata=replace(image.metadata, exif=tagged))
 
 
 def _fitted(image: Image, form: str) -> Image:

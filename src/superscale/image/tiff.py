@@ -394,11 +394,3 @@ def _exif(stream: IO[bytes]) -> bytes | None:
         return metadata.exif_bytes(kept)
     except Exception:  # a damaged directory can raise anything, and is no reason to refuse the picture
         return None
-
-
-def software_of(stream: IO[bytes]) -> str | None:
-    """What a TIFF says of the program that processed it, when that is this one; None otherwise."""
-    with TiffFile(stream) as file:
-        tag = file.pages.first.tags.get(metadata.PROCESSING_SOFTWARE)
-    text = str(tag.value) if tag is not None else ""
-    return text if text.startswith(metadata.MAKER) else None

@@ -25,7 +25,7 @@ from superscale.inference.inputs import unfit
 from superscale.inference.plan import FALLBACK_SUFFIX, STDOUT, Job
 from superscale.inference.sizes import enlarged
 from superscale.inference.stacks import enlarge_stack
-from superscale.reading import fingerprint
+from superscale.reading import fingerprint, twice
 
 COPIED_BYTES = 16 * 1024**2
 Existing = Literal["refuse", "overwrite", "skip"]
@@ -253,7 +253,7 @@ def read_input(path: Path, settings: Settings) -> tuple[Image, int]:
     size = os.stat(path).st_size
     if settings.max_bytes is not None and size > settings.max_bytes:
         raise TooLarge(f"{size} bytes, more than {settings.max_bytes}", settings.max_bytes, "max_bytes")
-    return _first_page(path, str(path), settings)
+    return twice(partial(_first_page, path, str(path), settings))
 
 
 def _first_page(source: Path | bytes, name: str, settings: Settings) -> tuple[Image, int]:
@@ -381,18 +381,8 @@ def _stored(step: _Step, settings: Settings, stdout: IO[bytes] | None) -> _Step:
 def _done(job: Job, image: Image, pages: int = 1) -> Outcome:
     target = STDOUT if job.output is None else str(job.output)
     values = None if image.values is None else (image.values.low, image.values.high)
-    return Outcome(
-        job.name,
-        target,
-        "done",
-        image.width,
-        image.height,
-        error=image.damage,
-        notices=image.notices,
-        range=values,
-        remarks=image.remarks,
-        pages=pages,
-    )
+    done = Outcome(job.name, target, "done", image.width, image.height, pages=pages, error=image.damage)
+    return replace(done, notices=image.notices, range=values, remarks=image.remarks)
 
 
 def _send(stdout: IO[bytes], data: bytes) -> None:

@@ -20,9 +20,9 @@ MODEL_FORMAT = "superscale-model-1"
 LONGEST_HEADER = 4_000_000
 # The published networks hold 0.3 GB at most, VGG19 0.6 GB.
 MOST_BYTES = 2 * 1024**3
-# Options that say how often a part is repeated.
 # What weights are stored in.
 FLOATS = ("float32", "float16", "bfloat16", "float64")
+# Options that say how often a part is repeated.
 COUNTS = ("blocks", "convolutions", "upsamplings")
 LONGEST_REASON = 300
 # What options that no network has may raise.

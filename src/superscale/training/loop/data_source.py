@@ -19,7 +19,7 @@ from superscale.data.patches import PatchPlan, patch_problems
 from superscale.data.prepare import LowRes, prepare, prepare_synthetic
 from superscale.data.resident import ResidentPack
 from superscale.errors import Cancelled, DataError, RecipeError
-from superscale.files import write_text
+from superscale.files import remove_folder, write_text
 from superscale.image.io import list_images
 from superscale.machine import processes
 from superscale.machine.device import free_bytes
@@ -70,7 +70,11 @@ def open_pack(
         low_res = _low_res(recipe, folder)
         prepare(folder, own, scale=recipe.scale, low_res=low_res, channels=recipe.channels, progress=progress)
     pack = Pack(own)
-    _refuse_ruins(recipe, pack)
+    try:
+        _refuse_ruins(recipe, pack)
+    except DataError:
+        remove_folder(own)  # else the same command would find it and go on
+        raise
     return pack
 
 

@@ -23,7 +23,7 @@ from superscale.training.loop.criteria import build_criteria
 from superscale.training.loop.data_source import batch_loader, open_packs, patch_plan, ready_batches
 from superscale.training.loop.first_generator import first_generator, with_generator
 from superscale.training.loop.health import Diverged
-from superscale.training.loop.schedule import learning_rate, seed_at
+from superscale.training.loop.schedule import crossed, learning_rate, seed_at
 from superscale.training.loop.stage_state import StageState, begin_stage, restore, to_facts, to_tensors
 from superscale.training.loop.steps import (
     AUTOCAST_TYPES,
@@ -228,16 +228,16 @@ class _Run:
                 self._read_faults(stage.name, check, state)
 
             # report
-            if done or _crossed(images, step_images, recipe.report_every_images):
+            if done or crossed(images, step_images, recipe.report_every_images):
                 self._report(stage.name, state, rate, signals, history)
                 signals = {}
 
             # save, before a validation that a bad picture or a kill may end
             validated = state.validated_images == images or self.pairs is None
             stopping = self.stop()
-            validating = not validated and (done or _crossed(images, step_images, recipe.validation.every_images))
+            validating = not validated and (done or crossed(images, step_images, recipe.validation.every_images))
             saving = (
-                done or stopping or validating or self.save() or _crossed(images, step_images, recipe.checkpoint.every_images)
+                done or stopping or validating or self.save() or crossed(images, step_images, recipe.checkpoint.every_images)
             )
             if saving and images != saved_at:
                 self._read_faults(stage.name, check, state)
@@ -263,7 +263,7 @@ class _Run:
             moving = _set_rates(config, state, rate)
             numbers, super_res = self._gradients(stage, state, forward, batch)
             after = images + step_images
-            if super_res is not None and (after >= config.images or _crossed(after, step_images, recipe.report_every_images)):
+            if super_res is not None and (after >= config.images or crossed(after, step_images, recipe.report_every_images)):
                 signals = health.signals(super_res, batch, recipe.scale)
 
             # step, average: a step that is not finite moves nothing, decided on the device
@@ -398,8 +398,3 @@ def _step(optimizers: list[torch.optim.Optimizer], good: Tensor) -> None:
         optimizer.found_inf = (~good).float()  # type: ignore[attr-defined]
         optimizer.step()
         optimizer.zero_grad()
-
-
-def _crossed(images: int, batch: int, every: int) -> bool:
-    """Whether this step is the first at or past a multiple of ``every`` images."""
-    return images > 0 and images // every > (images - batch) // every

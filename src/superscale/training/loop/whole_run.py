@@ -31,6 +31,7 @@ def check_whole_run(recipe: Recipe) -> None:
     assert recipe.generator is not None
     with unfilled():
         generator = generator_of(recipe.generator)
+    _check_weights(generator)
     for name, stage in recipe.stage.items():
         try:
             with torch.random.fork_rng(devices=[]):  # a loss may draw
@@ -51,6 +52,16 @@ def _check_batch(recipe: Recipe) -> None:
         raise RecipeError(
             f"data.batch: {data.batch} patches of {data.patch_px} pixels a side are {needed / 1e9:.1f} GB, "
             f"{free / 1e9:.1f} GB are free; choose a smaller data.batch or data.patch_px"
+        )
+
+
+def _check_weights(generator: nn.Module) -> None:
+    """The weights, at the least, must fit into the memory of the machine that makes them."""
+    needed = FLOAT_BYTES * sum(weights.numel() for weights in generator.parameters())
+    free = free_bytes()
+    if free is not None and needed > free:
+        raise RecipeError(
+            f"generator: its weights are {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; choose fewer features or blocks"
         )
 
 

@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from superscale import files
@@ -73,25 +73,29 @@ def opened(run_dir: Path, fresh: bool) -> Iterator[None]:
     fresh = fresh and not processes.restarted()
     if fresh:
         check_is_run_directory(run_dir)
-    new = _first_new(run_dir)
+    made = [path for path in (run_dir, *run_dir.parents) if not path.exists()]
+    empty, mine = bool(made) or not any(run_dir.iterdir()), False
     try:
         with sole_user(run_dir):
+            mine = True
             if fresh:
                 delete_contents(run_dir)
             delete_unfinished(run_dir)
             processes.wait()
             yield
     except BaseException:
-        if new is not None and not (run_dir / RECIPE).exists():  # refused before its first step: leave no trace
-            shutil.rmtree(new, ignore_errors=True)
+        if mine and empty and not (run_dir / RECIPE).exists():
+            _leave_no_trace(run_dir, made)
         raise
 
 
-def _first_new(run_dir: Path) -> Path | None:
-    """The directory itself, or the uppermost of its parents, that does not exist yet; None when there is one that is not empty."""
-    if run_dir.exists():
-        return None if any(run_dir.iterdir()) else run_dir
-    return next(path for path in (run_dir, *run_dir.parents) if path.parent.exists() or path == path.parent)
+def _leave_no_trace(run_dir: Path, made: list[Path]) -> None:
+    """Of a run that was refused before its first step: delete what it wrote, and the directories that were made for it, the inner first."""
+    with suppress(OSError):
+        delete_contents(run_dir)
+        (run_dir / LOCK_FILE).unlink()
+        for path in made:
+            path.rmdir()
 
 
 @contextmanager

@@ -1,0 +1,37 @@
+"""What an output says of itself, in its EXIF: that this program made it, and of which file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import IO
+
+from PIL.Image import Image as PillowPicture
+from tifffile import TiffFile
+
+from superscale import __version__
+from superscale.image.codecs import open_picture
+from superscale.image.formats import SUFFIXES
+from superscale.image.metadata import MAKER, PROCESSING_SOFTWARE, maker_of, with_maker
+from superscale.image.picture import Image
+
+MADE_FROM = " source="
+
+
+def made_from(image: Image, source: str) -> Image:
+    """The picture with a note in its EXIF that this program made it of a file with this fingerprint."""
+    tagged = with_maker(image.metadata.exif, f"{MAKER}{__version__}{MADE_FROM}{source}")
+    return replace(image, metadata=replace(image.metadata, exif=tagged))
+
+
+def source_in(stream: IO[bytes], form: str, name: str) -> str | None:
+    """The fingerprint in the note of a file of this format; None where there is none. Raises whatever a decoder does."""
+    if form == "TIFF":
+        with TiffFile(stream) as file:
+            tag = file.pages.first.tags.get(PROCESSING_SOFTWARE)
+        maker = str(tag.value) if tag is not None else ""
+    elif form in SUFFIXES.values() and form != "DICOM":
+        with open_picture(stream, form, name) as picture:
+            maker = maker_of(PillowPicture.getexif(picture).tobytes()) or ""
+    else:
+        return None
+    return maker.partition(MADE_FROM)[2] or None if maker.startswith(MAKER) else None
