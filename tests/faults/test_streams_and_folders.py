@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -149,6 +150,19 @@ def test_without_standard_error_the_work_is_done(faulty: Run, photos: Path, mode
 def test_a_picture_for_a_closed_standard_output_is_a_failure(faulty: Run, photos: Path, model_file: Path) -> None:
     arguments = ("upscale", "photos/photo-0.png", "-o", "-", "--model", model_file)
     faulty(*arguments, faults=[("closed", "1")]).failed_naming("standard output")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_waiting_for_a_picture_that_nobody_sends(
+    photos: Path, model_file: Path, commands: Path, number: signal.Signals
+) -> None:
+    program = armed(("signalled", number.name, "1"))
+    command = [str(commands / "python"), "-c", program, "upscale", "-", "-o", "x.png", "--model", str(model_file)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, cwd=photos) as process:
+        try:
+            assert process.wait(timeout=40) == 128 + number
+        finally:
+            process.kill()
 
 
 def test_a_list_from_a_closed_standard_input_is_refused(faulty: Run, model_file: Path) -> None:

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -122,8 +122,7 @@ def run_jobs(
     claims = Claims()
     with ThreadPoolExecutor(1, "superscale-reader") as reader, ThreadPoolExecutor(1, "superscale-writer") as writer:
         try:
-            last = unsaid if unsaid is not None else []
-            for outcome in _overlapped(jobs, enlarge, settings, reader, writer, (stdin, stdout), claims, last):
+            for outcome in _overlapped(jobs, enlarge, settings, reader, writer, (stdin, stdout), claims, unsaid):
                 yield outcome
                 if settings.fail_fast and outcome.status == "failed":
                     return
@@ -140,7 +139,7 @@ def _overlapped(
     writer: ThreadPoolExecutor,
     streams: tuple[IO[bytes] | None, IO[bytes] | None],
     claims: Claims,
-    unsaid: list[Outcome],
+    unsaid: list[Outcome] | None,
 ) -> Iterator[Outcome]:
     stdin, stdout = streams
     before: Future[_Step] | None = None
@@ -148,7 +147,14 @@ def _overlapped(
 
     def submitted() -> Future[_Step] | None:
         step = next(ahead, None)
-        return None if step is None else reader.submit(_timed, step, lambda step: _loaded(step, settings, stdin, claims))
+        if step is None:
+            return None
+        load = partial(_timed, step, lambda step: _loaded(step, settings, stdin, claims))
+        if not step.job.from_stdin:
+            return reader.submit(load)
+        read: Future[_Step] = Future()
+        read.set_result(load())  # here: a signal ends what waits in the main thread alone
+        return read
 
     def outcome(future: Future[_Step]) -> Outcome:
         step = future.result()
@@ -170,7 +176,7 @@ def _overlapped(
             said, before = outcome(before), None
             yield said
     finally:
-        if before is not None:
+        if before is not None and unsaid is not None:
             unsaid.append(outcome(before))
 
 
@@ -212,9 +218,7 @@ def _failed(job: Job, why: str, *settings: str) -> Outcome:
 def _outcome(step: _Step) -> Outcome:
     if step.outcome is None:
         raise RuntimeError(f"{step.job.name}: no outcome")
-    if step.outcome.status != "done":
-        return step.outcome
-    return replace(step.outcome, seconds=round(step.seconds, 3))
+    return replace(step.outcome, seconds=round(step.seconds, 3)) if step.outcome.status == "done" else step.outcome
 
 
 def _loaded(step: _Step, settings: Settings, stdin: IO[bytes] | None, claims: Claims) -> _Step:
@@ -242,8 +246,7 @@ def _loaded(step: _Step, settings: Settings, stdin: IO[bytes] | None, claims: Cl
     _check_output_size(image.width, image.height, settings)
     named = None if job.output is None else job.output.suffix
     stack = None if count == 1 else data or job.input
-    image_now = image if stack is None else None
-    return replace(step, image=image_now, stack=stack, suffix=named or job.suffix or own, source=source)
+    return replace(step, image=None if stack else image, stack=stack, suffix=named or job.suffix or own, source=source)
 
 
 def read_input(path: Path, settings: Settings) -> tuple[Image, int]:
@@ -258,12 +261,10 @@ def read_input(path: Path, settings: Settings) -> tuple[Image, int]:
 
 def _first_page(source: Path | bytes, name: str, settings: Settings) -> tuple[Image, int]:
     _check_promised_size(source, settings)
-    try:
-        with open_stack(source, settings.max_pixels, name) as stack:
-            if stack.count > 1:
-                return stack.page(0), stack.count
-    except Damaged:  # of which `read_image` may take what there is
-        pass
+    # Of damaged pictures `read_image` may take what there is.
+    with suppress(Damaged), open_stack(source, settings.max_pixels, name) as stack:
+        if stack.count > 1:
+            return stack.page(0), stack.count
     read = partial(read_image, lenient=True) if settings.lenient else read_image
     return read(source, settings.max_pixels, name), 1
 
@@ -313,11 +314,11 @@ def _already(job: Job, settings: Settings, was_absent: bool = False) -> Outcome 
         )
     if job.output.is_dir():
         return _failed(job, f"{job.output} is a folder, and should be the output; name another", "output")
-    if settings.existing == "refuse" and was_absent:
+    if settings.existing == "overwrite":
+        return None
+    if was_absent:
         return _elsewhere(job, "another process has made it since this one began")
-    if settings.existing == "refuse":
-        return _failed(job, f"{job.output} exists; choose to overwrite or to skip it", "overwrite", "skip_existing")
-    return None
+    return _failed(job, f"{job.output} exists; choose to overwrite or to skip it", "overwrite", "skip_existing")
 
 
 def _unwritable(job: Job) -> Path | None:
