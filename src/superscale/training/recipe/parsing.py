@@ -83,7 +83,9 @@ def apply(override: str, tables: dict[str, Any]) -> None:
     path, text = _split(override)
     keys = keys_of(path)
     if text is None or not all(keys):
-        raise RecipeError(f"a setting is key=value, such as stage.gan.learning_rate=1e-4, got {override!r}")
+        raise RecipeError(f"a setting is key=value, such as stage.gan.learning_rate=1e-4, got {_shown(override)}")
+    if len(keys) > MOST_PARTS:
+        raise RecipeError(f"{_shown(path)}: a key of more than {MOST_PARTS} parts")
     try:
         value = read_toml(f"value = {text}")["value"]
     except ValueError:
