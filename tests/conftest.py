@@ -25,6 +25,7 @@ PARALLEL = "PYTEST_XDIST_WORKER" in os.environ
 torch.set_num_threads(1 if PARALLEL else 2)
 if PARALLEL:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # of processes that tests start
+os.environ["SUPERSCALE_CONFIG"] = os.devnull  # the settings of who runs the tests are not those of the tests
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,8 @@ process of its own, to which they pass SIGINT and SIGTERM on, and its exit code 
 
 from __future__ import annotations
 
+import atexit
+import gc
 import json
 import os
 import pkgutil
@@ -13,6 +15,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import traceback
 import warnings
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -22,7 +26,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 CLIENT = """#!{python} -IS
 import json, os, signal, socket, sys
@@ -70,6 +74,8 @@ def main(address: str) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(address)
         server.listen()
+        gc.collect()
+        gc.freeze()  # what is imported is never collected, so that forks do not copy its memory
         os.write(1, b"ready\n")
         while True:
             client, _ = server.accept()
@@ -93,7 +99,7 @@ def answer(client: socket.socket) -> None:
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
             os.close(stream)
-        run(*json.loads(data))
+        leave(run, *json.loads(data))
     for stream in streams:
         os.close(stream)
     client.sendall(child.to_bytes(4, "big"))
@@ -102,7 +108,31 @@ def answer(client: socket.socket) -> None:
     os._exit(0)
 
 
-def run(name: str, arguments: list[str], folder: str, environment: dict[str, str]) -> NoReturn:
+def leave(command: Callable[..., object], *arguments: object) -> NoReturn:
+    """Call ``command`` and end this process as the interpreter would, but without tearing down every module."""
+    try:
+        command(*arguments)
+        code: object = 0
+    except SystemExit as stop:
+        code = stop.code
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    if isinstance(code, str):
+        sys.stderr.write(f"{code}\n")
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    status = int(code or 0) if not isinstance(code, str) else 1
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None and not stream.closed:
+                stream.flush()
+        except OSError:
+            status = 120  # as the interpreter ends where the last of the output cannot be written
+    os._exit(status % 256)
+
+
+def run(name: str, arguments: list[str], folder: str, environment: dict[str, str]) -> None:
     """Do what the executable ``name`` does, in this process."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run in the background, where it is ignored
     for number, stream in enumerate(("stdin", "stdout", "stderr")):  # not those of the server: they know what it was given
@@ -122,7 +152,6 @@ def run(name: str, arguments: list[str], folder: str, environment: dict[str, str
         exec(compile(code, "<string>", "exec"), vars(sys.modules["__main__"]))
     else:
         os.execv(sys.executable, [sys.executable, *arguments])
-    sys.exit()
 
 
 if __name__ == "__main__":

@@ -6,8 +6,10 @@ import errno
 import hashlib
 import json
 import os
+import re
 import stat
 import threading
+import tomllib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -24,6 +26,10 @@ KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
+# tomllib takes time and memory by the square of a key's parts.
+MOST_PARTS = 50
+# From the start of a word only: from everywhere in it, a long one would be searched by the square of its length.
+LONG_KEY = re.compile(rf"(?<![\w\"'-])(?:[\w\"'-]+[ \t]*\.[ \t]*){{{MOST_PARTS}}}")
 # What a second attempt may not meet again: a network file system that was away for a moment, a sector that is read at last.
 TRANSIENT = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
 
@@ -78,6 +84,16 @@ def read_json(path: Path | str, most_bytes: int = MOST_TEXT_BYTES) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise OSError(errno.EILSEQ, f"not JSON ({error})", str(path)) from error
+
+
+def read_toml(text: str) -> dict[str, Any]:
+    """TOML as tables. Raises ValueError for what is none, and for what would take the parser minutes or its whole stack."""
+    if LONG_KEY.search(text):
+        raise ValueError(f"a key of more than {MOST_PARTS} parts")
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise ValueError("tables or lists too deep in one another") from error
 
 
 def fingerprint(source: Path | bytes) -> str:

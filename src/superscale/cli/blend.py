@@ -13,7 +13,7 @@ from superscale.errors import UsageError
 def blend(
     first: Annotated[str, typer.Argument(metavar="A", help="A bundled model's name or a model file.")],
     second: Annotated[str, typer.Argument(metavar="B", help="Another one of the same network.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The model file to write.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The model file to write.")],
     alpha: Annotated[float, typer.Option(metavar="0..1", help="(1 - alpha) * A + alpha * B.")] = 0.8,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
 ) -> None:

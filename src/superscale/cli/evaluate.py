@@ -14,52 +14,79 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from superscale.cli.completion import measured_names
 from superscale.errors import DataError, ModelError, SuperscaleError, UsageError
 
 if TYPE_CHECKING:
     from superscale.data.pairs import PairFolder
     from superscale.evaluation.table import Table
 
+NAMED = typer.Option(
+    "-m", "--model", metavar="NAME|FILE", help="A model, bicubic or bilinear; repeatable.", autocompletion=measured_names
+)
+
 
 def evaluate(
-    data: Annotated[list[Path], typer.Option(help="High-resolution pictures, or HR/ with LR_x4/; repeatable.")],
-    model: Annotated[list[str] | None, typer.Option(help="Name, file, bicubic or bilinear; repeatable.")] = None,
-    outputs: Annotated[list[Path] | None, typer.Option(help="Ready-made outputs of another tool; repeatable.")] = None,
-    scale: Annotated[int, typer.Option(min=1)] = 4,
+    data: Annotated[list[Path], typer.Option(metavar="DIR", help="High-resolution images, or HR/ with LR_x4/; repeatable.")],
+    model: Annotated[list[str] | None, NAMED] = None,
+    outputs: Annotated[
+        list[Path] | None, typer.Option(metavar="DIR", help="Finished outputs of another tool; repeatable.")
+    ] = None,
+    scale: Annotated[int, typer.Option("-s", "--scale", metavar="N", min=1, help="Reduction of the images.")] = 4,
     metric: Annotated[
         str | None,
         typer.Option(
+            metavar="NAMES",
             help="Comma-separated: psnr, ssim, ms-ssim, lr-psnr, delta-e, grid, grain, features, lpips-alex, lpips-vgg, lpips-squeeze, "
-            "dists, niqe; default: psnr,ssim, with -o also niqe where the pictures are large enough."
+            "dists, niqe; default: psnr,ssim, with -o also niqe where the pictures are large enough.",
         ),
     ] = None,
-    color: Annotated[str, typer.Option(help="y (the papers') or rgb.")] = "y",
-    border: Annotated[int | None, typer.Option(min=0, help="Pixels cut off each side; default: the scale.")] = None,
-    lr_convention: Annotated[str, typer.Option(help="double or uint8: rounding of the bicubic reduction.")] = "double",
+    color: Annotated[str, typer.Option(metavar="y|rgb", help="Measured on luma, as the papers do, or on RGB.")] = "y",
+    border: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Pixels cut off each side. Default: the scale.")
+    ] = None,
+    lr_convention: Annotated[str, typer.Option(metavar="double|uint8", help="Rounding of the bicubic reduction.")] = "double",
     peak: Annotated[
         int | None,
         typer.Option(
-            min=1, help="The value that is white, e.g. 4095 for 12 bits in 16; default: the largest of each file's type."
+            metavar="N",
+            min=1,
+            help="The value of white, e.g. 4095 for 12 bits in 16. Default: the largest of each file's type.",
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda or mps.")] = "auto",
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="Folder for results.csv, .json, .md, .tex and report.html, baselines included."),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="DIR",
+            help="Folder for results.csv, .json, .md, .tex and report.html, baselines included.",
+        ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the report that is in that folder.")] = False,
     explain: Annotated[bool, typer.Option("--explain", help="One model under all usual conventions, side by side.")] = False,
     against_papers: Annotated[
         bool, typer.Option("--against-papers", help="Add published rows of the same convention.")
     ] = False,
-    fail_below: Annotated[list[str] | None, typer.Option(help="metric=value: exit 1 when a mean is worse; repeatable.")] = None,
-    lpips_weights: Annotated[
-        Path | None, typer.Option(help="Folder of the published weights of LPIPS and DISTS; default: the cache.")
+    fail_below: Annotated[
+        list[str] | None, typer.Option(metavar="METRIC=X", help="Exit 1 when a mean is worse; repeatable.")
     ] = None,
-    niqe_model: Annotated[Path | None, typer.Option(help="A file of fit-niqe; default: the model that is shipped.")] = None,
+    lpips_weights: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the published weights of LPIPS and DISTS. Default: the cache.")
+    ] = None,
+    niqe_model: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A file made by fit-niqe. Default: the bundled one.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
 ) -> None:
-    """Measure models against high-resolution pictures; every number is printed with its convention."""
+    """Measure models on high-resolution images, with the convention of every number.
+
+    \b
+    superscale evaluate --data Set5 -m srgan-x4 -m bicubic
+    superscale evaluate --data Set5 -m srgan-x4 -o report   write report.html
+    superscale evaluate --data Set5 --outputs other/        of another tool
+    """
     from superscale.evaluation.measuring import PSNR_SSIM, pair_folders, report_metrics
     from superscale.evaluation.page import write_report
     from superscale.files import require_writable

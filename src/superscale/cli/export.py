@@ -13,7 +13,9 @@ from superscale.errors import UsageError
 
 def export(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of a bundled model, or a model file.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The file to write; .onnx, .xml (OpenVINO) or .param (ncnn).")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="The file to write; .onnx, .xml (OpenVINO) or .param (ncnn).")
+    ],
     half: Annotated[bool, typer.Option("--half", help="Half-precision weights: half the size.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
@@ -13,15 +14,18 @@ import typer
 from superscale import __version__
 from superscale.cli import streams
 from superscale.cli.blend import blend
+from superscale.cli.config import config
 from superscale.cli.doctor import doctor
 from superscale.cli.evaluate import evaluate
 from superscale.cli.export import export
 from superscale.cli.fit_niqe import fit_niqe
+from superscale.cli.help import Command
 from superscale.cli.models import models
 from superscale.cli.plot import plot
 from superscale.cli.prepare import prepare
 from superscale.cli.progress import explained, say, shown
 from superscale.cli.recipes import recipes
+from superscale.cli.settings import defaults, plain_commands
 from superscale.cli.train import train
 from superscale.cli.upscale import upscale
 from superscale.errors import Cancelled, OutputError, SuperscaleError, UsageError
@@ -43,15 +47,27 @@ app = typer.Typer(
     name="superscale",
     help=HELP,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # the boxes would take longer to import than all else that --help does
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (upscale, prepare, train, plot, evaluate, fit_niqe, blend, export, doctor):
-    app.command()(command)
-app.add_typer(models, name="models")
-app.add_typer(recipes, name="recipes")
+# What the list of commands says of each, short enough for 80 columns; in the order in which people need them.
+SUMMARIES: dict[Callable[..., None], str] = {
+    upscale: "Upscale images",
+    evaluate: "Measure models: PSNR, SSIM, LPIPS, NIQE and others",
+    prepare: "Pack photographs for training",
+    train: "Train a network, or resume",
+    plot: "Plot the curves of training runs",
+    export: "Write a model as ONNX, OpenVINO or ncnn",
+    blend: "Interpolate between two models",
+    fit_niqe: "Fit the NIQE metric to your own photographs",
+    doctor: "Show versions, devices, backends and formats",
+}
+for command, summary in SUMMARIES.items():
+    app.command(cls=Command, short_help=summary)(command)
+app.add_typer(models, name="models", short_help="List, download and verify models")
+app.add_typer(recipes, name="recipes", short_help="List, show and copy training recipes")
+app.add_typer(config, name="config", short_help="Show settings and where they come from")
 
 
 def _print_version(wanted: bool) -> None:
@@ -62,9 +78,12 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: bool = typer.Option(False, "--version", help="Print the version.", callback=_print_version, is_eager=True),
+    context: typer.Context,
+    _version: bool = typer.Option(False, "--version", help="Print the version.", callback=_print_version, is_eager=True),
 ) -> None:
-    pass
+    commands = plain_commands(context.command)
+    if context.invoked_subcommand in commands and "--help" not in sys.argv and "-h" not in sys.argv:
+        context.default_map = dict(defaults(commands))
 
 
 def _terminated(number: int, _frame: FrameType | None) -> NoReturn:

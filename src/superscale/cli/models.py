@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from superscale.cli.completion import model_names
+from superscale.cli.help import Command
 from superscale.cli.progress import say, shown
 
 models = typer.Typer(
@@ -19,7 +21,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 COLUMNS = ("name", "scale", "size", "licence", "where", "use")
 
 
-@models.command("list")
+@models.command("list", cls=Command, short_help="List all models")
 def list_models(as_json: Json = False) -> None:
     """Every model: scale, size, licence, where it is, and what to take it for. The default has a star."""
     from superscale.evaluation.table import aligned
@@ -43,8 +45,11 @@ def list_models(as_json: Json = False) -> None:
     print(aligned(lines))
 
 
-@models.command()
-def info(name: Annotated[str, typer.Argument(help="A model's name, or a model file.")], as_json: Json = False) -> None:
+@models.command(cls=Command, short_help="Show a model's network, card and results")
+def info(
+    name: Annotated[str, typer.Argument(help="A model's name, or a model file.", autocompletion=model_names)],
+    as_json: Json = False,
+) -> None:
     """A model's network, size and card: recipe, data, licence, images seen, hardware, measured results, sha256."""
     facts = _facts(name)
     card = facts.pop("card")
@@ -57,7 +62,7 @@ def info(name: Annotated[str, typer.Argument(help="A model's name, or a model fi
         print(f"{shown(key.replace('_', ' '))}: {_told(value)}")
 
 
-@models.command()
+@models.command(cls=Command, short_help="Compare sha256 sums")
 def verify(
     name: Annotated[str | None, typer.Argument(help="A model's name; default: all that are here.")] = None,
     as_json: Json = False,
@@ -82,7 +87,7 @@ def verify(
         raise SystemExit(1)
 
 
-@models.command()
+@models.command(cls=Command, short_help="Download a model of another project")
 def pull(
     name: Annotated[str, typer.Argument(help="A name that `superscale models list` shows.")],
     accept_licence: Annotated[
@@ -110,7 +115,7 @@ def pull(
     print(path)
 
 
-@models.command()
+@models.command(cls=Command, short_help="Give a model file a name")
 def add(
     file: Annotated[Path, typer.Argument(help="A model file: .safetensors, .pth, .pt, .ckpt.")],
     name: Annotated[str | None, typer.Option(help="What to call it; default: the file's name.")] = None,
@@ -121,7 +126,7 @@ def add(
     print(add_model(file, name))
 
 
-@models.command()
+@models.command(cls=Command, short_help="Delete a model from the cache folder")
 def rm(name: Annotated[str, typer.Argument(help="A model that was pulled or added.")]) -> None:
     """Delete a model from the cache folder."""
     from superscale.weights.store import remove_model

@@ -11,7 +11,7 @@ from superscale.errors import UsageError
 
 
 def plot(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories; several are drawn over one another.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run directories; several are drawn over one another.")],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="A PNG; default: curves.png in the run, or here for several runs.")
     ] = None,

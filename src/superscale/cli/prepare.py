@@ -21,15 +21,15 @@ REDUCTIONS = ("none", "double", "uint8")
 
 def prepare(
     folder: Annotated[Path, typer.Argument(metavar="HR_DIR", help="A folder of photographs.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The folder to make.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The folder to make.")],
     tile_px: Annotated[int, typer.Option("--tile", min=16, help="Largest side of a sub-image in pixels.")] = 512,
     scale: Annotated[int, typer.Option(min=1, help="Sides are cropped to a multiple of this.")] = 4,
     low_res: Annotated[
         str | None,
         typer.Option(
-            metavar="none|double|uint8|LR_DIR",
-            help="Also store bicubic reductions, in double or uint8 rounding, or real low-resolution pictures; default: LR_x4/ of a "
-            "folder that holds it beside HR/, else none.",
+            metavar="HOW|DIR",
+            help="Also store low-res images: bicubic, rounded as double or uint8, or those of a folder. "
+            "Default: LR_x4/ where it lies beside HR/, else none.",
         ),
     ] = None,
     channels: Annotated[int | None, typer.Option(min=1, help="1: grey, 3: RGB, N: bands; default: as the photographs.")] = None,
@@ -37,9 +37,16 @@ def prepare(
     preview: Annotated[
         bool, typer.Option("--preview", help=f"Also write {PREVIEW}: what a network will see; of a finished pack, only that.")
     ] = False,
-    recipe: Annotated[str | None, typer.Option(help="The recipe whose pictures --preview shows; default: bicubic.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(metavar="RECIPE", help="The recipe whose images --preview shows. Default: bicubic.")
+    ] = None,
 ) -> None:
-    """Cut a folder of photographs, or of HR/ and LR_x4/, into a pack of sub-images that training reads at full speed."""
+    """Pack a folder of photographs, or of HR/ and LR_x4/, for training: sub-images in one file.
+
+    \b
+    superscale prepare photos/ -o pack
+    superscale prepare photos/ -o pack --preview --recipe srgan_x4
+    """
     from superscale.data.pack import MANIFEST
 
     if low_res not in (None, *REDUCTIONS) and not Path(low_res).is_dir():

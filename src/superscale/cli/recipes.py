@@ -8,14 +8,16 @@ from typing import Annotated
 
 import typer
 
+from superscale.cli.completion import recipe_names
+from superscale.cli.help import Command
 from superscale.errors import UsageError
 
 recipes = typer.Typer(help="The bundled recipes of training.", no_args_is_help=True, rich_markup_mode=None)
 
-Name = Annotated[str, typer.Argument(help="A bundled recipe's name.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A bundled recipe's name.", autocompletion=recipe_names)]
 
 
-@recipes.command("list")
+@recipes.command("list", cls=Command)
 def list_recipes() -> None:
     """Every bundled recipe and what it trains."""
     from superscale.training.recipe.bundled import bundled_recipes, recipe_text
@@ -26,7 +28,7 @@ def list_recipes() -> None:
         print(f"{name:{width}}  {_purpose(recipe_text(name))}")
 
 
-@recipes.command()
+@recipes.command(cls=Command)
 def show(name: Name) -> None:
     """Print a recipe."""
     from superscale.training.recipe.bundled import recipe_text
@@ -34,10 +36,10 @@ def show(name: Name) -> None:
     print(recipe_text(name), end="")
 
 
-@recipes.command()
+@recipes.command(cls=Command)
 def copy(
     name: Name,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="File; default: NAME.toml here.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Default: NAME.toml here.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
 ) -> None:
     """Write a recipe to a file that you can edit and train with."""

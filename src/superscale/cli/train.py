@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from superscale.cli.completion import recipe_names
 from superscale.cli.flags import flags_named
 from superscale.cli.progress import say
 from superscale.cli.rehearsal import rehearsal
@@ -23,6 +24,7 @@ from superscale.errors import UsageError
 if TYPE_CHECKING:
     from superscale.training.recipe.schema import Recipe
 
+RECIPE = "A bundled recipe's name (see: superscale recipes list), or a TOML file."
 SHOW_CURSOR = b"\x1b[?25h\n"
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 SAVING = tuple(getattr(signal, name) for name in ("SIGUSR1",) if hasattr(signal, name))
@@ -31,23 +33,36 @@ SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 @flags_named()
 def train(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A bundled recipe's name, or a TOML file.")],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Run directory; default: runs/{recipe}.")] = None,
-    data: Annotated[str | None, typer.Option(help="Photos, or a pack made by prepare.")] = None,
-    validation: Annotated[str | None, typer.Option(help="A folder of pictures to validate on.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="key=value, e.g. stage.gan.learning_rate=1e-4.")] = None,
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help=RECIPE, autocompletion=recipe_names)],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="DIR", help="Run directory. Default: runs/RECIPE.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(metavar="PATH", help="Photos, or a pack made by prepare.")] = None,
+    validation: Annotated[str | None, typer.Option(metavar="DIR", help="A folder of pictures to validate on.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="A setting of the recipe; repeatable. E.g. stage.gan.learning_rate=1e-4."
+        ),
+    ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Find everything that is wrong, try two steps of each stage, leave nothing.")
+        bool, typer.Option("-n", "--dry-run", help="Find everything that is wrong, try two steps of each stage, leave nothing.")
     ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete what the run directory holds and start anew.")] = False,
-    max_time: Annotated[str | None, typer.Option(help="Stop and save after this long, e.g. 90m or 2h.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    max_time: Annotated[str | None, typer.Option(metavar="TIME", help="Stop and save after this long, e.g. 90m or 2h.")] = None,
+    device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu or cuda.")] = "auto",
     precision: Annotated[
-        str | None, typer.Option(help="fp32 or bf16, for stages that name none of their own; default: the recipe's.")
+        str | None, typer.Option(metavar="TYPE", help="fp32 or bf16, for stages that name none. Default: the recipe's.")
     ] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors and the result.")] = False,
 ) -> None:
-    """Train a network; the same command again goes on where it stopped."""
+    """Train a network. The same command again resumes.
+
+    \b
+    superscale train srgan_x4 --data pack       train, or resume
+    superscale train srgan_x4 --data pack -n    only check everything
+    superscale train my.toml --set data.batch=8 --max-time 2h
+    """
     from superscale.machine import processes
     from superscale.machine.allocator import keep_freed_memory
     from superscale.training.loop.train import train as run

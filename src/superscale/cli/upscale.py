@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from superscale.cli.completion import model_names
 from superscale.cli.progress import Report, bar, say, shown
 from superscale.cli.streams import binary
 from superscale.errors import Cancelled, ModelError, UsageError
@@ -22,29 +23,34 @@ if TYPE_CHECKING:
 
 INPUTS = "Images, folders, quoted globs (also '**'), @list.txt (one path per line), or - for standard input."
 OUTPUT = "File, folder, - for standard output, or a template with {stem} {name} {ext} {scale} {model} {parent}."
-RANGE = "The values that are black and white: of the type, measured, given, or percentiles."
-BANDS = "Which bands are red, green and blue; each other is upscaled by itself."
+MODEL = "A model's name (see: superscale models list), or a model file. Default: srgan-x4."
+RANGE = "The values of black and white: auto, full (of the type), LOW:HIGH, or percentiles such as p1:p99."
+BANDS = "Bands upscaled together as RGB, the others one by one: auto, all (each by itself), rgb+rest, or three as 4,3,2."
 CONSISTENT = "Back-projection: downscaling the output gives back the input."
+
+NAMED = typer.Option("-m", "--model", metavar="NAME|FILE", help=MODEL, autocompletion=model_names)
 
 
 def upscale(
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help=INPUTS)],
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT", help=INPUTS)],
     output: Annotated[str | None, typer.Option("-o", "--output", help=OUTPUT)] = None,
-    model: Annotated[str | None, typer.Option(help="Name of a bundled model, or a model file.")] = None,
+    model: Annotated[str | None, NAMED] = None,
     fidelity: Annotated[float | None, typer.Option(metavar="0..1", help="0: the GAN, to 1: its PSNR-oriented partner.")] = None,
-    scale: Annotated[float | None, typer.Option(help="Any factor; default: the model's.")] = None,
-    tile: Annotated[str, typer.Option(help="Tile side in input pixels; 0: the whole image.")] = "auto",
-    overlap: Annotated[str, typer.Option(help="Input pixels added around each tile.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or bf16.")] = "auto",
+    scale: Annotated[float | None, typer.Option("-s", "--scale", metavar="X", help="Any factor. Default: the model's.")] = None,
+    tile: Annotated[str, typer.Option(metavar="auto|N", help="Tile side in input pixels; 0: the whole image.")] = "auto",
+    overlap: Annotated[str, typer.Option(metavar="auto|N", help="Input pixels added around each tile.")] = "auto",
+    device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    precision: Annotated[str, typer.Option(metavar="TYPE", help="auto, fp32, fp16 or bf16.")] = "auto",
     backend: Annotated[str, typer.Option(help="auto, torch, onnx or openvino.")] = "auto",
     consistent: Annotated[bool, typer.Option("--consistent", help=CONSISTENT)] = False,
     tta: Annotated[bool, typer.Option("--tta", help="Self-ensemble of eight orientations: slower, more accurate.")] = False,
-    values: Annotated[str, typer.Option("--range", metavar="auto|full|LOW:HIGH|p1:p99", help=RANGE)] = "auto",
-    bands: Annotated[str, typer.Option(metavar="auto|all|1,2,3|rgb+rest", help=BANDS)] = "auto",
-    form: Annotated[str | None, typer.Option("--format", help="png, jpg, webp, tiff or dcm; default: the input's.")] = None,
+    values: Annotated[str, typer.Option("--range", metavar="RANGE", help=RANGE)] = "auto",
+    bands: Annotated[str, typer.Option(metavar="BANDS", help=BANDS)] = "auto",
+    form: Annotated[
+        str | None, typer.Option("-f", "--format", metavar="FORMAT", help="png, jpg, webp, tiff or dcm. Default: the input's.")
+    ] = None,
     quality: Annotated[int, typer.Option(metavar="N", min=1, max=100, help="JPEG and WebP quality.")] = 95,
-    metadata: Annotated[str, typer.Option(help="keep or strip EXIF, XMP, text, and a patient's identity.")] = "keep",
+    metadata: Annotated[str, typer.Option(metavar="keep|strip", help="EXIF, XMP, text, and a patient's identity.")] = "keep",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = False,
     skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Skip inputs whose output exists.")] = False,
     max_pixels: Annotated[int, typer.Option(metavar="N", min=1, help="Largest input, in pixels.")] = 64_000_000,
@@ -53,18 +59,21 @@ def upscale(
     lenient: Annotated[bool, typer.Option("--lenient", help="Take what there is of a damaged image; exit code 1.")] = False,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = False,
     failed_list: Annotated[Path | None, typer.Option(metavar="FILE", help="List failed inputs here, for @FILE.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print sizes, tiles, memory and time; write nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("-n", "--dry-run", help="Print sizes, tiles, memory and time; write nothing.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+    no_progress: Annotated[bool, typer.Option("--no-progress", help="No progress bar.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Print the model, device and tile size.")] = False,
 ) -> None:
     """Upscale images.
 
     \b
-    superscale upscale photo.jpg                   write photo_x4.jpg
-    superscale upscale photos/ -o upscaled/
-    superscale upscale photo.png --scale 3 --format webp
-    superscale upscale photo.jpg --model srresnet-x4 --device cuda
+    superscale upscale photo.jpg                      write photo_x4.jpg
+    superscale upscale photos/ -o upscaled/           a folder
+    superscale upscale photo.png -s 3 -f webp         another scale and format
+    superscale upscale photo.jpg -m srresnet-x4 -n    only say what would be done
     superscale upscale - < photo.png > upscaled.png
     """
     if overwrite and skip_existing:
@@ -103,7 +112,7 @@ def upscale(
         describe(jobs, upscaler, settings, as_json)
     else:
         names = [job.again for job in jobs]
-        _run(jobs, upscaler, settings, Report(names, as_json, quiet, failed_list, verbose, passed_over))
+        _run(jobs, upscaler, settings, Report(names, as_json, quiet, failed_list, verbose, passed_over), no_progress)
 
 
 def _upscaler(model: str | None, fidelity: float | None, options: UpscaleOptions, verbose: bool) -> Upscaler:
@@ -164,13 +173,13 @@ def _planned(
     return jobs, counted(one.path for one in found if one.is_passed_over)
 
 
-def _run(jobs: list[Job], upscaler: Upscaler, settings: Settings, report: Report) -> None:
+def _run(jobs: list[Job], upscaler: Upscaler, settings: Settings, report: Report, no_progress: bool) -> None:
     from superscale.inference.jobs import run_jobs
 
     code = 0
     unsaid: list[Outcome] = []
     standard = binary(sys.stdin), binary(sys.stdout)
-    with bar(len(jobs), report.quiet) as shown_bar:
+    with bar(len(jobs), report.quiet or no_progress) as shown_bar:
         enlarge = upscaler.enlarge if shown_bar is None else partial(upscaler.enlarge, progress=shown_bar.tile)
         try:
             with closing(run_jobs(jobs, enlarge, settings, *standard, unsaid)) as outcomes:

@@ -6,8 +6,6 @@ A network is a table whose ``name`` picks one of the catalog's configs; its othe
 from __future__ import annotations
 
 import dataclasses
-import re
-import tomllib
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -20,14 +18,11 @@ from superscale.data.draws import DegradationConfig
 from superscale.data.photograph import PhotographConfig
 from superscale.errors import RecipeError, UsageError, did_you_mean
 from superscale.networks import catalog
+from superscale.reading import MOST_PARTS, read_toml
 
 # What a table's name picks: a network, or a kind of damage, whose first is meant where a table has no name.
 NAMES: dict[type[Any], str] = {**catalog.NAMES, DegradationConfig: "real-esrgan", PhotographConfig: "photograph"}
 NAMELESS = (DegradationConfig,)
-# tomllib takes time and memory by the square of a key's parts.
-MOST_PARTS = 50
-# From the start of a word only: from everywhere in it, a long one would be searched by the square of its length.
-LONG_KEY = re.compile(rf"(?<![\w\"'-])(?:[\w\"'-]+[ \t]*\.[ \t]*){{{MOST_PARTS}}}")
 SHOWN_CHARACTERS = 200
 
 
@@ -43,16 +38,6 @@ def _left_out(problems: list[str], problem: str) -> LeftOut:
 def keys_of(dotted: str) -> list[str]:
     """The keys of a dotted key as TOML writes it; what is not TOML, such as ``my stage.images``, is split at its dots."""
     return _toml_keys(dotted) or dotted.strip().split(".")
-
-
-def read_toml(text: str) -> dict[str, Any]:
-    """TOML as tables. Raises ValueError for what is none, and for what would take the parser minutes or its whole stack."""
-    if LONG_KEY.search(text):
-        raise ValueError(f"a key of more than {MOST_PARTS} parts")
-    try:
-        return tomllib.loads(text)
-    except RecursionError as error:
-        raise ValueError("tables or lists too deep in one another") from error
 
 
 def _toml_keys(dotted: str) -> list[str]:

@@ -26,10 +26,10 @@ from superscale.metrics.spectrum import SEGMENT_PX
 from superscale.networks.catalog import DiscriminatorConfig
 from superscale.networks.configs import GeneratorConfig
 from superscale.networks.discriminators import VGGStyleConfig
-from superscale.reading import read_text, reason
+from superscale.reading import read_text, read_toml, reason
 from superscale.training.recipe.bundled import recipe_text
 from superscale.training.recipe.data import DataConfig
-from superscale.training.recipe.parsing import LeftOut, apply, dotted_key, parse, read_toml, write
+from superscale.training.recipe.parsing import LeftOut, apply, dotted_key, parse, write
 
 # The longest bundled one has 3 kB.
 MOST_RECIPE_BYTES = 1_000_000
