@@ -198,3 +198,10 @@ def test_names_that_are_no_text_are_measured_and_written(faulty: Run, photos: Pa
         "report.html",
     }
     assert "photo-\udcff" in json.loads((report / "results.json").read_text())["rows"][0]["images"]
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_one_error_of_reading_costs_no_image_of_an_evaluation(faulty: Run, photos: Path, after: int) -> None:
+    ended = faulty("evaluate", "--data", "photos", "--json", faults=[("failing_reads", "*photo-3.png", "1", str(after))])
+    assert ended.code == 0, ended.err
+    assert len(json.loads(ended.out)["rows"][0]["images"]) == 6

@@ -1,4 +1,4 @@
-"""What an output says of itself, in its EXIF: that this program made it, and of which file."""
+"""What an output says of itself, in its EXIF or DICOM's head: that this program made it, and of which file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,11 @@ def source_in(stream: IO[bytes], form: str, name: str) -> str | None:
         with TiffFile(stream) as file:
             tag = file.pages.first.tags.get(PROCESSING_SOFTWARE)
         maker = str(tag.value) if tag is not None else ""
-    elif form in SUFFIXES.values() and form != "DICOM":
+    elif form == "DICOM":
+        from superscale.image.dicom_writer import note_in  # an extra
+
+        maker = note_in(stream)
+    elif form in SUFFIXES.values():
         with open_picture(stream, form, name) as picture:
             maker = maker_of(PillowPicture.getexif(picture).tobytes()) or ""
     else:

@@ -74,17 +74,16 @@ def opened(run_dir: Path, fresh: bool) -> Iterator[None]:
     if fresh:
         check_is_run_directory(run_dir)
     made = [path for path in (run_dir, *run_dir.parents) if not path.exists()]
-    empty, mine = bool(made) or not any(run_dir.iterdir()), False
+    empty = bool(made) or not any(run_dir.iterdir())
     try:
         with sole_user(run_dir):
-            mine = True
             if fresh:
                 delete_contents(run_dir)
             delete_unfinished(run_dir)
             processes.wait()
             yield
     except BaseException:
-        if mine and empty and not (run_dir / RECIPE).exists():
+        if empty and not (run_dir / RECIPE).exists() and not is_taken(run_dir):
             _leave_no_trace(run_dir, made)
         raise
 
@@ -93,7 +92,7 @@ def _leave_no_trace(run_dir: Path, made: list[Path]) -> None:
     """Of a run that was refused before its first step: delete what it wrote, and the directories that were made for it, the inner first."""
     with suppress(OSError):
         delete_contents(run_dir)
-        (run_dir / LOCK_FILE).unlink()
+        (run_dir / LOCK_FILE).unlink(missing_ok=True)
         for path in made:
             path.rmdir()
 
