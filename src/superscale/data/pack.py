@@ -118,7 +118,7 @@ def _checked(manifest: Manifest) -> Manifest:
     return manifest
 
 
-# Fields that are left out where they say nothing new, so that the manifest of a pack of 8-bit RGB has the bytes that it always had.
+# Fields that are left out where they say nothing new: by the hash of the others a run of an older version knows its pack.
 LEFT_OUT = {"dtype": "uint8", "channels": 3, "shifts": (), "checksums": {}, "low_res_sha256": ""}
 
 
