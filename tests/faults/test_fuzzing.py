@@ -83,6 +83,7 @@ def with_field(path: tuple[str, ...], value: Any) -> dict[str, Any]:
     return tables
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted({path for path, _ in FIELDS}), ids=".".join)
 def test_every_field_of_a_recipe_at_its_bounds_and_beyond(path: tuple[str, ...]) -> None:
     hints = [hint for other, hint in FIELDS if other == path]

@@ -21,6 +21,10 @@ from superscale.image.io import Image, write_image
 NO_PRIVILEGES = ("without_privileges",)
 
 
+def slow(*command: str) -> object:
+    return pytest.param(command, marks=pytest.mark.slow)
+
+
 @pytest.fixture
 def hidden(photos: Path) -> Path:
     """A folder beside the photos that may not be listed, with one in it."""
@@ -36,13 +40,13 @@ def hidden(photos: Path) -> Path:
         ("evaluate", "--data", "photos"),
         ("prepare", "photos", "-o", "pack"),
         ("train", "smoke", "--data", "photos", "-o", "run", "--device", "cpu"),
-        ("train", "smoke", "--data", "photos", "-o", "run", "--device", "cpu", "--dry-run"),
-        ("train", "smoke", "--validation", "photos", "-o", "run", "--device", "cpu"),
-        ("fit-niqe", "photos", "-o", "niqe.json"),
-        ("evaluate", "--data", "photos", "--outputs", "photos"),
         ("upscale", "photos/**/*.png", "-o", "out", "--model", "MODEL"),
-        ("upscale", "photos/*/*.png", "-o", "out", "--model", "MODEL"),
-        ("upscale", "photos", "-o", "out", "--model", "MODEL"),
+        slow("train", "smoke", "--data", "photos", "-o", "run", "--device", "cpu", "--dry-run"),
+        slow("train", "smoke", "--validation", "photos", "-o", "run", "--device", "cpu"),
+        slow("fit-niqe", "photos", "-o", "niqe.json"),
+        slow("evaluate", "--data", "photos", "--outputs", "photos"),
+        slow("upscale", "photos/*/*.png", "-o", "out", "--model", "MODEL"),
+        slow("upscale", "photos", "-o", "out", "--model", "MODEL"),
     ],
 )
 def test_a_folder_that_cannot_be_listed_ends_in_its_name(

@@ -182,6 +182,7 @@ def go_on(**options: Any) -> Any:
     return train(short(Path("tiny.toml"), Path("photos")), Path("run"), device="cpu", **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -274,6 +275,7 @@ main()
         assert process.returncode == 128 + number, told
 
 
+@pytest.mark.slow
 def test_refused_starts_leave_no_trace(faulty: Run, tmp_path: Path, photos: Path, tiny: Path) -> None:
     (tmp_path / "empty").mkdir()
     before = sorted(path.name for path in tmp_path.iterdir())
