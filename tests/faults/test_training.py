@@ -140,6 +140,7 @@ def test_what_is_no_recipe_is_refused_in_a_line(tmp_path: Path, text: bytes) -> 
         load_recipe(str(tmp_path / "bad.toml"))
 
 
+@pytest.mark.slow
 def test_a_stage_that_cannot_be_computed_is_found_before_the_first_step(
     tiny: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,6 +222,7 @@ def test_files_of_a_run_that_say_nonsense_are_named(tiny: Path, photos: Path, be
     assert type(error.value).__module__ == "superscale.errors"
 
 
+@pytest.mark.slow
 def test_going_on_under_other_circumstances_is_said(begun: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_image(Path("photos", "later.png"), Image(synthetic_picture(9, 96)))
     os.truncate(begun / "metrics.jsonl", 10)

@@ -49,6 +49,7 @@ def test_a_picture_of_the_users_with_the_name_of_an_output_is_enlarged_and_never
     assert (photos / "photo-0_x4_x4.png").is_file()
 
 
+@pytest.mark.slow
 def test_outputs_in_a_folder_below_the_inputs_are_left_out_whatever_they_are_called_and_it_is_said(
     faulty: Run, photos: Path, model_file: Path
 ) -> None:
