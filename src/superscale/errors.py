@@ -15,6 +15,7 @@
     ├── CheckpointError       a training state that cannot be saved or resumed
     ├── TrainingError         a run that cannot go on
     ├── OutOfMemoryError      the device is full; a smaller tile may fit
+    ├── OutputError           standard output cannot be written, or its reader went away
     ├── MissingExtraError     a command needs an optional dependency; says what to install
     └── Cancelled             the caller asked to stop
 """
@@ -98,6 +99,10 @@ class TrainingError(SuperscaleError):
 
 class OutOfMemoryError(SuperscaleError):
     """The device is full; a smaller tile may fit."""
+
+
+class OutputError(SuperscaleError):
+    """Standard output cannot be written, or its reader went away."""
 
 
 class MissingExtraError(SuperscaleError):

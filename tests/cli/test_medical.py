@@ -71,7 +71,7 @@ def test_without_pydicom_scans_in_a_folder_are_counted_with_the_way_in(
 def test_signed_scans_are_left_out_of_a_pack_with_the_reason(
     folder: Path, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command("prepare", folder, "-o", "pack", "--tile", 16) == 0
+    assert command("prepare", folder, "-o", "pack", "--tile", 16) == 1
     said = capsys.readouterr().err
     assert "skipped ct.dcm: expected 8 or 16 unsigned bits or floats, got samples of int16" in said
     assert "skipped: 2 .mp4" in said

@@ -21,7 +21,17 @@ from superscale.errors import Damaged, ImageError, Unsupported
 from superscale.image import dicom_geometry, dicom_identity, dicom_writer, formats
 from superscale.image.dicom import DicomPages
 from superscale.image.dicom_writer import DicomWriter
-from superscale.image.io import Image, as_viewed, encode, encode_with_notices, image_size, open_stack, read_image, write_image
+from superscale.image.io import (
+    Image,
+    as_viewed,
+    encode,
+    encode_with_notices,
+    image_size,
+    open_stack,
+    read_image,
+    source_of,
+    write_image,
+)
 
 Array = NDArray[Any]
 FILES = Path(pydicom.__file__).parent / "data" / "test_files"
@@ -126,6 +136,11 @@ def test_the_derived_image_says_what_it_is(source: Path, tmp_path: Path) -> None
     assert after.SourceImageSequence[0].ReferencedSOPInstanceUID == before.SOPInstanceUID
     assert "superscale" in after.DerivationDescription
     assert after.file_meta.TransferSyntaxUID.name == "Explicit VR Little Endian"
+    assert source_of(tmp_path / "a.dcm") is None
+    (tmp_path / "b.dcm").write_bytes(encode_with_notices(doubled(image), ".dcm", source="0123456789abcdef")[0])
+    assert not violations(read(tmp_path / "b.dcm"))
+    assert source_of(tmp_path / "b.dcm") == "0123456789abcdef"
+    assert source_of(source) is None
     again = read(encode(doubled(image), ".dcm"))
     assert (again.SeriesInstanceUID, again.SOPInstanceUID == after.SOPInstanceUID) == (after.SeriesInstanceUID, False)
     for keyword in ("WindowCenter", "WindowWidth", "RescaleSlope", "RescaleIntercept", "FrameOfReferenceUID", "PatientName"):

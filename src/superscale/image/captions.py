@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from superscale.image.pixels import white
+
 BAND_PX = 22
 TEXT_PX = 14
 MARGIN_PX = 4
@@ -16,7 +18,7 @@ MARGIN_PX = 4
 def captioned(sheet: NDArray[np.uint8], captions: Sequence[str], column_px: int) -> NDArray[np.uint8]:
     """(H, W, C) -> (H + 22, W, C): a white band above with a caption at the left of each column, dark, cut where it is too long."""
     channels = sheet.shape[2]
-    band = Image.new("L", (sheet.shape[1], BAND_PX), 255)
+    band = Image.new("L", (sheet.shape[1], BAND_PX), white(np.uint8))
     draw = ImageDraw.Draw(band)
     font = ImageFont.load_default(TEXT_PX)
     for number, caption in enumerate(captions):

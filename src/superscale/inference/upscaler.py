@@ -19,8 +19,8 @@ from superscale.image.region import Part
 from superscale.image.value_range import TYPES, ValueRange
 from superscale.inference.channels import enlarge_image, measured_range, part_of
 from superscale.inference.engine import Cancel, Engine, Progress
-from superscale.inference.sizes import enlarged, label
-from superscale.options import BackendName, Bands, Precision, Scale, UpscaleOptions
+from superscale.inference.sizes import enlarged
+from superscale.options import BackendName, Bands, Precision, Scale, TargetSize, UpscaleOptions
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -160,7 +160,8 @@ class Upscaler:
     @property
     def derivation(self) -> str:
         """What is done to an image, by which model and version: for formats that record it (DICOM)."""
-        return f"Upscaled to {label(self.scale)} by the network {self.model.name}, superscale {__version__}; not for diagnosis"
+        how = f"to {self.scale.label}" if isinstance(self.scale, TargetSize) else f"{self.scale:g} times"
+        return f"Upscaled {how} by the network {self.model.name}, superscale {__version__}; not for diagnosis"
 
     def _array(self, array: Array, progress: Progress | None, cancel: Cancel | None) -> Array:
         if array.ndim == 2:

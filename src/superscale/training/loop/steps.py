@@ -8,7 +8,7 @@ passes, one on the truth and one on the generator's output, serve both: `judge` 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -61,7 +61,7 @@ class Judgement:
 @contextmanager
 def autocast(device: torch.device, precision: AutocastType) -> Iterator[None]:
     """Run convolutions in ``precision`` (None: as they are)."""
-    with torch.autocast(device.type, dtype=precision, enabled=precision is not None):
+    with nullcontext() if precision is None else torch.autocast(device.type, dtype=precision):
         yield
 
 

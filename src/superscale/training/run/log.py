@@ -62,6 +62,11 @@ class RunLog:
         """Print a line on stderr, unless the run is quiet."""
         self.console.print(text, markup=False)
 
+    def warn(self, text: str) -> None:
+        """Print a line on stderr, of a quiet run too."""
+        if self.first:
+            Console(stderr=True, highlight=False, soft_wrap=True).print(text, markup=False)
+
     def event(self, text: str, **facts: Any) -> None:
         """Say what happened to the run's health, and write it into the diary."""
         self.say(text)
@@ -82,7 +87,12 @@ class RunLog:
             return
         self.jsonl.flush()
         path = self.run_dir / "metrics.jsonl"
-        os.truncate(path, path.read_bytes()[:position].rfind(b"\n") + 1)
+        data = path.read_bytes()
+        if len(data) < position:
+            self.warn(
+                f"{path}: {position - len(data)} bytes shorter than when the state was saved: rows of this run are missing in it"
+            )
+        os.truncate(path, data[:position].rfind(b"\n") + 1)
 
     def begin(self, stage: str, *, images: int, total: int, step_images: int, best_psnr: float | None = None) -> None:
         """A stage begins, or goes on, at this image. ``best_psnr``: of its validations so far."""
@@ -171,6 +181,13 @@ def versions() -> dict[str, str]:
         "torch": torch.__version__,
         "numpy": np.__version__,
     }
+
+
+def what_computes(device: torch.device) -> dict[str, str]:
+    """What the last bits of a result depend on: versions, the device, and on a CPU the threads that share its sums."""
+    if device.type == "cpu":
+        return {**versions(), "device": "cpu", "threads": str(torch.get_num_threads())}
+    return {**versions(), "device": torch.cuda.get_device_name() if device.type == "cuda" else device.type}
 
 
 def environment() -> dict[str, Any]:
