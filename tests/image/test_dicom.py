@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels import apply_color_lut
 
 from dicom_rules import violations
-from superscale.errors import Damaged, ImageError, Unsupported
+from superscale.errors import Damaged, ImageError, Unsupported, install_line
 from superscale.image import dicom_geometry, dicom_identity, dicom_writer, formats
 from superscale.image.dicom import DicomPages
 from superscale.image.dicom_writer import DicomWriter
@@ -449,8 +450,8 @@ def test_without_pydicom_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setitem(__import__("sys").modules, "pydicom", None)
     for module in ("dicom", "dicom_frames", "dicom_writer", "dicom_geometry", "dicom_identity"):
         monkeypatch.delitem(__import__("sys").modules, f"superscale.image.{module}", raising=False)
-    with pytest.raises(Unsupported, match=r"DICOM needs an extra: pip install 'superscale\[medical\]'"):
+    with pytest.raises(Unsupported, match=re.escape(f"DICOM needs an extra: {install_line('medical')}")):
         read_image(CT)
     paths = [Path(name) for name in ("a.dcm", "b.DCM", "c.mp4", ".hidden", "d.txt", "e.txt", "e.png")]
     passed = formats.counted(path for path in paths if not formats.is_taken(path))
-    assert passed == "2 .dcm (pip install 'superscale[medical]'), 2 .txt, 1 .mp4 (video is not read)"
+    assert passed == f"2 .dcm ({install_line('medical')}), 2 .txt, 1 .mp4 (video is not read)"

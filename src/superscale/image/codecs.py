@@ -18,7 +18,7 @@ from PIL import Image as PillowImage
 from PIL import PngImagePlugin
 from PIL.Image import Image as PillowPicture
 
-from superscale.errors import Damaged, Unsupported
+from superscale.errors import Damaged, Unsupported, install_line
 from superscale.image import iso_media, png, profile
 from superscale.image.formats import HEADER_BYTES
 from superscale.image.metadata import (
@@ -82,7 +82,7 @@ def _register_heic(name: str) -> None:
     try:
         import_module("pillow_heif").register_heif_opener()
     except ImportError as error:
-        raise Unsupported(f"{name}: reading HEIC needs an extra: pip install 'superscale[heic]'") from error
+        raise Unsupported(f"{name}: reading HEIC needs an extra: {install_line('heic')}") from error
 
 
 def decode(picture: PillowPicture, name: str = "<picture>", max_pixels: int | None = None) -> Image:

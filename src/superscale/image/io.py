@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image as PillowPicture
 
-from superscale.errors import Damaged, ImageError, Unsupported
+from superscale.errors import Damaged, ImageError, Unsupported, install_line
 from superscale.files import write_bytes
 from superscale.image import holes
 from superscale.image.codecs import (
@@ -112,7 +112,7 @@ def _by_extra(module: str, function: str) -> Callable[..., Any]:
         try:
             return getattr(import_module(f"superscale.image.{module}"), function)(*arguments)
         except ModuleNotFoundError as error:
-            raise Unsupported("DICOM needs an extra: pip install 'superscale[medical]'") from error
+            raise Unsupported(f"DICOM needs an extra: {install_line('medical')}") from error
 
     return called
 

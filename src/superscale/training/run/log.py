@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from superscale import __version__
+from superscale.errors import install_line
 from superscale.image.captions import captioned
 from superscale.image.io import Image, write_image
 from superscale.image.resize import resize_to
@@ -54,7 +55,7 @@ class RunLog:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            self.say("TensorBoard events are not written; to have them: pip install 'superscale[train]'")
+            self.say(f"TensorBoard events are not written; to have them: {install_line('train')}")
             return None
         return SummaryWriter(str(self.run_dir))
 
