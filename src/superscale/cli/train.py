@@ -90,6 +90,8 @@ def train(
             say(f"stopped {saved if result.images else 'before the first step'}")
         raise SystemExit(stop.exit_code)
     if speaks:
+        if not quiet:
+            say(f"finished: {result.images:,} images")
         print(result.model)
         if not quiet:
             for lead, command in zip(("next: ", "      "), next_commands(loaded, result.model), strict=True):

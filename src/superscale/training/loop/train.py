@@ -80,7 +80,7 @@ def train(
     with processes.together(device) as own_device, directory.opened(run_dir, fresh), directory.full_disk_told(run_dir):
         what_runs = [versions()["superscale"], to_toml(recipe)]
         processes.require_agreement(what_runs, "the processes run different recipes or versions")
-        with closing(RunLog(run_dir, quiet)) as log:
+        with closing(RunLog(run_dir, quiet, {name: stage.images for name, stage in recipe.stage.items()})) as log:
             try:
                 with processes.first_alone():
                     packs = open_packs(recipe, run_dir, stop, log.say)

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,10 +36,10 @@ class RunLog:
 
     ``metrics.jsonl`` is the record of the run as if it had never been interrupted: going on from a state cuts it back to what
     it was then. ``health.jsonl`` is a diary: it tells every fault when it happens, and nothing is taken out of it.
-    Of several processes only the first writes and speaks.
+    Of several processes only the first writes and speaks. ``stages``: name -> images, in their order.
     """
 
-    def __init__(self, run_dir: Path, quiet: bool = False) -> None:
+    def __init__(self, run_dir: Path, quiet: bool = False, stages: Mapping[str, int] | None = None) -> None:
         self.run_dir = run_dir
         self.first = processes.rank() == 0
         quiet = quiet or not self.first
@@ -47,6 +48,8 @@ class RunLog:
         self.events = self._tensorboard() if self.first else None
         self.pace = Pace()
         self.progress = Progress()
+        self.began = time.monotonic()
+        self.stages = stages or {}
         self.table = LiveTable(self.console) if sys.stderr.isatty() and not quiet else None
         if self.first:
             (run_dir / "environment.json").write_text(json.dumps(environment(), indent=1))
@@ -98,7 +101,11 @@ class RunLog:
     def begin(self, stage: str, *, images: int, total: int, step_images: int, best_psnr: float | None = None) -> None:
         """A stage begins, or goes on, at this image. ``best_psnr``: of its validations so far."""
         self.pace.begin(images, step_images)
-        self.progress = Progress(stage, images, total, best_psnr=best_psnr)
+        self.progress = Progress(stage, images, total, best_psnr=best_psnr, step_images=step_images, began=self.began)
+        if stage in self.stages:
+            names = list(self.stages)
+            self.progress.number, self.progress.stages = names.index(stage) + 1, len(names)
+            self.progress.images_after = sum(self.stages[name] for name in names[self.progress.number :])
 
     def step(self) -> None:
         """A step has ended."""
