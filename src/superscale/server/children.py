@@ -109,7 +109,7 @@ class Child:
             if (timer := self._overdue.pop(task, None)) is not None:
                 timer.cancel()
         if "failed" in heard:
-            raise Problem(heard["failed"], heard["detail"])
+            raise Problem(heard["failed"], heard["detail"], {"limit": heard["limit"]} if heard["limit"] else None)
         return heard
 
     def cancel(self, task: str) -> None:

@@ -36,6 +36,7 @@ HEADERS = {
 # What is read of a body that nobody wants, so that the client sees the answer before the connection closes.
 LINGER_BYTES = 500_000
 LINGER_SECONDS = 1.0
+RESET_SECONDS = 0.1
 # A job's id opens its result: the log has only the beginning of it.
 LOGGED_PATH = 24
 log = logging.getLogger("superscale.access")
@@ -152,3 +153,5 @@ class _Visit:
                 while not self._is_read and self.received < limit:
                     if (await self.receive())["type"] == "http.disconnect":
                         return
+                # The answer must be there before the reset of the connection is.
+                await asyncio.sleep(RESET_SECONDS)

@@ -147,12 +147,15 @@ class Service:
 
     async def inspect(self, upload: Path, asked: Asked) -> tuple[int, int]:
         """Width and height of an upload. Raises Problem for what is no picture, damaged, or beyond the limits."""
-        try:
-            said = await self.inspector.do(upload.parent.name, {"path": str(upload)}, INSPECTION_SECONDS, lambda _: None)
-        except Problem as problem:
-            if problem.kind in ("worker-died", "timed-out", "out-of-memory"):
-                raise Problem("damaged", "The header of this picture could not be read.") from None
-            raise
+        for attempt in (1, 2):  # that the inspector died may not be this picture's fault
+            try:
+                said = await self.inspector.do(upload.parent.name, {"path": str(upload)}, INSPECTION_SECONDS, lambda _: None)
+                break
+            except Problem as problem:
+                if problem.kind not in ("worker-died", "timed-out", "out-of-memory"):
+                    raise
+                if attempt == 2:
+                    raise Problem("damaged", "The header of this picture could not be read.") from None
         width, height = said["ended"]["width"], said["ended"]["height"]
         scale = asked.scale or next(one["scale"] for one in self.models if one["name"] == asked.model)
         if (pixels := round(width * scale) * round(height * scale)) > (limit := self.settings.max_output_pixels):

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 Message = dict[str, Any]
 NICENESS = 10
+# What errors call the upload.
+NAME = "the picture"
 # Networks that stay loaded.
 NETWORKS = 3
 TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp", ".tiff": "image/tiff", ".dcm": "application/dicom"}
@@ -76,7 +78,12 @@ class Inspector:
         """The size of a picture. Raises ImageError."""
         from superscale.image.io import image_size
 
-        width, height = image_size(Path(message["path"]))
+        path = Path(message["path"])
+        try:
+            width, height = image_size(path)
+        except ImageError as error:
+            error.args = (str(error.args[0]).replace(str(path), NAME), *error.args[1:])
+            raise
         if width * height > self.max_pixels:
             raise TooLarge(f"the picture has {width}×{height} pixels, more than {self.max_pixels:,}", self.max_pixels)
         return {"width": width, "height": height}
@@ -102,7 +109,6 @@ class Enlarger:
     def about(self) -> Message:
         """The models, the default one first, and how fast that is."""
         from superscale.weights.store import BUNDLED, PSNR_PARTNERS, USES, models
-        from superscale.weights.stored import read_metadata  # noqa: F401
 
         names = [name for name in models() if name in BUNDLED or self._enlarges(name)]
         names.sort(key=lambda name: name != self.default)
@@ -159,7 +165,7 @@ class Enlarger:
         upload = folder / "upload"
         with open(upload, "rb") as stream:
             own = suffix_of(stream.read(HEADER_BYTES))
-        image = read_image(upload, self.facts["max_pixels"], "the picture")
+        image = read_image(upload, self.facts["max_pixels"], NAME)
         upscaler = _at_scale(self.upscaler(asked["model"], asked["fidelity"]), asked["scale"])
 
         def progress(done: int, total: int) -> None:
@@ -232,7 +238,7 @@ def why(error: BaseException) -> tuple[str, str]:
 
 
 def _sentence(error: object) -> str:
-    text = str(error).strip().rstrip(".")
+    text = str(error).removeprefix(f"{NAME}: ").strip().rstrip(".")
     return f"{text[:1].upper()}{text[1:]}."
 
 
@@ -245,9 +251,7 @@ def answer(role: Inspector | Enlarger, message: Message, inbox: Inbox, say: Call
         kind, detail = why(error)
         if kind == "failed":
             sys.excepthook(type(error), error, error.__traceback__)  # for who runs the server
-        path = str(message.get("path") or message.get("folder"))
-        detail = detail.replace(f"{path}/upload", "the picture").replace(path, "the picture")
-        say({"task": task, "failed": kind, "detail": f"{detail[:1].upper()}{detail[1:]}"})
+        say({"task": task, "failed": kind, "detail": detail, "limit": error.limit if isinstance(error, TooLarge) else None})
     else:
         say({"task": task, "ended": ended, "seconds": time.monotonic() - began})
     inbox.cancels.pop(task, None)
