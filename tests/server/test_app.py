@@ -176,12 +176,16 @@ def test_exactly_so_many_jobs_wait_and_the_next_is_told_when_to_come_again(serve
 
 
 def test_cancels_of_queued_jobs_never_touch_the_running_one(server: Running) -> None:
-    running = server.submit_slow(180)
+    running = server.submit_slow()
+    server.until(running, lambda job: job["progress"] > 0)
     for _ in range(10):
         one = server.submit(png(140, 140))
         assert server.client.delete(f"/v1/jobs/{one}").status_code == 204
         assert server.job(one)["state"] == "cancelled"
-    assert server.until_over(running)["state"] == "done"
+    progress = server.job(running)["progress"]
+    server.until(running, lambda job: job["progress"] > progress)
+    server.client.delete(f"/v1/jobs/{running}")
+    assert server.until_over(running)["state"] == "cancelled"
 
 
 def test_a_cancelled_job_ends_its_stream_and_the_worker_goes_on(server: Running) -> None:

@@ -136,7 +136,8 @@ def said_to(port: int, *pieces: bytes, pause: float = 0.0) -> bytes:
 def test_clients_that_are_slow_on_purpose_are_cut(serving: Serving, tmp_path: Path) -> None:
     with serving(tmp_path, header_seconds=0.5, body_seconds=0.5, least_rate=1_000_000, stall_seconds=0.5) as server:
         assert b" 408 " in said_to(server.port, b"GET / HT")
-        assert b" 408 " in said_to(server.port, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", b"GET / HT")
+        first = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        assert b" 408 " in said_to(server.port, first, b"GET / HT", pause=0.2)
         head = b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50000\r\n"
         answer = said_to(server.port, head + b"Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n")
         assert b" 408 " in answer

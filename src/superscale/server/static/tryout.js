@@ -61,7 +61,7 @@ export async function tryout(template, blob, fields) {
       const image = after.querySelector("img");
       URL.revokeObjectURL(image.src);
       image.src = URL.createObjectURL(await answer.blob());
-      note.textContent = spot.hidden ? "" : "Point at the picture to try another piece.";
+      note.textContent = spot.hidden ? "" : "Touch or point at the picture to try another piece.";
       after.classList.remove("busy");
     } catch (error) {
       if (error.name === "AbortError") return;
