@@ -128,7 +128,7 @@ async def receive(request: Request, target: Path, settings: Settings) -> Form:
         try:
             recognised(stream.read(HEADER_BYTES), "This file")
         except ImageError as error:
-            raise Problem("not-a-picture", f"{error}.") from None
+            raise Problem("not-a-picture", f"{error}.".replace("This file: not", "This file is not", 1)) from None
     return parts.form
 
 

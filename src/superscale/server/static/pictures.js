@@ -27,9 +27,6 @@ export class Picture {
     this.part("enlarge").addEventListener("click", () => this.enlarge());
     this.part("cancel").addEventListener("click", () => this.cancel());
     this.part("remove").addEventListener("click", () => this.remove());
-    for (const name of ["enlarge", "cancel", "remove", "download"]) {
-      this.part(name).setAttribute("aria-label", `${this.part(name).textContent} ${facts.name}`);
-    }
     this.show();
   }
 
@@ -77,6 +74,10 @@ export class Picture {
     this.part("cancel").hidden = !this.isWorking;
     this.part("remove").hidden = this.isWorking;
     this.part("download").hidden = state !== "done";
+    // Which picture a button is of, for those who do not see it.
+    for (const name of ["enlarge", "cancel", "remove", "download"]) {
+      this.part(name).setAttribute("aria-label", `${this.part(name).textContent} ${this.facts.name}`);
+    }
   }
 
   sentence() {
