@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import io
 import os
 import random
 import shutil
@@ -18,6 +19,7 @@ from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 
 from live_server import Running, png
 
@@ -113,7 +115,7 @@ def test_hostile_requests_are_answered_without_a_trace_and_without_growth(
         assert resident(server.process.pid) - before < 50_000_000
         server.wait_until_ready()
         assert server.post("/v1/upscale").status_code in (200, 429)
-        print(statuses, (resident(server.process.pid) - before) / 1e6, "MB")
+        print(statuses, (resident(server.process.pid) - before) / 1e6, "MB")  # noqa: T201
 
 
 def test_many_clients_get_an_answer_each_and_the_health_check_stays_quick(serving: Serving, tmp_path: Path) -> None:
@@ -148,8 +150,7 @@ def test_many_clients_get_an_answer_each_and_the_health_check_stays_quick(servin
         assert statuses.keys() <= {200, 202, 429}
         assert accepted
         assert {server.until_over(one)["state"] for one in accepted} == {"done"}
-        # Not asserted, for it is a time: the issue asks for less than 100 ms.
-        print(statuses, f"p99 of /healthz: {1000 * sorted(health)[int(0.99 * len(health))]:.0f} ms of {len(health)}")
+        print(statuses, f"p99 of /healthz: {1000 * sorted(health)[int(0.99 * len(health))]:.0f} ms of {len(health)}")  # noqa: T201
 
 
 def test_what_the_document_of_the_routes_says_holds(server: Running) -> None:
@@ -185,16 +186,11 @@ def test_a_full_disk_is_told_and_loses_nothing(serving: Serving, tmp_path: Path)
 
 
 def test_a_memory_bomb_ends_its_own_job(serving: Serving, tmp_path: Path) -> None:
-    import io
-
-    from PIL import Image
-
     stream = io.BytesIO()
     Image.new("RGB", (6000, 6000)).save(stream, "PNG")
     with serving(tmp_path, memory=200_000_000, max_pixels=40_000_000, max_output_pixels=10**9) as server:
         answer = server.post("/v1/upscale", stream.getvalue())
-        assert answer.status_code in (413, 500)
-        assert answer.json()["type"] in ("urn:superscale:out-of-memory", "urn:superscale:worker-died")
+        assert (answer.status_code, answer.json()["type"]) == (413, "urn:superscale:out-of-memory")
         server.wait_until_ready()
         assert server.post("/v1/upscale").status_code == 200
 

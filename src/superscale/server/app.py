@@ -181,9 +181,9 @@ async def _submitted(request: Request, service: Service, *, attached: bool) -> J
     key = None if attached else request.headers.get("idempotency-key")
     if key is not None and not 0 < len(key) <= LONGEST_KEY:
         raise bad_field("Idempotency-Key", f"must have 1 to {LONGEST_KEY} characters")
+    declared = uploads.declared_bytes(request, service.settings)
     if key is None or service.spool.by_key(key) is None:
-        declared = request.headers.get("content-length", "")
-        service.admit(int(declared) if declared.isdecimal() else 0)
+        service.admit(declared)
     upload = service.spool.new_upload()
     try:
         form = await uploads.receive(request, upload, service.settings)

@@ -103,14 +103,20 @@ class _Parts:
         self.is_whole = True
 
 
+def declared_bytes(request: Request, settings: Settings) -> int:
+    """What the request says of the length of its body; 0 for nothing. Raises Problem for more than is allowed."""
+    text = request.headers.get("content-length", "")
+    declared = int(text) if text.isdecimal() else 0
+    if declared > settings.max_bytes + FORM_OVERHEAD_BYTES:
+        raise too_many_bytes(settings.max_bytes)
+    return declared
+
+
 async def receive(request: Request, target: Path, settings: Settings) -> Form:
     """Read a form, its picture into ``target``. Raises Problem; ClientDisconnect when the client leaves."""
     kind, options = parse_options_header(request.headers.get("content-type", "").encode("latin-1"))
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
         raise Problem("not-multipart", "Send the picture as the part 'image' of multipart/form-data.")
-    declared = request.headers.get("content-length", "0")
-    if declared.isdecimal() and int(declared) > settings.max_bytes + FORM_OVERHEAD_BYTES:
-        raise too_many_bytes(settings.max_bytes)
     try:
         with open(target, "xb") as picture:
             parts = _Parts(picture, settings.max_bytes)

@@ -224,7 +224,7 @@ def why(error: BaseException) -> tuple[str, str]:
         return "cancelled", "The job was cancelled."
     if isinstance(error, TooLarge):
         return "too-many-pixels", f"{_sentence(error.args[0])[:-1]}, the most that this server takes."
-    if isinstance(error, OutOfMemoryError | MemoryError):
+    if isinstance(error, OutOfMemoryError | MemoryError) or isinstance(error.__cause__, MemoryError):
         return "out-of-memory", "The picture needs more memory than this server has for it; send a smaller one."
     if isinstance(error, Damaged):
         return "damaged", _sentence(error)
