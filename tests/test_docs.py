@@ -57,5 +57,6 @@ def test_every_line_for_the_server_works_as_written(commands: Path, tmp_path: Pa
         run_blocks(text, commands, tmp_path)
     finally:
         server.close()
-    assert Image.open(tmp_path / "job.jpg").size == (904, 600)
-    assert Image.open(tmp_path / "big.webp").size == (452, 300)
+    for name, size in (("job.jpg", (904, 600)), ("big.webp", (452, 300))):
+        with Image.open(tmp_path / name) as picture:
+            assert picture.size == size

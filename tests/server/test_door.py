@@ -43,6 +43,12 @@ def test_other_web_sites_cannot_send_pictures(server: Running, headers: dict[str
     assert server.client.delete("/v1/jobs/0", headers=headers).status_code == 403
 
 
+def test_half_an_address_is_refused(server: Running) -> None:
+    for name in ("Host", "Origin"):
+        answer = server.client.get("/healthz", headers={name: "http://[::1" if name == "Origin" else "[::1"})
+        assert (answer.status_code, answer.json()["type"]) == (400, "urn:superscale:bad-request")
+
+
 def test_the_own_page_can(server: Running) -> None:
     own = {"Origin": server.url, "Sec-Fetch-Site": "same-origin"}
     assert server.post("/v1/upscale", headers=own).status_code == 200

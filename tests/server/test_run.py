@@ -58,9 +58,25 @@ def test_a_killed_worker_ends_one_job_and_is_replaced(serving: Serving, tmp_path
         server.until(stuck, lambda job: job["state"] == "running")
         os.kill(worker := server.worker(), signal.SIGSTOP)
         server.client.delete(f"/v1/jobs/{stuck}")
-        assert server.until_over(stuck)["state"] in ("failed", "cancelled")
+        assert server.until_over(stuck)["state"] == "cancelled"
         server.wait_until_ready()
         assert server.worker() != worker
+
+
+@pytest.mark.slow
+def test_a_preview_that_is_given_up_behind_a_long_tile_does_not_end_the_job(serving: Serving, tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        running = server.submit_slow(140)
+        server.until(running, lambda job: job["progress"] > 0)
+        os.kill(worker := server.worker(), signal.SIGSTOP)  # a tile that takes its time
+        preview = server.submit()
+        server.until(preview, lambda job: job["state"] == "running")
+        server.client.delete(f"/v1/jobs/{preview}")
+        time.sleep(6)  # more than a worker has to answer a cancel
+        os.kill(worker, signal.SIGCONT)
+        assert server.until_over(running)["state"] == "done"
+        assert server.until_over(preview)["state"] == "cancelled"
+        assert server.worker() == worker
 
 
 @pytest.mark.slow

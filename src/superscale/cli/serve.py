@@ -19,7 +19,7 @@ MEMORY = "Memory of a worker on a CPU, in bytes. Default: what is free."
 
 def serve(
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="Where to listen.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(metavar="N", min=1, max=65535, help="And on which port.")] = 8000,
+    port: Annotated[int, typer.Option(metavar="N", min=1, max=2**16 - 1, help="And on which port.")] = 8000,
     token: Annotated[str | None, typer.Option(metavar="TOKEN", help=TOKEN)] = None,
     allow_host: Annotated[str | None, typer.Option(metavar="NAMES", help="Further names of this server, with commas.")] = None,
     root_path: Annotated[str, typer.Option(metavar="/PATH", help="The path that a proxy removes.")] = "",
@@ -44,7 +44,7 @@ def serve(
     """Serve a web page and an HTTP API that upscale images.
 
     \b
-    superscale serve                               http://127.0.0.1:8000, for this machine only
+    superscale serve                      http://127.0.0.1:8000, for this machine
     superscale serve --port 9000 --queue 4
     SUPERSCALE_TOKEN=... superscale serve --host 0.0.0.0
     """

@@ -100,7 +100,7 @@ def _add_health(app: FastAPI, service: Service) -> None:
         if service.draining:
             raise Problem("draining", "The server is about to stop.", retry_after=5)
         if not service.is_ready:
-            raise Problem("loading", service.unfit or "The server is loading its model.", retry_after=3)
+            raise Problem("loading", "The server is loading its model.", retry_after=3)
         return {"status": "ready"}
 
     @app.get("/metrics", tags=["Health"], response_class=Response, responses=openapi.text(401))

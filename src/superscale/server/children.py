@@ -36,6 +36,8 @@ class Child:
         self._on_ready = on_ready
         self._process: Process | None = None
         self._tasks: dict[str, tuple[asyncio.Future[Message], Callable[[float], None]]] = {}
+        self._begun: set[str] = set()
+        self._cancelled: set[str] = set()
         self._overdue: dict[str, asyncio.TimerHandle] = {}
         self._ready = asyncio.Event()
 
@@ -74,7 +76,9 @@ class Child:
             self._ready.set()
         elif (task := self._tasks.get(message["task"])) is not None:
             reply, on_progress = task
-            if "progress" in message:
+            if "begun" in message:
+                self._begun.add(message["task"])
+            elif "progress" in message:
                 on_progress(message["progress"])
             elif not reply.done():
                 reply.set_result(message)
@@ -106,6 +110,8 @@ class Child:
             raise Problem("timed-out", f"The job took more than {timeout:g} seconds.") from None
         finally:
             del self._tasks[task]
+            self._begun.discard(task)
+            self._cancelled.discard(task)
             if (timer := self._overdue.pop(task, None)) is not None:
                 timer.cancel()
         if "failed" in heard:
@@ -113,9 +119,12 @@ class Child:
         return heard
 
     def cancel(self, task: str) -> None:
-        """End a task within a tile; kill the process if that takes too long."""
-        if task in self._tasks and task not in self._overdue:
-            self._send({"cancel": task})
+        """End a task within a tile; kill the process if that takes too long, unless it is another task that it is busy with."""
+        if task not in self._tasks or task in self._cancelled:
+            return
+        self._cancelled.add(task)
+        self._send({"cancel": task})
+        if task in self._begun and len(self._tasks) == 1:
             self._overdue[task] = asyncio.get_running_loop().call_later(PATIENCE, self.kill)
 
     async def _stopped(self, task: str, reply: asyncio.Future[Message]) -> None:

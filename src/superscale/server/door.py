@@ -66,13 +66,16 @@ class Door:
 
     def _refusal(self, scope: Message) -> Problem | None:
         headers = headers_of(scope)
-        host = urlsplit(f"//{headers.get('host', '')}")
+        try:
+            host, origin = urlsplit(f"//{headers.get('host', '')}"), urlsplit(headers.get("origin", "")).netloc
+        except ValueError:  # half an IPv6 address
+            return Problem("bad-request", "The header Host or Origin is no address.")
         known = (*LOOPBACK, *self._settings.allow_hosts)
         if (self._settings.token is None or self._settings.allow_hosts) and (host.hostname or "") not in known:
             return Problem(
                 "wrong-host", "This server does not answer to this name; who runs it can allow it with --allow-host."
             )
-        if scope["method"] not in ("GET", "HEAD") and not _same_site(headers, host.netloc):
+        if scope["method"] not in ("GET", "HEAD") and not _same_site(headers, origin, host.netloc):
             return Problem(
                 "cross-site", "This server takes pictures from its own page and from programs, not from other web sites."
             )
@@ -101,12 +104,11 @@ class Door:
             log.info("%s", " ".join(ascii(value)[1:-1] if isinstance(value, str) else str(value) for value in facts.values()))
 
 
-def _same_site(headers: dict[str, str], host: str) -> bool:
+def _same_site(headers: dict[str, str], origin: str, host: str) -> bool:
     """Whether a request comes from the own page, or from no web page at all."""
-    if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
-        return False
-    origin = headers.get("origin")
-    return origin is None or (origin != "null" and urlsplit(origin).netloc.lower() == host.lower())
+    return headers.get("sec-fetch-site", "none") in ("same-origin", "none") and (
+        "origin" not in headers or (bool(origin) and origin.lower() == host.lower())
+    )
 
 
 class _Visit:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from types import FrameType
 
 import uvicorn
@@ -26,6 +25,7 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._service = service
         self._draining: asyncio.Task[None] | None = None
+        service.on_unfit = self._stop
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn calls it
         """On SIGTERM and SIGINT."""
@@ -35,16 +35,19 @@ class _Server(uvicorn.Server):
         self._service.draining = True
         asyncio.get_event_loop().call_soon_threadsafe(self._drain)
 
+    def _stop(self) -> None:
+        self.should_exit = True
+
     def _drain(self) -> None:
         async def drain() -> None:
             await self._service.drain()
-            self.should_exit = True
+            self._stop()
 
         self._draining = asyncio.ensure_future(drain())
 
 
 def run(settings: Settings) -> None:
-    """Serve until SIGTERM or Ctrl-C. Raises UsageError, SuperscaleError when the port is taken."""
+    """Serve until SIGTERM or Ctrl-C. Raises UsageError, SuperscaleError when the port is taken or no worker can work."""
     _log_to_stderr()
     service = Service(settings)
     config = uvicorn.Config(
@@ -66,7 +69,8 @@ def run(settings: Settings) -> None:
         server.run()
     except SystemExit as stop:
         raise SuperscaleError(f"cannot listen on {settings.host}:{settings.port}; is another server there?") from stop
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if service.unfit is not None:
+        raise SuperscaleError(service.unfit)
 
 
 def _log_to_stderr() -> None:

@@ -8,7 +8,7 @@ import math
 import sqlite3
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +27,7 @@ SWEEP_SECONDS = 5.0
 NEWNESS = 0.3
 # For a small picture, whatever the rate: to be read, sent and written.
 LEAST_SECONDS = 0.1
+CANCELLED = Problem("cancelled", "The job was cancelled.")
 
 
 class Service:
@@ -36,14 +37,17 @@ class Service:
         self.settings = settings
         self.spool = Spool(settings.spool)
         self.metrics = Metrics(self)
-        self.draining = False
+        self.draining = self._is_over_time = False
         self.unfit: str | None = None
+        self.on_unfit: Callable[[], None] = lambda: None
         # seconds of computing for one input pixel, by model; None: the default model, measured when a worker starts
         self.rates: dict[str | None, float] = {}
         self.progress: dict[str, float] = {}
         self._used_bytes = self.spool.used_bytes()
         self._changes: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._work = asyncio.Event()
+        self._inspecting = asyncio.Lock()
+        self._cancelled: set[str] = set()
         limits = {"max_pixels": settings.max_pixels, "timeout": settings.timeout, "memory": settings.memory}
         how = {"model": settings.model, "backend": settings.backend, "tile": settings.tile}
         self.inspector = Child({"role": "inspector", **limits})
@@ -116,7 +120,7 @@ class Service:
         if self.draining:
             raise self._refused("draining", "The server is about to stop; try again in a moment.", self.settings.grace)
         if not self.is_ready:
-            raise self._refused("loading", self.unfit or "The server is loading its model; try again in a moment.", 3)
+            raise self._refused("loading", "The server is loading its model; try again in a moment.", 3)
         if self.spool.waiting() >= self.settings.queue:
             left = self.seconds_until_place()
             detail = f"{self.settings.queue} pictures wait already; there is a place in about {left:.0f} seconds."
@@ -147,21 +151,24 @@ class Service:
 
     async def inspect(self, upload: Path, asked: Asked) -> tuple[int, int]:
         """Width and height of an upload. Raises Problem for what is no picture, damaged, or beyond the limits."""
-        for attempt in (1, 2):  # that the inspector died may not be this picture's fault
-            try:
-                said = await self.inspector.do(upload.parent.name, {"path": str(upload)}, INSPECTION_SECONDS, lambda _: None)
-                break
-            except Problem as problem:
-                if problem.kind not in ("worker-died", "timed-out", "out-of-memory"):
-                    raise
-                if attempt == 2:
-                    raise Problem("damaged", "The header of this picture could not be read.") from None
+        async with self._inspecting:  # one that takes its time takes none of the others'
+            said = await self._inspected(upload)
         width, height = said["ended"]["width"], said["ended"]["height"]
         scale = asked.scale or next(one["scale"] for one in self.models if one["name"] == asked.model)
         if (pixels := round(width * scale) * round(height * scale)) > (limit := self.settings.max_output_pixels):
             detail = f"The enlarged picture would have {pixels:,} pixels, more than {limit:,}; choose a smaller scale."
             raise Problem("output-too-large", detail, {"limit": limit})
         return width, height
+
+    async def _inspected(self, upload: Path) -> dict[str, Any]:
+        message = {"path": str(upload)}
+        for _ in range(2):  # that the inspector died may not be this picture's fault
+            try:
+                return await self.inspector.do(upload.parent.name, message, INSPECTION_SECONDS, lambda _: None)
+            except Problem as problem:
+                if problem.kind not in ("worker-died", "timed-out", "out-of-memory"):
+                    raise
+        raise Problem("damaged", "The header of this picture could not be read.")
 
     def accept(self, job: Job, upload: Path) -> None:
         """Put a job into the queue. Raises Problem as `admit` does."""
@@ -191,8 +198,8 @@ class Service:
         try:
             await child.run()
         except Unfit as error:
-            self.unfit = f"The server cannot work: {error}"
-            log.error("%s", self.unfit)
+            self.unfit = str(error)
+            self.on_unfit()
 
     def _worker_ready(self, about: dict[str, Any]) -> None:
         self.rates.setdefault(None, about["pixel_seconds"])
@@ -238,9 +245,12 @@ class Service:
             self.metrics.computed(said["seconds"], job.pixels)
             await self._written(job, state="done", ended=time.time(), result=said["ended"])
         except Problem as problem:
-            await self._written(job, **self._end_by(problem))
+            # A worker that did not answer a cancel was killed.
+            was_cancelled = job.id in self._cancelled
+            await self._written(job, **self._end_by(CANCELLED if was_cancelled else problem))
         finally:
             del self._running[job.id]
+            self._cancelled.discard(job.id)
             self.progress.pop(job.id, None)
             self._changed_queue()
             self._changed(job.id)
@@ -255,7 +265,7 @@ class Service:
                 await asyncio.sleep(SWEEP_SECONDS)
 
     def _end_by(self, problem: Problem) -> dict[str, Any]:
-        if self.draining and problem.kind == "cancelled":  # the time for running jobs is over; this one is for the next start
+        if self._is_over_time and problem.kind in ("cancelled", "worker-died"):  # this one is for the next start
             return {"state": "waiting", "started": None}
         self.metrics.rejected(problem.kind)
         state = "cancelled" if problem.kind == "cancelled" else "failed"
@@ -276,9 +286,10 @@ class Service:
             self.spool.delete(job.id)
             self._used_bytes = self.spool.used_bytes()
         elif (child := self._running.get(job.id)) is not None:
+            self._cancelled.add(job.id)
             child.cancel(job.id)
         else:
-            self.spool.update(job.id, **self._end_by(Problem("cancelled", "The job was cancelled.")))
+            self.spool.update(job.id, **self._end_by(CANCELLED))
             self._changed_queue()
         self._changed(job.id)
 
@@ -321,6 +332,7 @@ class Service:
             async with asyncio.timeout(self.settings.grace):
                 while self._running:
                     await asyncio.sleep(0.05)
+        self._is_over_time = True
         for job_id, child in list(self._running.items()):
             child.cancel(job_id)
         while self._running:

@@ -245,7 +245,10 @@ def _sentence(error: object) -> str:
 def answer(role: Inspector | Enlarger, message: Message, inbox: Inbox, say: Callable[[Message], None]) -> None:
     """Do a task and say what became of it."""
     task, began = message["task"], time.monotonic()
+    say({"task": task, "begun": True})
     try:
+        if inbox.cancels[task].is_set():
+            raise Cancelled("cancelled")
         ended = role(message, inbox, say)
     except Exception as error:
         kind, detail = why(error)
