@@ -135,6 +135,8 @@ def leave(command: Callable[..., object], *arguments: object) -> NoReturn:
 def run(name: str, arguments: list[str], folder: str, environment: dict[str, str]) -> None:
     """Do what the executable ``name`` does, in this process."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run in the background, where it is ignored
+    for number, stream in enumerate(("stdin", "stdout", "stderr")):  # not those of the server: they know what it was given
+        setattr(sys, stream, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)

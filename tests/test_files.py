@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from superscale import files
-from superscale.files import new_folder, remove_folder, sweep, temporary_name, write_bytes
+from superscale.files import CLAIM, Claims, new_folder, remove_folder, sweep, temporary_name, write_bytes
 
 WRITER = """
 import sys, time
@@ -91,3 +91,33 @@ def test_a_folder_replaces_another_when_it_is_whole_and_never_before(tmp_path: P
     assert (path / "part").read_text() == "second"
     remove_folder(path)
     assert not list(tmp_path.iterdir())
+
+
+CLAIMER = """
+import sys, time
+from pathlib import Path
+from superscale.files import Claims
+claims = Claims()
+print(claims.take(Path(sys.argv[1])), flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows grants every claim")
+def test_an_output_is_claimed_by_one_process_until_it_dies(tmp_path: Path) -> None:
+    output = tmp_path / "big.png"
+    claimer = subprocess.Popen([sys.executable, "-c", CLAIMER, str(output)], stdout=subprocess.PIPE, text=True)
+    assert claimer.stdout is not None
+    assert claimer.stdout.readline() == "True\n"
+    mine = Claims()
+    assert not mine.take(output)
+    assert mine.take(tmp_path / "another.png")
+    assert sweep([tmp_path]) == []
+    assert sweep([tmp_path], sole_user=True) == []
+    claimer.kill()
+    claimer.communicate()
+    (left,) = sweep([tmp_path])
+    assert left.name.startswith(CLAIM)
+    assert mine.take(output)
+    mine.drop_all()
+    assert list(tmp_path.iterdir()) == []

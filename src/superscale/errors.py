@@ -15,6 +15,7 @@
     ├── CheckpointError       a training state that cannot be saved or resumed
     ├── TrainingError         a run that cannot go on
     ├── OutOfMemoryError      the device is full; a smaller tile may fit
+    ├── OutputError           standard output cannot be written, or its reader went away
     ├── MissingExtraError     a command needs an optional dependency; says what to install
     └── Cancelled             the caller asked to stop
 """
@@ -100,11 +101,32 @@ class OutOfMemoryError(SuperscaleError):
     """The device is full; a smaller tile may fit."""
 
 
+class OutputError(SuperscaleError):
+    """Standard output cannot be written, or its reader went away."""
+
+
 class MissingExtraError(SuperscaleError):
     """An optional dependency is needed and not installed."""
 
     def __init__(self, purpose: str, extra: str) -> None:
-        super().__init__(f"{purpose} needs an extra: pip install 'superscale[{extra}]'")
+        super().__init__(f"{purpose} needs an extra: {install_line(extra)}")
+
+
+def install_line(extra: str) -> str:
+    """What to type to install an extra, for how the package was installed: from a folder, from an address, or from an index."""
+    import json
+    from importlib.metadata import PackageNotFoundError, distribution
+    from urllib.parse import unquote
+
+    try:
+        told = json.loads(distribution("superscale").read_text("direct_url.json") or "{}")
+    except (PackageNotFoundError, ValueError):
+        told = {}
+    url = str(told.get("url", ""))
+    if url.startswith("file://") and "archive_info" not in told:
+        return f"pip install '{unquote(url.removeprefix('file://'))}[{extra}]'"
+    kind = f"{told['vcs_info']['vcs']}+" if "vcs_info" in told else ""
+    return f"pip install 'superscale[{extra}]{f' @ {kind}{url}' if url else ''}'"
 
 
 class Cancelled(SuperscaleError):

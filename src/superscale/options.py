@@ -14,6 +14,8 @@ PRECISIONS: tuple[Precision, ...] = ("auto", "fp32", "fp16", "bf16")
 BackendName = Literal["auto", "torch", "onnx", "openvino"]
 BACKENDS: tuple[BackendName, ...] = ("auto", "torch", "onnx", "openvino")
 LARGEST_SCALE = 64
+# With smaller ones nearly all that is computed is overlap.
+LEAST_TILE_PX = 16
 BOXES: dict[str, tuple[int, int]] = {"hd": (1280, 720), "fullhd": (1920, 1080), "4k": (3840, 2160), "8k": (7680, 4320)}
 PERCENTILES = re.compile(r"p(\d+(?:\.\d+)?):p(\d+(?:\.\d+)?)")
 Bands = Literal["auto", "all", "rgb+rest"] | tuple[int, int, int]
@@ -25,6 +27,9 @@ class TargetSize:
     that the output just fits into, (width, height) or one of `BOXES` by name, turned for upright images.
 
     Raises UsageError for none or several of them, and for sides below one pixel.
+
+    >>> TargetSize(long_side=3840).factor(height=480, width=640)
+    6.0
     """
 
     width: int | None = None
@@ -102,14 +107,16 @@ class UpscaleOptions:
     bands: Bands = "auto"
 
     def __post_init__(self) -> None:
+        if self.scale is not None and not isinstance(self.scale, int | float | TargetSize):
+            raise UsageError(f"scale must be a number or a TargetSize, got {self.scale!r}")
         if isinstance(self.scale, int | float) and not 0 < self.scale <= LARGEST_SCALE:
             raise UsageError(f"scale must be above 0 and at most {LARGEST_SCALE}, got {self.scale:g}")
         if self.precision not in PRECISIONS:
             raise UsageError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
         if self.backend not in BACKENDS:
             raise UsageError(f"backend must be one of {', '.join(BACKENDS)}, got {self.backend!r}")
-        if self.tile != "auto" and (not isinstance(self.tile, int) or self.tile < 0):
-            raise UsageError(f"tile must be 'auto', 0 or a number of pixels, got {self.tile!r}")
+        if self.tile != "auto" and (not isinstance(self.tile, int) or not (self.tile == 0 or self.tile >= LEAST_TILE_PX)):
+            raise UsageError(f"tile must be 'auto', 0 (the whole image) or at least {LEAST_TILE_PX} pixels, got {self.tile!r}")
         if self.overlap != "auto" and (not isinstance(self.overlap, int) or self.overlap < 0):
             raise UsageError(f"overlap must be 'auto' or a number of pixels, got {self.overlap!r}")
         _check_value_range(self.value_range)

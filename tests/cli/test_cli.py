@@ -177,6 +177,7 @@ def test_every_error_is_one_line_with_the_right_exit_code(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.png").write_bytes(b"")
     extra = ("--model", model_file) if arguments[0] == "upscale" else ()
     assert run(monkeypatch, *arguments, *extra) == code
     error = capsys.readouterr().err.strip()
@@ -224,10 +225,14 @@ def test_a_signal_saves_the_training_state_and_the_same_command_goes_on(
 
 
 def test_every_picture_has_a_bar_that_fills_once() -> None:
-    with Bar(2) as bar:
+    with Bar(2, "tiny") as bar:
         task = bar.progress.tasks[0]
-        for done, total, shown in ((1, 4, 25), (4, 4, 100), (1, 2, 50)):
+        bar.begin("folder/a[b].png", "8x8 to 32x32")
+        assert task.description == "a[b].png 8x8 to 32x32"
+        for done, total, shown in ((1, 4, 12.5), (4, 4, 50)):
             bar.tile(done, total)
             assert task.percentage == shown
-        bar.next()
-        assert "1 of 2" in task.description
+        bar.next(32 * 32)
+        bar.tile(1, 2)
+        assert (task.percentage, task.fields["finished"]) == (75, 1)
+        assert task.fields["rate"].endswith("MP/s")

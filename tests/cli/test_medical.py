@@ -17,6 +17,7 @@ from PIL import Image as PillowImage
 from pydicom.pixels import apply_windowing
 
 from superscale import Upscaler
+from superscale.errors import install_line
 from superscale.image import formats
 from superscale.image.io import read_image
 from superscale.image.value_range import RINGING
@@ -60,18 +61,18 @@ def test_without_pydicom_scans_in_a_folder_are_counted_with_the_way_in(
     monkeypatch.setattr(formats, "find_spec", lambda _: None)
     assert command("upscale", folder, "-o", "out/", "--model", model_file) == 0
     said = capsys.readouterr().err
-    assert "skipped: 3 .dcm (pip install 'superscale[medical]'), 2 .mp4" in said
+    assert f"skipped: 3 .dcm ({install_line('medical')}), 2 .mp4" in said
     assert [path.name for path in Path("out").iterdir()] == ["a_x4.png"]
     assert command("prepare", folder, "-o", "pack", "--tile", 16) == 0
     assert "skipped: 3 .dcm (pip" in capsys.readouterr().err
     assert command("evaluate", "--data", folder) == 0
-    assert "3 .dcm (pip install 'superscale[medical]')" in capsys.readouterr().err
+    assert f"3 .dcm ({install_line('medical')})" in capsys.readouterr().err
 
 
 def test_signed_scans_are_left_out_of_a_pack_with_the_reason(
     folder: Path, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command("prepare", folder, "-o", "pack", "--tile", 16) == 0
+    assert command("prepare", folder, "-o", "pack", "--tile", 16) == 1
     said = capsys.readouterr().err
     assert "skipped ct.dcm: expected 8 or 16 unsigned bits or floats, got samples of int16" in said
     assert "skipped: 2 .mp4" in said

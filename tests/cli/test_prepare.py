@@ -13,6 +13,7 @@ from superscale.data.draws import DegradationConfig
 from superscale.data.loader import load_batch, to_device
 from superscale.data.pack import Pack
 from superscale.data.patches import PatchPlan
+from superscale.image.captions import BAND_PX
 from superscale.image.io import Image, write_image
 from superscale.image.resize import imresize
 
@@ -21,7 +22,7 @@ Command = Callable[..., int]
 
 def cells(sheet: Path, side: int) -> np.ndarray:
     """The patches of a sheet, (rows, columns, side, side, 3); they lie 4 pixels apart."""
-    pixels = np.asarray(PillowImage.open(sheet).convert("RGB"))
+    pixels = np.asarray(PillowImage.open(sheet).convert("RGB"))[BAND_PX:]
     pixels = np.pad(pixels, ((0, 4), (0, 4), (0, 0)))
     rows, columns = pixels.shape[0] // (side + 4), pixels.shape[1] // (side + 4)
     assert pixels.shape == (rows * (side + 4), columns * (side + 4), 3)

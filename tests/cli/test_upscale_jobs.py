@@ -87,7 +87,20 @@ def test_json_has_the_promised_keys_and_the_order_of_inputs(
     answer = json.loads(capsys.readouterr().out)
     assert list(answer) == ["version", "results", "done", "skipped", "failed", "backends"]
     assert (answer["version"], answer["done"], answer["skipped"], answer["failed"]) == (1, 1, 1, 1)
-    keys = ["input", "output", "status", "width", "height", "seconds", "error", "range", "pages"]
+    keys = [
+        "input",
+        "output",
+        "status",
+        "width",
+        "height",
+        "seconds",
+        "error",
+        "code",
+        "range",
+        "pages",
+        "input_width",
+        "input_height",
+    ]
     assert [list(result) for result in answer["results"]] == [keys] * 3
     assert [(result["input"], result["status"]) for result in answer["results"]] == [
         ("b.png", "done"),

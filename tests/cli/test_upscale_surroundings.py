@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from superscale.cli.progress import Bar
+from superscale.cli.progress import Bar, duration
 from superscale.data.synthetic import synthetic_picture
 from superscale.inference.upscaler import Upscaler
 from superscale.weights.store import CPU_DEFAULT
@@ -64,8 +64,10 @@ def test_on_a_terminal_there_is_one_bar_that_every_picture_fills_once(
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     assert command("upscale", "a.png", "b.png", "c.png", "--tile", "16", "--model", model_file) == 0
-    assert [(percentage, bars) for _, percentage, bars in NotedBar.shown] == [(25, 1), (50, 1), (75, 1), (100, 1)] * 3
-    assert NotedBar.shown[0][0] == "upscaling, 0 of 3 over"
+    shares = [percentage for _, percentage, _ in NotedBar.shown]
+    assert shares == pytest.approx([100 * tile / 12 for tile in range(1, 13)])
+    assert {bars for *_, bars in NotedBar.shown} == {1}
+    assert [said for said, *_ in NotedBar.shown[::4]] == [f"{name}.png 32x32 to 128x128" for name in "abc"]
     assert "━" in terminal.getvalue()
     NotedBar.shown.clear()
     assert command("upscale", "a.png", "-q", "--overwrite", "--model", model_file) == 0
@@ -83,12 +85,12 @@ def test_verbose_says_model_device_tile_and_overlap_and_what_was_chosen(
     # One block of this network: 4 (head) + 2 (block) + 1 + 3 (upsampling and tail) pixels.
     assert command(*line, "--model", model_file) == 0
     said = (
-        "model tiny, device cpu, backend torch fp32, scale 4, tile 192 px (auto: 5.4 GB are free), overlap 10 px "
+        "model tiny, device cpu, backend torch fp32, size x4, tile 192 px (auto: 5.4 GB are free), overlap 10 px "
         "(the network sees 10 px far)"
     )
     assert capsys.readouterr().err.splitlines()[0] == said
     assert command(*line, "--model", model_file, "--tile", "77", "--overlap", "3", "--scale", "2.5") == 0
-    said = "model tiny, device cpu, backend torch fp32, scale 2.5, tile 77 px, overlap 3 px (the network sees 10 px far)"
+    said = "model tiny, device cpu, backend torch fp32, size x2.5, tile 77 px, overlap 3 px (the network sees 10 px far)"
     assert capsys.readouterr().err.splitlines()[0] == said
     assert command(*line) == 0
     first = capsys.readouterr().err.splitlines()[0]
@@ -138,7 +140,7 @@ def test_a_full_disk_fails_every_picture_by_name_and_leaves_no_file(
     errors = capsys.readouterr().err
     for name in ("a", "b"):
         assert f"failed: in/{name}.png: out/{name}_x4.png cannot be written: File too large" in errors
-    assert os.listdir("out") == []
+    assert not os.path.exists("out")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
@@ -147,7 +149,7 @@ def test_standard_output_on_a_full_disk_is_a_failure_of_one_line(commands: Path,
     with open("/dev/full", "wb") as full:
         result = started([commands / "superscale"], model_file, "a.png", "-o", "-", stdout=full)
     assert result.returncode == 1
-    assert result.stderr == "failed: a.png: No space left on device\n"
+    assert result.stderr == "superscale: standard output: not all was written (No space left on device)\n"
 
 
 @pytest.mark.parametrize("stem", ["n" * 246, "ü" * 123])
@@ -204,3 +206,98 @@ def test_a_tile_size_that_was_given_is_not_changed_when_memory_is_short(
     assert min(seen) <= 40
     with PillowImage.open("a_x4.png") as picture:
         assert picture.size == (256, 256)
+
+
+def test_what_was_done_is_said_with_sizes_time_and_model(
+    command: Command, model_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw("a.png")
+    assert command("upscale", "a.png", "--model", model_file) == 0
+    assert re.fullmatch(r"done: a_x4\.png \(16x16 to 64x64, \d+\.\d s, tiny\)\n", capsys.readouterr().err)
+
+
+def test_a_folder_ends_with_counts_reasons_time_and_how_to_try_again(
+    command: Command, model_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw("in/a.png", "in/b.png", "in/c.png", "in/d.png")
+    for name in ("b", "c"):
+        Path(f"in/{name}.png").write_bytes(b"\x89PNG\r\n\x1a\nshort")
+    draw("out/d_x4.png")
+    line = ("upscale", "in", "-o", "out/", "--model", model_file, "--scale", "4x", "--failed-list", "again.txt")
+    assert command(*line) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"1 done, 0 skipped, 3 failed of 4; \d+\.\d s, \d+\.\d megapixels a second", said[-3])
+    assert said[-2] == "failed: 2 damaged, 1 exists"
+    assert said[-1] == f"try these again: superscale upscale @again.txt --output out/ --model {model_file} --scale 4x"
+    assert sum("b.png" in one for one in said) == 1, "each failure is said once"
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (("--tile", "3"), "tile must be 'auto', 0 (the whole image) or at least 16 pixels, got 3"),
+        (("--scale", "four"), "--scale must be a number such as 2 or 3.5, got 'four'"),
+        (("--scale", "0"), "scale must be above 0 and at most 64, got 0"),
+        (("-o", "q.xyz"), "q.xyz: unknown format; expected one of .png"),
+        (("--fidelity", "0.5"), "has no PSNR-oriented partner; fidelity works with srgan-x4"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_in_plain_words(
+    command: Command, model_file: Path, capsys: pytest.CaptureFixture[str], flags: tuple[str, str], reason: str
+) -> None:
+    draw("a.png")
+    assert command("upscale", "a.png", "--model", model_file, *flags) == 2
+    assert reason in capsys.readouterr().err
+    assert not Path("q.xyz").exists()
+
+
+def test_a_dot_before_the_extension_is_written_once(command: Command, model_file: Path) -> None:
+    draw("a.png")
+    assert command("upscale", "a.png", "--model", model_file, "-o", "{stem}_big.{ext}") == 0
+    assert Path("a_big.png").is_file()
+
+
+def test_a_list_may_have_comments(command: Command, model_file: Path) -> None:
+    draw("a.png", "#b.png")
+    Path("list").write_text("# pictures of today\na.png\n./#b.png\n")
+    assert command("upscale", "@list", "--model", model_file) == 0
+    assert Path("a_x4.png").is_file()
+    assert Path("#b_x4.png").is_file()
+
+
+def test_a_dry_run_refuses_what_the_run_refuses(command: Command, model_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    draw("a.png", "b.png", "c.png")
+    draw("a_x4.png")
+    draw("c.png", side=40)
+    line = ("upscale", "a.png", "b.png", "c.png", "--model", model_file, "--max-output-pixels", "5000")
+    assert command(*line, "--dry-run") == 1
+    planned = capsys.readouterr()
+    assert "would fail: a.png: a_x4.png exists" in planned.err
+    assert "would fail: c.png: the output would be 160x160" in planned.err
+    assert re.search(r"^3 images, about \d+\.\d s and \d+ MB; 2 would fail$", planned.err, re.MULTILINE)
+    assert [one.split()[0] for one in planned.out.splitlines()] == ["b.png"]
+    assert command(*line) == 1
+    assert "1 done, 0 skipped, 2 failed of 3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(3.24, "3.2 s"), (59.97, "1 min 0 s"), (252, "4 min 12 s"), (12239, "3 h 23 min")]
+)
+def test_long_times_are_said_in_minutes_and_hours(seconds: float, said: str) -> None:
+    assert duration(seconds) == said
+
+
+def test_nothing_heavy_is_loaded_to_say_that_there_is_no_such_file(tmp_path: Path) -> None:
+    code = """
+import sys
+from superscale.cli.main import main
+sys.argv = ["superscale", "upscale", "none.png", *sys.argv[1:]]
+try:
+    main()
+except SystemExit as stop:
+    loaded = {"torch", "onnxruntime", "superscale.inference.jobs"} & set(sys.modules)
+    print(stop.code, *loaded)
+"""
+    for extra, expected in (((), "1\n"), (("--model", "nope"), "2\n")):
+        done = subprocess.run([sys.executable, "-c", code, *extra], capture_output=True, text=True, check=True)
+        assert done.stdout == expected

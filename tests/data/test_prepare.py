@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -75,11 +76,13 @@ def test_rgb_photos_become_grey_as_pillow_makes_them(photos: Path, tmp_path: Pat
     assert np.abs(pack.high_res(0)[..., 0].astype(int) - expected).max() <= 1
 
 
-def test_the_manifest_of_a_pack_of_8_bit_rgb_says_what_it_always_said(photos: Path, tmp_path: Path) -> None:
+def test_the_manifest_of_a_pack_of_8_bit_rgb_says_what_it_always_said_and_checksums(photos: Path, tmp_path: Path) -> None:
     prepare(photos, tmp_path / "pack", low_res="double")
     assert sorted(path.name for path in (tmp_path / "pack").iterdir()) == ["high_res.u8", "low_res.u8", "manifest.json"]
     manifest = json.loads((tmp_path / "pack" / "manifest.json").read_text())
-    assert list(manifest) == ["version", "scale", "low_res", "tiles", "skipped"]
+    assert list(manifest) == ["version", "scale", "low_res", "tiles", "skipped", "checksums"]
+    for name, sums in manifest["checksums"].items():
+        assert sums == [zlib.crc32((tmp_path / "pack" / name).read_bytes())]
     assert list(manifest["tiles"][0]) == ["source", "sha256", "top", "left", "height", "width"]
     data = b"".join(np.asarray(PillowImage.open(path).convert("RGB")).tobytes() for path in sorted(photos.iterdir()))
     assert (tmp_path / "pack" / "high_res.u8").read_bytes() == data

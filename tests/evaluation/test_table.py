@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from xml.etree import ElementTree
+
 from superscale.evaluation.report import to_json
 from superscale.evaluation.table import Convention, Row, Table
 
@@ -35,3 +37,11 @@ def test_json_has_the_published_shape() -> None:
         "std": 5.0,
         "images": {"a": 20.0, "b": 30.0},
     }
+
+
+def test_a_notebook_shows_the_cells_and_the_convention_and_names_are_not_markup() -> None:
+    rows = [Row("<b>ours", "Set5", "psnr", {"a": 24.0, "b": 32.0})]
+    root = ElementTree.fromstring(f"<div>{Table(rows, CONVENTION)._repr_html_()}</div>")
+    assert [cell.text for cell in root.iter("th")] == ["data", "model", "PSNR dB ↑"]
+    assert [cell.text for cell in root.iter("td")] == ["Set5", "<b>ours", "28.00"]
+    assert "border 4 px" in "".join(root.itertext())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,21 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels import apply_color_lut
 
 from dicom_rules import violations
-from superscale.errors import Damaged, ImageError, Unsupported
+from superscale.errors import Damaged, ImageError, Unsupported, install_line
 from superscale.image import dicom_geometry, dicom_identity, dicom_writer, formats
 from superscale.image.dicom import DicomPages
 from superscale.image.dicom_writer import DicomWriter
-from superscale.image.io import Image, as_viewed, encode, encode_with_notices, image_size, open_stack, read_image, write_image
+from superscale.image.io import (
+    Image,
+    as_viewed,
+    encode,
+    encode_with_notices,
+    image_size,
+    open_stack,
+    read_image,
+    source_of,
+    write_image,
+)
 
 Array = NDArray[Any]
 FILES = Path(pydicom.__file__).parent / "data" / "test_files"
@@ -126,6 +137,11 @@ def test_the_derived_image_says_what_it_is(source: Path, tmp_path: Path) -> None
     assert after.SourceImageSequence[0].ReferencedSOPInstanceUID == before.SOPInstanceUID
     assert "superscale" in after.DerivationDescription
     assert after.file_meta.TransferSyntaxUID.name == "Explicit VR Little Endian"
+    assert source_of(tmp_path / "a.dcm") is None
+    (tmp_path / "b.dcm").write_bytes(encode_with_notices(doubled(image), ".dcm", source="0123456789abcdef")[0])
+    assert not violations(read(tmp_path / "b.dcm"))
+    assert source_of(tmp_path / "b.dcm") == "0123456789abcdef"
+    assert source_of(source) is None
     again = read(encode(doubled(image), ".dcm"))
     assert (again.SeriesInstanceUID, again.SOPInstanceUID == after.SOPInstanceUID) == (after.SeriesInstanceUID, False)
     for keyword in ("WindowCenter", "WindowWidth", "RescaleSlope", "RescaleIntercept", "FrameOfReferenceUID", "PatientName"):
@@ -434,8 +450,8 @@ def test_without_pydicom_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setitem(__import__("sys").modules, "pydicom", None)
     for module in ("dicom", "dicom_frames", "dicom_writer", "dicom_geometry", "dicom_identity"):
         monkeypatch.delitem(__import__("sys").modules, f"superscale.image.{module}", raising=False)
-    with pytest.raises(Unsupported, match=r"DICOM needs an extra: pip install 'superscale\[medical\]'"):
+    with pytest.raises(Unsupported, match=re.escape(f"DICOM needs an extra: {install_line('medical')}")):
         read_image(CT)
     paths = [Path(name) for name in ("a.dcm", "b.DCM", "c.mp4", ".hidden", "d.txt", "e.txt", "e.png")]
     passed = formats.counted(path for path in paths if not formats.is_taken(path))
-    assert passed == "2 .dcm (pip install 'superscale[medical]'), 2 .txt, 1 .mp4 (video is not read)"
+    assert passed == f"2 .dcm ({install_line('medical')}), 2 .txt, 1 .mp4 (video is not read)"

@@ -16,6 +16,7 @@ from superscale.image.region import covering
 from superscale.inference.upscaler import Upscaler
 from superscale.networks.catalog import build_generator
 from superscale.networks.generator import Generator
+from superscale.options import LEAST_TILE_PX
 from superscale.weights.checkpoint import Model
 from superscale.weights.store import BUNDLED
 
@@ -77,7 +78,7 @@ def test_one_pixel_less_than_the_receptive_field_is_too_little(name: str, turned
     for key, weights in generator.named_parameters():
         nn.init.zeros_(weights) if key.endswith("bias") else nn.init.constant_(weights, 0.1)
     reach, unit = generator.contract.receptive_field_px, generator.contract.multiple_of
-    tile = 2 * reach + 3 * unit
+    tile = max(2 * reach + 3 * unit, LEAST_TILE_PX)
     second = covering(1, 2 * tile, tile, unit)[1].left
     pixels = np.zeros((7, 2 * tile, 3), np.float32)
     pixels[3, second - reach] = 1  # one column of it is the last thing that the second tile's first pixel depends on

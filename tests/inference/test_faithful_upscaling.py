@@ -19,7 +19,8 @@ from superscale.image.io import Image, encode, read_image
 from superscale.image.region import Part
 from superscale.image.resize import resize_part
 from superscale.inference.inputs import expand
-from superscale.inference.jobs import Settings, run_jobs
+from superscale.inference.jobs import run_jobs
+from superscale.inference.outcomes import Settings
 from superscale.inference.plan import Job, plan_jobs
 from superscale.inference.upscaler import Upscaler
 from superscale.networks.catalog import build_generator
@@ -166,7 +167,22 @@ def test_notices_reach_the_outcome_and_not_the_promised_json(model: Model, tmp_p
     source.write_bytes(encode(disc(np.uint8, (0, 0, 0)), ".png"))
     outcome = run_one(model, source, tmp_path / "disc.jpg")
     assert any("white" in notice for notice in outcome.notices)
-    assert outcome.to_dict().keys() == {"input", "output", "status", "width", "height", "seconds", "error", "range", "pages"}
+    assert outcome.to_dict().keys() == {
+        *(
+            "input",
+            "output",
+            "status",
+            "width",
+            "height",
+            "seconds",
+            "error",
+            "code",
+            "range",
+            "pages",
+            "input_width",
+            "input_height",
+        )
+    }
     with Pillow.open(tmp_path / "disc.jpg") as written:
         np.testing.assert_allclose(np.asarray(written)[0, 0].astype(int), 255, atol=2)
 

@@ -21,7 +21,8 @@ from superscale.data.synthetic import synthetic_picture
 from superscale.image.io import Image
 from superscale.inference import jobs as jobs_module
 from superscale.inference.inputs import expand
-from superscale.inference.jobs import Outcome, Settings, run_jobs
+from superscale.inference.jobs import run_jobs
+from superscale.inference.outcomes import Outcome, Settings
 from superscale.inference.plan import plan_jobs
 
 SETTINGS = Settings(scale=2)
@@ -218,7 +219,8 @@ RUNNER = """
 import os, random, signal, sys, time
 from pathlib import Path
 from superscale.inference.inputs import expand
-from superscale.inference.jobs import Settings, run_jobs
+from superscale.inference.jobs import run_jobs
+from superscale.inference.outcomes import Settings
 from superscale.inference.plan import plan_jobs
 
 source, whole, cut = sys.argv[1:]

@@ -18,7 +18,8 @@ from superscale.errors import ImageError
 from superscale.image.io import Image, Metadata, encode, read_image
 from superscale.image.region import Part
 from superscale.image.resize import imresize, resize_part
-from superscale.inference.jobs import Settings, run_jobs
+from superscale.inference.jobs import run_jobs
+from superscale.inference.outcomes import Settings
 from superscale.inference.plan import Job
 from superscale.inference.upscaler import Upscaler
 from superscale.networks.catalog import build_generator

@@ -4,11 +4,14 @@ import os
 import socket
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from superscale.errors import UsageError
+from superscale.image.io import Image, encode_with_notices
 from superscale.inference.inputs import Found, expand, list_of
 from superscale.inference.plan import Job, plan_jobs
+from superscale.reading import fingerprint
 
 
 @pytest.fixture(autouse=True)
@@ -21,6 +24,13 @@ def made(*names: str) -> None:
         path = Path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(name.encode("utf-8", "surrogateescape"))
+
+
+def made_of(source: str, output: str) -> None:
+    """What a run would write there."""
+    Path(output).parent.mkdir(parents=True, exist_ok=True)
+    picture = Image(np.zeros((4, 4, 3), np.uint8))
+    Path(output).write_bytes(encode_with_notices(picture, Path(output).suffix, source=fingerprint(Path(source)))[0])
 
 
 def planned(*inputs: str, output: str | None = None, suffix: str | None = None, scale: float = 4) -> list[Job]:
@@ -64,7 +74,7 @@ def test_what_matches_nothing_fails_by_name_and_the_rest_goes_on() -> None:
         ("empty", "failed"),
         ("a.png", None),
     ]
-    assert jobs[0].why == "no such file"
+    assert jobs[0].why == "no such file or folder"
 
 
 @pytest.mark.parametrize("name", ["a b.png", "-a.png", "@a.png", "ü.png", "b\udcff.png", "c\nd.png", "tail \r.png"])
@@ -173,9 +183,12 @@ def test_what_an_earlier_run_wrote_is_no_input_of_the_next() -> None:
     made("in/a.jpg", "in/a.png", "in/deep/b.png", "in/a_x4_by_hand.png")
     for output, suffix in ((None, None), (None, ".png"), ("in/out", None), ("in/{stem}-big{ext}", None)):
         first = outputs("in", output=output, suffix=suffix)
-        for path in first.values():
-            made(path)
+        for path, target in first.items():
+            made_of(path, target)
         assert outputs("in", output=output, suffix=suffix) == first
+        for target in first.values():
+            made(target)  # of the same name, and no output
+        assert len(outputs("in", output=output, suffix=suffix)) > len(first)
         for path in first.values():
             Path(path).unlink()
 
@@ -185,10 +198,10 @@ def test_long_names_are_shortened_and_stay_unique(stem: str) -> None:
     made(f"{stem}1.png", f"{stem}2.png")
     written = outputs(".")
     assert len(set(written.values())) == 2
-    for path in written.values():
+    for source, path in written.items():
         assert len(os.fsencode(Path(path).name)) <= 255
         assert path.endswith("_x4.png")
-        made(path)
+        made_of(source, path)
     assert outputs(".") == written
 
 

@@ -21,7 +21,8 @@ from superscale.errors import Damaged, ImageError, OutOfMemoryError, Unsupported
 from superscale.image import scene as scenes
 from superscale.image.profile import srgb
 from superscale.inference.backends.trial import Verdict, Way
-from superscale.inference.jobs import Settings, run_jobs
+from superscale.inference.jobs import run_jobs
+from superscale.inference.outcomes import Settings
 from superscale.inference.plan import Job
 from superscale.inference.scenes import CAMERA_LEFT_OUT, RANGE_LEFT_OUT, Windows, upscale_scene
 from superscale.inference.unfinished import Unfinished

@@ -25,7 +25,8 @@ from superscale.errors import Unsupported
 from superscale.image.io import Image, open_stack, read_image
 from superscale.image.value_range import ValueRange
 from superscale.inference.inputs import expand
-from superscale.inference.jobs import Outcome, Settings, run_jobs
+from superscale.inference.jobs import run_jobs
+from superscale.inference.outcomes import Outcome, Settings
 from superscale.inference.plan import plan_jobs
 from superscale.inference.upscaler import Upscaler
 
@@ -243,7 +244,8 @@ MEASURED = """
 import json, resource, sys
 from pathlib import Path
 from superscale.inference.inputs import expand
-from superscale.inference.jobs import Settings, run_jobs
+from superscale.inference.jobs import run_jobs
+from superscale.inference.outcomes import Settings
 from superscale.inference.plan import plan_jobs
 def doubled(image):
     return image.with_pixels(image.pixels.repeat(2, 0).repeat(2, 1), None)

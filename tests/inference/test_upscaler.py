@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import threading
 import weakref
 from pathlib import Path
@@ -35,7 +36,7 @@ def test_every_kind_of_picture_comes_back_as_its_kind_with_the_same_pixels(tiny_
     expected = network_output(tiny_model, PICTURE)
     path = tmp_path / "a.png"
     PillowImage.fromarray(PICTURE).save(path)
-    for given in (path, str(path), PillowImage.fromarray(PICTURE)):
+    for given in (path, str(path), path.read_bytes(), io.BytesIO(path.read_bytes()), PillowImage.fromarray(PICTURE)):
         result = upscaler(given)
         assert isinstance(result, PillowImage.Image)
         assert np.abs(np.asarray(result).astype(int) - expected).max() <= 1
@@ -45,6 +46,40 @@ def test_every_kind_of_picture_comes_back_as_its_kind_with_the_same_pixels(tiny_
     tensor = upscaler(torch.from_numpy(PICTURE).permute(2, 0, 1)[None])
     assert tensor.dtype == torch.uint8
     np.testing.assert_array_equal(tensor[0].permute(1, 2, 0).numpy(), array)
+    alone = upscaler(torch.from_numpy(PICTURE).permute(2, 0, 1))
+    assert torch.equal(alone, tensor[0])
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_an_array_with_alpha_is_what_pillow_makes_of_it(mode: str, tiny_model: Model) -> None:
+    upscaler = Upscaler(tiny_model)
+    picture = PillowImage.fromarray(PICTURE).convert(mode)
+    picture.putalpha(PillowImage.linear_gradient("L").resize(picture.size))
+    np.testing.assert_array_equal(upscaler(np.asarray(picture)), np.asarray(upscaler(picture)))
+
+
+def test_many_pictures_come_one_by_one_with_progress(tiny_model: Model) -> None:
+    upscaler = Upscaler(tiny_model)
+    said: list[tuple[int, int | None]] = []
+    larger = list(upscaler.each([PICTURE, PICTURE[:8]], progress=lambda *done: said.append(done)))
+    assert [one.shape[0] for one in larger] == [4 * 29, 4 * 8]
+    np.testing.assert_array_equal(larger[0], upscaler(PICTURE))
+    assert said == [(1, 2), (2, 2)]
+    assert len(list(upscaler.each(iter([PICTURE[:4]])))) == 1
+
+
+def test_an_upscaler_says_what_it_is(tiny_model: Model) -> None:
+    assert repr(Upscaler(tiny_model, scale=3, device="cpu")) == f"Upscaler({tiny_model.name!r}, scale=3, device='cpu')"
+
+
+def test_fidelity_is_between_a_model_and_its_partner() -> None:
+    picture = PICTURE[:12, :12]
+    ends = [Upscaler("srgan-x4", fidelity=value, device="cpu")(picture).astype(int) for value in (0, 1)]
+    whole = [Upscaler(name, device="cpu")(picture).astype(int) for name in ("srgan-x4", "srresnet-x4")]
+    for end, model in zip(ends, whole, strict=True):
+        assert np.abs(end - model).max() <= 1
+    between = Upscaler("srgan-x4", fidelity=0.5, device="cpu")(picture).astype(int)
+    assert min(np.abs(between - end).mean() for end in ends) > 0.05
 
 
 def test_sixteen_bits_and_floats_keep_their_precision(tiny_model: Model) -> None:
@@ -210,6 +245,8 @@ def test_threads_share_one_upscaler(tiny_model: Model) -> None:
     ("options", "match"),
     [
         ({"scale": 0}, "scale"),
+        ({"scale": "2"}, "scale must be a number or a TargetSize, got '2'"),
+        ({"fidelity": 0.5}, "fidelity needs the name of a model"),
         ({"tile": -3}, "tile"),
         ({"overlap": "much"}, "overlap"),
         ({"device": "cuda:99"}, "cuda:99"),
@@ -231,7 +268,14 @@ def test_options_that_cannot_be_right_are_refused(options: dict[str, object], ma
 
 def test_pictures_of_the_wrong_shape_are_refused(tiny_model: Model) -> None:
     upscaler = Upscaler(tiny_model)
-    for bad in (np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4, 3), np.uint8), torch.zeros(3, 4, 4), torch.zeros(0, 3, 4, 4), 7):
+    for bad in (
+        np.zeros((4, 4, 5), np.uint8),
+        np.zeros((4, 4, 4), np.uint16),
+        np.zeros((0, 4, 3), np.uint8),
+        torch.zeros(4, 4),
+        torch.zeros(0, 3, 4, 4),
+        7,
+    ):
         with pytest.raises(UsageError):
             upscaler(bad)  # type: ignore[call-overload]
     for dtype in (np.int64, np.complex64, bool):

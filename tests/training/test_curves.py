@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from superscale.errors import MissingExtraError, UsageError
+from superscale.errors import MissingExtraError, UsageError, install_line
 from superscale.training.run.curves import draw_curves, panels, read_curves
 
 ROWS: list[dict[str, Any]] = [
@@ -89,6 +90,6 @@ def test_without_matplotlib_the_install_line_is_said_and_nothing_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'superscale\[plot\]'"):
+    with pytest.raises(MissingExtraError, match=re.escape(install_line("plot"))):
         draw_curves([read_curves(written(tmp_path / "run", ROWS))], tmp_path / "curves.png")
     assert not (tmp_path / "curves.png").exists()

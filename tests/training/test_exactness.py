@@ -184,7 +184,8 @@ def test_whatever_draws_from_torchs_generator_in_a_step_draws_the_same_after_res
 
     def random_loss(super_res: Tensor, high_res: Tensor) -> Tensor:
         weight = torch.rand(())
-        drawn.append(weight.item())
+        if not super_res.is_meta:  # where shapes alone are checked, before the first step
+            drawn.append(weight.item())
         return weight * l1(super_res, high_res)
 
     monkeypatch.setitem(criteria.PIXEL_LOSSES, "l1", random_loss)
@@ -241,7 +242,7 @@ def test_a_record_that_cannot_be_written_is_told_as_a_full_disk(
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "metrics.jsonl").touch()
     monkeypatch.setattr(log, "open", full, raising=False)
-    with pytest.raises(TrainingError, match=r"run: No space left on device.*is kept"):
+    with pytest.raises(TrainingError, match=r"run: No space left on device; nothing had been saved yet"):
         train(tiny(), tmp_path / "run", quiet=True)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -86,9 +87,17 @@ def test_on_a_terminal_the_reports_become_one_table_that_is_redrawn(tmp_path: Pa
     short_run(tmp_path)
     shown = terminal.getvalue()
     assert "gan 32/80" not in shown
+    assert "[bold]" not in shown
     for text in ("64 of 80 images", "30.25 dB", "data wait", "images/s", "left in stage", "learning rate"):
         assert text in shown
     assert "\x1b[?25h" in shown.rpartition("\x1b[?25l")[2], "the cursor comes back"
+
+
+def test_a_stage_knows_its_place_and_what_comes_after_it(tmp_path: Path) -> None:
+    log = RunLog(tmp_path, stages={"psnr": 100, "gan": 80, "polish": 20})
+    log.begin("gan", images=0, total=80, step_images=16)
+    assert (log.progress.number, log.progress.stages, log.progress.images_after) == (2, 3, 20)
+    log.close()
 
 
 def test_a_resumed_stage_still_knows_its_best_validation(tmp_path: Path) -> None:
@@ -104,9 +113,18 @@ def test_a_resumed_stage_still_knows_its_best_validation(tmp_path: Path) -> None
 def test_the_table_shows_each_number_with_its_name() -> None:
     console = Console(file=io.StringIO(), width=100)
     progress = Progress("gan", 1600, 3200, {"loss": 0.12345, "gradient_norm": 2.0}, 1e-4, 12.34, 0.015, 3661.0, 30.0, 31.5)
+    progress.number, progress.stages, progress.images_after, progress.step_images = 2, 3, 2100, 16
+    progress.began = time.monotonic() - 65
     console.print(table(progress))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     shown = {" ".join(line.split()) for line in text.splitlines()}
     assert {"loss 0.1235", "gradient norm 2", "PSNR 30.00 dB, best 31.50 dB", "learning rate 0.0001"} <= shown
-    assert {"images/s 12.3", "data wait 1.5%", "left in stage 1:01:01"} <= shown
+    assert {
+        "images/s 12.3 (0.771 steps/s)",
+        "left in all 1:03:51 at this rate",
+        "elapsed 0:01:05",
+        "data wait 1.5%",
+        "left in stage 1:01:01",
+    } <= shown
     assert "1,600 of 3,200 images" in text
+    assert "gan (2 of 3)" in text

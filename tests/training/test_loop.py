@@ -15,6 +15,7 @@ from PIL import Image as PillowImage
 from superscale.data.pairs import PairFolder
 from superscale.data.prepare import prepare_synthetic
 from superscale.errors import Cancelled, DataError, RecipeError
+from superscale.image.captions import BAND_PX
 from superscale.machine import processes
 from superscale.networks.catalog import build_generator, generator_of
 from superscale.networks.rrdbnet import RRDBNetConfig
@@ -71,8 +72,10 @@ def test_the_sample_sheet_shows_bicubic_output_and_truth(recipe: Recipe, tmp_pat
     train(recipe, tmp_path / "run", quiet=True)
     sheet = np.asarray(PillowImage.open(sorted((tmp_path / "run" / "samples").glob("*.png"))[-1]).convert("RGB"))
     truth = np.asarray(PillowImage.open(photos / "photo-0.png"))[:, 8:104]
-    assert sheet.shape == (2 * 100, 3 * 196, 3)
-    np.testing.assert_array_equal(sheet[:96, 200:296], truth)
+    assert sheet.shape == (BAND_PX + 2 * 100, 3 * 196, 3)
+    captions, sheet = sheet[:BAND_PX], sheet[BAND_PX:]
+    assert all((captions[:, left : left + 60] < 128).any() for left in (0, 196, 392))
+    np.testing.assert_array_equal(sheet[:96, 392:488], truth)
     assert np.abs(sheet[:96, :96].astype(int) - truth).mean() < 40, "bicubic resembles the truth"
 
 

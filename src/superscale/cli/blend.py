@@ -11,17 +11,24 @@ from superscale.errors import UsageError
 
 
 def blend(
-    first: Annotated[str, typer.Argument(metavar="A", help="A bundled model's name or a model file.")],
-    second: Annotated[str, typer.Argument(metavar="B", help="Another one of the same network.")],
+    first: Annotated[str, typer.Argument(metavar="A", help="The first model: a name or a file, usually PSNR-oriented.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="The second, of the same network, usually a GAN.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The model file to write.")],
     alpha: Annotated[float, typer.Option(metavar="0..1", help="(1 - alpha) * A + alpha * B.")] = 0.8,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
 ) -> None:
-    """Network interpolation (ESRGAN, section 3.4): A the PSNR-oriented network, B the GAN."""
+    """Interpolate between the weights of two models (network interpolation, ESRGAN section 3.4).
+
+    \b
+    superscale blend rrdb-lite-x4 esrgan-lite-x4 --alpha 0.8 -o a.safetensors
+    """
     if output.suffix != ".safetensors":
         raise UsageError(f"{output}: expected a name that ends in .safetensors")
     if output.exists() and not overwrite:
         raise UsageError(f"{output} exists; use --overwrite")
+    from superscale.files import require_writable
+
+    require_writable(output)
     from superscale.weights.blend import blend_named
     from superscale.weights.checkpoint import save_model
     from superscale.weights.store import model_path

@@ -6,11 +6,12 @@ import json
 from dataclasses import asdict, replace
 from typing import Any
 
-from superscale.cli.progress import explained, say, shown
+from superscale.cli.progress import duration, explained, say, shown, with_flags
 from superscale.errors import ImageError
 from superscale.image.scene import Scene
 from superscale.inference.estimate import Estimate, estimate, seconds_per_pixel
-from superscale.inference.jobs import Settings, read_input
+from superscale.inference.jobs import before_reading, check_output_size, read_input
+from superscale.inference.outcomes import Settings
 from superscale.inference.plan import STDOUT, Job
 from superscale.inference.scenes import Windows
 from superscale.inference.upscaler import Upscaler
@@ -25,32 +26,37 @@ def dry_run(jobs: list[Job], upscaler: Upscaler, settings: Settings, as_json: bo
     estimates: list[Estimate] = []
     for job in jobs:
         target = STDOUT if job.output is None else str(job.output)
+        if (outcome := before_reading(job, settings)) is not None:
+            fails = outcome.status == "failed"
+            why = with_flags(outcome.error or f"{target} exists", outcome.settings)
+            say(f"would {'fail' if fails else 'be skipped'}: {shown(job.name)}: {shown(why)}")
+            entries.append({"input": job.name, "output": None, "error": why, "failed": fails})
+            continue
         try:
             taken = _estimated(job, upscaler, settings, pixel_seconds)
         except ImageError as error:
             why = explained(error).removeprefix(f"{job.name}: ")
-            say(f"{'skipped' if job.verdict == 'skipped' else 'would fail'}: {shown(job.name)}: {shown(why)}")
-            entries.append({"input": job.name, "output": None, "error": why, "failed": job.verdict != "skipped"})
+            say(f"would fail: {shown(job.name)}: {shown(why)}")
+            entries.append({"input": job.name, "output": None, "error": why, "failed": True})
             continue
         estimates += [taken] if taken else []
         sizes = {**asdict(taken), "seconds": round(taken.seconds, 3)} if taken else {}
         entries.append({"input": job.name, "output": target, **sizes, "error": None, "failed": False})
         if not as_json:
-            print(f"{shown(job.name)} -> {shown(target)}  {_line(taken, job)}")
+            print(f"{shown(job.name)} -> {shown(target)}  {_line(taken)}")
     failed = sum(entry.pop("failed") for entry in entries)
     seconds = sum((one.seconds for one in estimates), 0.0)
     memory_bytes = max((one.memory_bytes for one in estimates), default=0)
     if as_json:
         print(json.dumps({"version": 1, "jobs": entries, "seconds": round(seconds, 1), "memory_bytes": memory_bytes}))
     else:
-        say(f"{len(jobs)} jobs, about {seconds:.0f} s and {memory_bytes / MEGABYTE:.0f} MB; {failed} would fail")
+        images = f"{len(jobs)} image{'s' if len(jobs) != 1 else ''}"
+        say(f"{images}, about {duration(seconds)} and {memory_bytes / MEGABYTE:.0f} MB; {failed} would fail")
     if failed:
         raise SystemExit(1)
 
 
 def _estimated(job: Job, upscaler: Upscaler, settings: Settings, pixel_seconds: float) -> Estimate | None:
-    if job.verdict is not None:
-        raise ImageError(job.why or "")
     # Standard input can be read only once, so it is left for the real run.
     if job.from_stdin:
         return None
@@ -58,15 +64,15 @@ def _estimated(job: Job, upscaler: Upscaler, settings: Settings, pixel_seconds: 
         with Scene(job.input) as scene:
             return estimate(scene.header, upscaler, pixel_seconds, by_windows=True)
     image, pages = read_input(job.input, settings)
+    check_output_size(image.width, image.height, settings)
     one = estimate(image, upscaler, pixel_seconds)
     return replace(one, tiles=one.tiles * pages, seconds=one.seconds * pages)
 
 
-def _line(taken: Estimate | None, job: Job) -> str:
+def _line(taken: Estimate | None) -> str:
     if taken is None:
         return "size unknown until it is read"
-    exists = ", exists" if job.output is not None and job.output.exists() else ""
     return (
         f"{taken.width}x{taken.height} to {taken.output_width}x{taken.output_height}, tiles: {taken.tiles}, "
-        f"about {taken.memory_bytes / MEGABYTE:.0f} MB and {taken.seconds:.1f} s{exists}"
+        f"about {taken.memory_bytes / MEGABYTE:.0f} MB and {duration(taken.seconds)}"
     )

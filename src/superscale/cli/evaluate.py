@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -88,6 +89,7 @@ def evaluate(
     """
     from superscale.evaluation.measuring import PSNR_SSIM, pair_folders, report_metrics
     from superscale.evaluation.page import write_report
+    from superscale.files import require_writable
     from superscale.machine import processes
 
     with processes.together(device), _first_speaks():
@@ -103,6 +105,7 @@ def evaluate(
         limits = _limits(fail_below or [], metrics)
         if output is not None:
             _check_output(output, overwrite)
+            require_writable(output, "folder")
         options: dict[str, Any] = {"outputs": outputs or [], "metrics": metrics, "scale": scale, "device": device}
         options |= {"color": color, "border": border, "lpips_weights": lpips_weights, "niqe_model": niqe_model, "peak": peak}
         models = _models(model, outputs, report=output is not None)
@@ -236,6 +239,8 @@ def _limits(texts: list[str], metrics: Sequence[str]) -> dict[str, float]:
             raise UsageError(f"--fail-below {text}: {name} is not measured; add it to --metric")
         try:
             limits[name] = float(value)
+            if not isfinite(limits[name]):
+                raise ValueError(value)
         except ValueError:
             raise UsageError(f"--fail-below expects metric=number, e.g. psnr=28, got {text!r}") from None
     return limits

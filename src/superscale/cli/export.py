@@ -20,6 +20,7 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Write a model for other programs, checked against the original in the program that the format is for."""
+    from superscale.files import require_writable
     from superscale.weights.export import ABOUT, EXPORTS
     from superscale.weights.export import export as write
     from superscale.weights.store import find_stored
@@ -29,6 +30,7 @@ def export(
     for file in (output, output.with_suffix(".bin")) if output.suffix != ".onnx" else (output,):
         if file.exists() and not overwrite:
             raise UsageError(f"{file} exists; use --overwrite")
+    require_writable(output)
     difference = write(find_stored(model), output, half)
     print(output)
     print(f"{ABOUT[output.suffix]}; differs from the original by at most {difference:.1e} of white", file=sys.stderr)

@@ -23,11 +23,12 @@ def fit_niqe(
     from rich.console import Console
     from rich.progress import track
 
-    from superscale.files import write_text
+    from superscale.files import require_writable, write_text
     from superscale.image.io import as_rgb8, list_images, read_image
     from superscale.image.pixels import to_float
     from superscale.metrics.niqe import fit, to_json
 
+    require_writable(output)
     if not photos.is_dir():
         raise DataError(f"{photos}: expected a folder of clean photographs")
     paths = list_images(photos)

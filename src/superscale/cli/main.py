@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import NoReturn
 import typer
 
 from superscale import __version__
+from superscale.cli import streams
 from superscale.cli.blend import blend
 from superscale.cli.config import config
 from superscale.cli.doctor import doctor
@@ -28,10 +30,11 @@ from superscale.cli.serve import serve
 from superscale.cli.settings import defaults, plain_commands
 from superscale.cli.train import train
 from superscale.cli.upscale import upscale
-from superscale.errors import Cancelled, SuperscaleError, UsageError
+from superscale.errors import Cancelled, OutputError, SuperscaleError, UsageError
 from superscale.machine.threads import sleep_while_waiting
 
-FAILED, USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
+FAILED, USAGE, SIGNALLED = 1, 2, 128
+EMPTY_OPTION = re.compile(r"--[a-z][a-z-]*=")
 HELP = """Image super-resolution with SRGAN and ESRGAN.
 
 \b
@@ -87,27 +90,45 @@ def _options(
         context.default_map = dict(defaults(commands))
 
 
-def _terminated(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise SystemExit(TERMINATED)
+def _terminated(number: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(SIGNALLED + number)
 
 
 def main() -> None:
-    """Run the command line. Exit codes: 0 success, 1 failure, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM."""
-    signal.signal(signal.SIGTERM, _terminated)
+    """Run the command line. Exit codes: 0 success, 1 failure, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP; nohup has it ignored, and so it stays
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _terminated)
     sleep_while_waiting()  # nothing has imported torch yet
     try:
+        with streams.repaired():
+            _run()
+    except OutputError as error:
+        _fail(str(error), FAILED)
+
+
+def _run() -> None:
+    try:
+        _refuse_empty(sys.argv[1:])
         app(standalone_mode=True)
     except (KeyboardInterrupt, Cancelled):
-        _fail("interrupted", INTERRUPTED)
+        _fail("interrupted", SIGNALLED + signal.SIGINT)
+    except OutputError:
+        raise
     except SuperscaleError as error:
         _fail(explained(error), USAGE if isinstance(error, UsageError) else FAILED)
-    except BrokenPipeError:
-        # The reader of the output closed the pipe (``| head``).
-        sys.stderr.close()
-        raise SystemExit(FAILED) from None
     except OSError as error:
         # A full disk or a folder without permission: a line that says so, not a traceback.
         _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), FAILED)
+
+
+def _refuse_empty(arguments: list[str]) -> None:
+    """An empty argument is a variable that was not set; as a path it would be the current folder."""
+    for number, argument in enumerate(arguments, start=1):
+        if not argument or EMPTY_OPTION.fullmatch(argument):
+            before = f", after {arguments[number - 2]}" if number > 1 and not argument else ""
+            raise UsageError(f"argument {number} is empty{before}; a variable that is not set?")
 
 
 def _fail(text: str, code: int) -> NoReturn:

@@ -17,10 +17,12 @@ def plot(
     ] = None,
 ) -> None:
     """Draw a run's curves: losses, validation, learning rate, GAN signals."""
+    from superscale.files import require_writable
     from superscale.training.run.curves import draw_curves, read_curves
 
     path = output or (runs[0] if len(runs) == 1 else Path()) / "curves.png"
     if path.suffix.lower() != ".png":
         raise UsageError(f"{path}: curves are drawn as PNG; expected a name that ends in .png")
+    require_writable(path)
     draw_curves([read_curves(run) for run in runs], path)
     print(path)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from superscale.cli.progress import say, shown
 from superscale.errors import UsageError
 
 if TYPE_CHECKING:
@@ -54,17 +55,22 @@ def prepare(
         raise UsageError(f"--bits must be 8 or 16, got {bits}")
     if recipe is not None and not preview:
         raise UsageError("--recipe says what --preview shows; give both or neither")
-    shown = _load(recipe)  # before the long work
+    loaded = _load(recipe)  # before the long work
+    whole = True
     if preview and (output / MANIFEST).is_file():
         print(f"{output}: prepared already, only the preview is made", file=sys.stderr)
     else:
         pictures = low_res if low_res is None or low_res in REDUCTIONS else Path(low_res)
-        _prepare(folder, output, {"tile_px": tile_px, "scale": scale, "low_res": pictures, "channels": channels, "bits": bits})
+        options = {"tile_px": tile_px, "scale": scale, "low_res": pictures, "channels": channels, "bits": bits}
+        whole = _prepare(folder, output, options)
     if preview:
-        _preview(output, scale, shown)
+        _preview(output, scale, loaded)
+    if not whole:
+        raise typer.Exit(1)
 
 
-def _prepare(folder: Path, output: Path, options: dict[str, Any]) -> None:
+def _prepare(folder: Path, output: Path, options: dict[str, Any]) -> bool:
+    """Whether every picture is in the pack."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -78,9 +84,11 @@ def _prepare(folder: Path, output: Path, options: dict[str, Any]) -> None:
             folder, output, **options, progress=lambda done, total: bar.update(task, completed=done, total=total)
         )
     for source, why in manifest.skipped:
-        print(f"skipped {source}: {why}", file=sys.stderr)
+        say(f"skipped {shown(source)}: {shown(why)}")
     for source, down, right in manifest.shifts:
         print(f"shifted {source}: its low-res picture lies {_where(down, right)}", file=sys.stderr)
+    if manifest.skipped:
+        say(f"{len(manifest.skipped)} of the pictures were left out; the pack holds the others")
     for place in (folder, options["low_res"]):
         if isinstance(place, Path) and (others := left_out(place)):
             print(f"skipped: {others}", file=sys.stderr)
@@ -88,6 +96,7 @@ def _prepare(folder: Path, output: Path, options: dict[str, Any]) -> None:
     kind = "pairs" if manifest.low_res == PAIRED else "photos"
     shifted = f", {len(manifest.shifts)} shifted" if manifest.shifts else ""
     print(f"{output}: {len(manifest.tiles)} sub-images of {photos} {kind}, {len(manifest.skipped)} skipped{shifted}")
+    return not manifest.skipped
 
 
 def _where(down: float, right: float) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -14,10 +16,8 @@ from typing import TYPE_CHECKING, Any
 from superscale.errors import SuperscaleError, TooLarge
 
 if TYPE_CHECKING:
-    from superscale.inference.jobs import Outcome
+    from superscale.inference.outcomes import Outcome
 
-# Failures that a summary repeats; --failed-list has all of them.
-LISTED = 20
 # a setting, by the name that errors give it -> what raises it on the command line
 FLAGS = {
     "max_pixels": "upscale --max-pixels",
@@ -42,21 +42,30 @@ def shown(text: str | Path) -> str:
 
 def explained(error: SuperscaleError) -> str:
     """What an error says, with the option that is the way out where there is one."""
-    return _with_flags(str(error), (error.setting,) if isinstance(error, TooLarge) else ())
+    return with_flags(str(error), (error.setting,) if isinstance(error, TooLarge) else ())
 
 
-def _with_flags(text: str, settings: Iterable[str]) -> str:
+def with_flags(text: str, settings: Iterable[str]) -> str:
+    """What is wrong, with the options that are the way out."""
     flags = " or ".join(FLAGS[setting] for setting in settings if setting in FLAGS)
     return f"{text} ({flags})" if flags else text
+
+
+def duration(seconds: float) -> str:
+    """3.2 -> "3.2 s", 252 -> "4 min 12 s", 12239 -> "3 h 24 min"."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 @dataclass
 class Report:
     """Prints each outcome as it comes and, at the end, the counts, the JSON and the list of failures.
 
-    ``verbose``: also what was chosen for each image.
-
-    ``names``: those of all jobs in order, as the list of failures has them. ``passed_over``: files in folders that are no pictures.
+    ``names``: those of all jobs in order, as the list of failures has them. ``verbose``: also what was chosen for each image.
+    ``model``: its name. ``retry``: the options that the run was given, for the command that tries failures again. ``passed_over``: files
+    in folders that are no pictures.
     """
 
     names: list[str]
@@ -65,12 +74,15 @@ class Report:
     failed_list: Path | None = None
     verbose: bool = False
     passed_over: str = ""
+    model: str = ""
+    retry: Sequence[str] = ()
     outcomes: list[Outcome] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
 
     def add(self, outcome: Outcome) -> None:
         """Record an outcome and print it."""
         if outcome.error:
-            outcome = replace(outcome, error=_with_flags(outcome.error, outcome.settings))
+            outcome = replace(outcome, error=with_flags(outcome.error, outcome.settings))
         self.outcomes.append(outcome)
         if outcome.status == "failed":
             say(f"failed: {_reason(outcome)}")
@@ -80,7 +92,7 @@ class Report:
             if outcome.error:
                 say(f"skipped: {_reason(outcome)}")
             elif not self.as_json and outcome.output != "-":
-                say(f"{outcome.status}: {shown(outcome.output or '')}")
+                say(f"{outcome.status}: {shown(outcome.output or '')}{self._facts(outcome)}")
             for remark in outcome.remarks if self.verbose else ():
                 say(f"{shown(outcome.input)}: {remark}")
         if outcome.status != "failed" and not self.quiet:
@@ -109,6 +121,12 @@ class Report:
             say("interrupted; the same command with --skip-existing does what is left")
         return code or int(not all(one.is_whole for one in self.outcomes))
 
+    def _facts(self, outcome: Outcome) -> str:
+        if outcome.width is None or outcome.input_width is None:
+            return ""
+        sizes = f"{outcome.input_width}x{outcome.input_height} to {outcome.width}x{outcome.height}"
+        return f" ({sizes}, {duration(outcome.seconds or 0)}{f', {self.model}' if self.model else ''})"
+
     def _summary(self, counts: dict[str, int], failed: list[Outcome]) -> None:
         jobs = len(self.names)
         if not jobs:
@@ -116,15 +134,19 @@ class Report:
         if jobs > 1:
             left = jobs - len(self.outcomes)
             text = f"{counts['done']} done, {counts['skipped']} skipped, {counts['failed']} failed of {jobs}"
-            say(text + (f", {left} not begun" if left else ""))
-            for outcome in failed[:LISTED]:
-                say(f"  {_reason(outcome)}")
-            if len(failed) > LISTED:
-                say(f"  and {len(failed) - LISTED} more")
+            say(text + (f", {left} not begun" if left else "") + self._rate())
+        if len(failed) > 1:
+            kinds = Counter(one.code or "error" for one in failed)
+            say(f"failed: {', '.join(f'{count} {kind}' for kind, count in kinds.most_common())}")
         if self.passed_over:
             say(f"skipped: {self.passed_over}")
         if failed and self.failed_list is not None:
-            say(f"try these again: superscale upscale {shlex.quote(f'@{shown(self.failed_list)}')}")
+            say(f"try these again: {shlex.join(['superscale', 'upscale', f'@{shown(self.failed_list)}', *self.retry])}")
+
+    def _rate(self) -> str:
+        seconds = time.monotonic() - self.began
+        pixels = sum((one.width or 0) * (one.height or 0) * one.pages for one in self.outcomes if one.status == "done")
+        return f"; {duration(seconds)}, {pixels / 1e6 / seconds:.1f} megapixels a second" if pixels and seconds else ""
 
 
 def _reason(outcome: Outcome) -> str:
@@ -132,19 +154,19 @@ def _reason(outcome: Outcome) -> str:
 
 
 class Bar:
-    """A progress bar on stderr: the tiles of the current image, and how many images are finished."""
+    """A progress bar on stderr: the image at work, how much of all is done, megapixels a second, the time left."""
 
-    def __init__(self, pictures: int) -> None:
+    def __init__(self, pictures: int, model: str) -> None:
         from rich.console import Console
-        from rich.progress import Progress
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-        self.progress = Progress(console=Console(stderr=True), transient=True)
-        self.pictures = pictures
-        self.over = 0
-        self.task = self.progress.add_task(self._said(), total=1)
-
-    def _said(self) -> str:
-        return "upscaling" if self.pictures == 1 else f"upscaling, {self.over} of {self.pictures} over"
+        counted = (TextColumn("{task.fields[finished]} of {task.fields[pictures]}"),) if pictures > 1 else ()
+        columns = (BarColumn(), TaskProgressColumn(), *counted, TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+        console = Console(stderr=True)
+        self.progress = Progress(TextColumn("{task.description}", markup=False), *columns, console=console, transient=True)
+        self.begun = self.finished = self.pixels = 0
+        self.began = time.monotonic()
+        self.task = self.progress.add_task(f"{model}: starting", total=pictures, finished=0, pictures=pictures, rate="")
 
     def __enter__(self) -> Bar:
         self.progress.start()
@@ -153,16 +175,29 @@ class Bar:
     def __exit__(self, *_: object) -> None:
         self.progress.stop()
 
+    def begin(self, name: str, size: str) -> None:
+        """Say which image is at work."""
+        self.begun += 1
+        self.progress.update(self.task, description=f"{shown(Path(name).name)} {size}")
+
     def tile(self, done: int, total: int) -> None:
         """Show how many tiles of the current image are done."""
-        self.progress.update(self.task, completed=done, total=total)
+        # An image counts as finished when it is written, which is after the next has begun.
+        self._reach(max(self.begun - 1, self.finished) + done / total)
 
-    def next(self) -> None:
-        """Count an image as finished."""
-        self.over += 1
-        self.progress.update(self.task, description=self._said())
+    def _reach(self, images: float) -> None:
+        task = self.progress.tasks[0]
+        self.progress.update(self.task, completed=max(task.completed, images))
+
+    def next(self, pixels: int) -> None:
+        """Count an image as finished, with so many pixels made."""
+        self.finished += 1
+        self.pixels += pixels
+        rate = f"{self.pixels / 1e6 / (time.monotonic() - self.began):.1f} MP/s" if self.pixels else ""
+        self.progress.update(self.task, finished=self.finished, rate=rate)
+        self._reach(self.finished)
 
 
-def bar(pictures: int, quiet: bool) -> Any:
+def bar(pictures: int, quiet: bool, model: str) -> Any:
     """Return a context manager that yields a `Bar` if stderr is a terminal and ``quiet`` is not set, else None."""
-    return Bar(pictures) if sys.stderr.isatty() and not quiet else nullcontext()
+    return Bar(pictures, model) if sys.stderr.isatty() and not quiet else nullcontext()

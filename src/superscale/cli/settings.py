@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from superscale.errors import UnknownNameError, UsageError
+from superscale.reading import read_text, read_toml, reason
 
 PROJECT_FILE = Path("superscale.toml")
 LARGEST_BYTES = 100_000
@@ -73,10 +73,10 @@ def _read(path: Path, commands: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     try:
         if not path.is_file():
             return {}
-        if path.stat().st_size > LARGEST_BYTES:
-            raise UsageError(f"{path}: more than {LARGEST_BYTES} bytes, and thus no settings")
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = read_toml(read_text(path, LARGEST_BYTES))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({reason(error)})") from error
+    except ValueError as error:
         raise UsageError(f"{path}: {error}") from error
     for command, values in content.items():
         if not isinstance(values, dict):

@@ -8,6 +8,7 @@ import shlex
 import signal
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 RECIPE = "A bundled recipe's name (see: superscale recipes list), or a TOML file."
 SHOW_CURSOR = b"\x1b[?25h\n"
+STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+SAVING = tuple(getattr(signal, name) for name in ("SIGUSR1",) if hasattr(signal, name))
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -80,13 +83,15 @@ def train(
     seconds = _seconds(max_time)
     speaks = processes.rank() == 0
     with StopOnSignal(under_torchrun=processes.launched(), speaks=speaks) as stop:
-        result = run(loaded, run_dir, device=device, stop=stop, max_seconds=seconds, fresh=fresh, quiet=quiet)
+        result = run(loaded, run_dir, device=device, stop=stop, save=stop.save, max_seconds=seconds, fresh=fresh, quiet=quiet)
     if not result.finished or result.model is None:
         if speaks:
             saved = f"at image {result.images}, saved; the same command goes on from there"
             say(f"stopped {saved if result.images else 'before the first step'}")
         raise SystemExit(stop.exit_code)
     if speaks:
+        if not quiet:
+            say(f"finished: {result.images:,} images")
         print(result.model)
         if not quiet:
             for lead, command in zip(("next: ", "      "), next_commands(loaded, result.model), strict=True):
@@ -129,7 +134,9 @@ def _seconds(text: str | None) -> float | None:
 
 
 class StopOnSignal:
-    """Set by the first Ctrl-C or SIGTERM, so that the loop saves and ends; the second ends the process at once.
+    """Set by the first Ctrl-C, SIGTERM or SIGHUP, so that the loop saves and ends; the second ends the process at once.
+
+    SIGUSR1, with which Slurm warns of a limit of time (``--signal``), has it save and go on.
 
     Under torchrun a second SIGTERM does not: Slurm sends one to torchrun and one to each of its processes, and torchrun passes
     its own on.
@@ -140,6 +147,7 @@ class StopOnSignal:
 
     def __init__(self, *, under_torchrun: bool = False, speaks: bool = True) -> None:
         self.exit_code = 0
+        self.save_asked = False
         self.under_torchrun = under_torchrun
         self.speaks = speaks
 
@@ -149,7 +157,10 @@ class StopOnSignal:
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
         self._wakeup = signal.set_wakeup_fd(self._speaking)
-        self._handlers = {number: signal.signal(number, _ignore) for number in (signal.SIGINT, signal.SIGTERM)}
+        heeded = [
+            number for number in (*STOPPING, *SAVING) if signal.getsignal(number) != signal.SIG_IGN
+        ]  # as nohup leaves SIGHUP
+        self._handlers = {number: signal.signal(number, _ignore) for number in heeded}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -162,7 +173,10 @@ class StopOnSignal:
 
     def _listen(self) -> None:
         while told := os.read(self._listening, 1):
-            if told[0] not in (signal.SIGINT, signal.SIGTERM):
+            if told[0] in SAVING:
+                self.save_asked = True
+                self._say(b"saving the training state, and going on\n")
+            if told[0] not in STOPPING:
                 continue
             if self.exit_code:
                 if self.under_torchrun and told[0] == signal.SIGTERM:
@@ -171,8 +185,17 @@ class StopOnSignal:
                     os.write(2, SHOW_CURSOR)  # the live table hid it
                 os._exit(self.exit_code)
             self.exit_code = 128 + told[0]
+            self._say(b"stopping: saving the training state (again to stop at once)\n")
+
+    def _say(self, text: bytes) -> None:
+        with suppress(OSError):  # nobody may be listening
             if self.speaks:
-                os.write(2, b"stopping: saving the training state (again to stop at once)\n")
+                os.write(2, text)
+
+    def save(self) -> bool:
+        """Whether a state was asked for since the last time."""
+        asked, self.save_asked = self.save_asked, False
+        return asked
 
     def __call__(self) -> bool:
         """Whether a signal has come."""

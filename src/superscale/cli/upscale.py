@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
@@ -11,12 +12,14 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from superscale.cli.completion import model_names
-from superscale.cli.progress import Report, bar, say
+from superscale.cli.progress import Bar, Report, bar, say, shown
+from superscale.cli.streams import binary
 from superscale.errors import Cancelled, ModelError, UsageError
 from superscale.options import Scale, TargetSize, UpscaleOptions
 
 if TYPE_CHECKING:
-    from superscale.inference.jobs import Settings
+    from superscale.inference.inputs import Found
+    from superscale.inference.outcomes import Outcome, Settings
     from superscale.inference.plan import Job
     from superscale.inference.upscaler import Upscaler
 
@@ -38,7 +41,7 @@ def upscale(
     output: Annotated[str | None, typer.Option("-o", "--output", help=OUTPUT)] = None,
     model: Annotated[str | None, NAMED] = None,
     fidelity: Annotated[float | None, typer.Option(metavar="0..1", help="0: the GAN, to 1: its PSNR-oriented partner.")] = None,
-    scale: Annotated[float | None, typer.Option("-s", "--scale", metavar="X", help="Any factor. Default: the model's.")] = None,
+    scale: Annotated[str | None, typer.Option("-s", "--scale", metavar="X", help="Any factor. Default: the model's.")] = None,
     width: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Width of the output in pixels, instead of --scale.")
     ] = None,
@@ -84,27 +87,17 @@ def upscale(
     superscale upscale photo.jpg -m srresnet-x4 -n    only say what would be done
     superscale upscale - < photo.png > upscaled.png
     """
-    if overwrite and skip_existing:
-        raise UsageError("--overwrite and --skip-existing exclude each other")
-    if metadata not in ("keep", "strip"):
-        raise UsageError(f"--metadata must be keep or strip, got {metadata!r}")
-    if failed_list is not None and failed_list.exists() and str(failed_list) in inputs:
-        raise UsageError(f"--failed-list {failed_list} is one of the inputs; name another file")
-    how: Any = {
-        "scale": _scale(scale, width, height, long_side, fit),
-        "device": device,
-        "precision": precision,
-        "consistent": consistent,
-        "tta": tta,
-    }
-    how |= {"backend": backend, "value_range": _value_range(values), "bands": _bands(bands)}
+    _check(inputs, model, metadata, failed_list, overwrite and skip_existing)
+    how: Any = {"device": device, "precision": precision, "backend": backend, "consistent": consistent, "tta": tta}
+    how |= {"value_range": _value_range(values), "bands": _bands(bands), "scale": _scale(scale, width, height, long_side, fit)}
     options = UpscaleOptions(**how, tile=_number("--tile", tile), overlap=_number("--overlap", overlap))
     suffix = _suffix(form)
-
-    from superscale.inference.jobs import Settings
-
+    found = _found(inputs, early=not as_json and failed_list is None)
     upscaler = _upscaler(model, fidelity, options, verbose)
-    jobs, passed_over = _planned(inputs, output, upscaler, suffix, as_json and not dry_run)
+    jobs = _planned(found, output, upscaler, suffix, as_json and not dry_run, quiet)
+    from superscale.image.formats import counted
+    from superscale.inference.outcomes import Settings
+
     settings = Settings(
         scale=upscaler.scale,
         existing="overwrite" if overwrite else "skip" if skip_existing else "refuse",
@@ -123,8 +116,28 @@ def upscale(
 
         describe(jobs, upscaler, settings, as_json)
     else:
-        names = [job.again for job in jobs]
-        _run(jobs, upscaler, settings, Report(names, as_json, quiet, failed_list, verbose, passed_over), no_progress)
+        passed_over = counted(one.path for one in found if one.is_passed_over)
+        report = Report([job.again for job in jobs], as_json, quiet, failed_list, verbose, passed_over)
+        report = replace(report, model=upscaler.model.name, retry=_given(context))
+        _run(jobs, upscaler, settings, report, no_progress)
+
+
+def _check(inputs: list[str], model: str | None, metadata: str, failed_list: Path | None, contradicts: bool) -> None:
+    """Refuse what needs no reading to be refused, before anything heavy is loaded."""
+    if contradicts:
+        raise UsageError("--overwrite and --skip-existing exclude each other")
+    if metadata not in ("keep", "strip"):
+        raise UsageError(f"--metadata must be keep or strip, got {metadata!r}")
+    if failed_list is not None:
+        from superscale.files import require_writable
+
+        if failed_list.exists() and str(failed_list) in inputs:
+            raise UsageError(f"--failed-list {failed_list} is one of the inputs; name another file")
+        require_writable(failed_list)
+    if model is not None:
+        from superscale.weights.store import model_path
+
+        model_path(model)
 
 
 def _upscaler(model: str | None, fidelity: float | None, options: UpscaleOptions, verbose: bool) -> Upscaler:
@@ -138,7 +151,7 @@ def _upscaler(model: str | None, fidelity: float | None, options: UpscaleOptions
         named = model or default_model(place)
     except ModelError as error:
         raise ModelError(f"{error} with --model FILE") from error
-    upscaler = Upscaler.with_options(_blended(named, fidelity), options)
+    upscaler = Upscaler.with_options(named, options, fidelity)
     if verbose:
         engine = upscaler.engine
         chosen = f" (auto: {engine.free_bytes / 1e9:.1f} GB are free)" if engine.shrinks_tiles else ""
@@ -152,34 +165,37 @@ def _upscaler(model: str | None, fidelity: float | None, options: UpscaleOptions
     return upscaler
 
 
-def _blended(model: str, fidelity: float | None) -> Any:
-    if fidelity is None:
-        return model
-    from superscale.weights.blend import with_fidelity
-    from superscale.weights.checkpoint import stored_of
+def _found(inputs: list[str], early: bool) -> list[Found]:
+    """What the inputs are. ``early``: end here, before anything heavy is loaded, where none can be read."""
+    from superscale.inference.inputs import MOST_LIST_BYTES, expand
 
-    return stored_of(with_fidelity(model, fidelity))
+    stdin: IO[bytes] | None = binary(sys.stdin)
+    found = expand(inputs, read_list=None if stdin is None else lambda: stdin.read(MOST_LIST_BYTES + 1))
+    if any(one.from_stdin for one in found) and ("@-" in inputs or stdin is None or sys.stdin.isatty()):
+        raise UsageError("- expects a picture on standard input: superscale upscale - < photo.png > bigger.png")
+    if early and found and all(one.is_failure for one in found):
+        for one in found:
+            say(f"failed: {shown(one.path)}: {one.unfit}")
+        raise SystemExit(1)
+    return found
 
 
 def _planned(
-    inputs: list[str], output: str | None, upscaler: Upscaler, suffix: str | None, as_json: bool
-) -> tuple[list[Job], str]:
-    """The jobs, and how many files of which kind in folders are none."""
-    from superscale.image.formats import counted
-    from superscale.inference.inputs import expand
+    found: list[Found], output: str | None, upscaler: Upscaler, suffix: str | None, as_json: bool, quiet: bool
+) -> list[Job]:
     from superscale.inference.plan import plan_jobs
 
-    stdin: IO[bytes] | None = getattr(sys.stdin, "buffer", None)  # None where it was closed
-    found = expand(inputs, read_list=stdin.read if stdin is not None else None)
-    if any(one.from_stdin for one in found) and ("@-" in inputs or stdin is None or sys.stdin.isatty()):
-        raise UsageError("- expects a picture on standard input: superscale upscale - < photo.png > bigger.png")
-    jobs = plan_jobs(found, output, scale=upscaler.scale, model=upscaler.model.name, suffix=suffix)
+    left: list[Path] = []
+    jobs = plan_jobs(found, output, scale=upscaler.scale, model=upscaler.model.name, suffix=suffix, left_out=left)
+    if left and not quiet:
+        more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+        say(f"left out: {shown(left[0])}{more}, made by superscale of other inputs; to enlarge them too, name them")
     if any(job.output is None and job.verdict is None for job in jobs):
         if as_json:
             raise UsageError("the picture and --json cannot both go to standard output; name a file with -o")
         if sys.stdout.isatty():
             raise UsageError("standard output is a terminal; send it to a file or a program, or name a file with -o")
-    return jobs, counted(one.path for one in found if one.is_passed_over)
+    return jobs
 
 
 def _run(jobs: list[Job], upscaler: Upscaler, settings: Settings, report: Report, no_progress: bool) -> None:
@@ -187,22 +203,47 @@ def _run(jobs: list[Job], upscaler: Upscaler, settings: Settings, report: Report
     from superscale.inference.scenes import Windows
 
     code = 0
-    streams = getattr(sys.stdin, "buffer", None), getattr(sys.stdout, "buffer", None)
-    with bar(len(jobs), report.quiet or no_progress) as shown_bar:
+    unsaid: list[Outcome] = []
+    standard = binary(sys.stdin), binary(sys.stdout)
+    with bar(len(jobs), report.quiet or no_progress, report.model) as shown_bar:
+        if shown_bar is not None:
+            settings = replace(settings, began=partial(_begin, shown_bar, upscaler))
         progress = None if shown_bar is None else shown_bar.tile
         windows = Windows(upscaler, progress, say if report.verbose else None)
         try:
-            with closing(run_jobs(jobs, partial(upscaler.enlarge, progress=progress), settings, *streams, windows)) as outcomes:
+            enlarge = partial(upscaler.enlarge, progress=progress)
+            with closing(run_jobs(jobs, enlarge, settings, *standard, windows, unsaid)) as outcomes:
                 for outcome in outcomes:
                     report.add(outcome)
                     if shown_bar is not None:
-                        shown_bar.next()
+                        shown_bar.next((outcome.width or 0) * (outcome.height or 0))
         except (KeyboardInterrupt, Cancelled):
             code = 130
         except SystemExit as stop:  # SIGTERM
             code = int(stop.code or 0)
+        for outcome in unsaid:
+            report.add(outcome)
     if code := report.end(code, upscaler.engine.computed_by()):
         raise SystemExit(code)
+
+
+def _begin(shown_bar: Bar, upscaler: Upscaler, job: Job, height: int, width: int) -> None:
+    from superscale.inference.sizes import enlarged
+
+    larger_height, larger_width = enlarged(height, width, upscaler.scale) if height else (0, 0)
+    shown_bar.begin(job.name, f"{width}x{height} to {larger_width}x{larger_height}" if height else "by windows")
+
+
+def _given(context: typer.Context) -> list[str]:
+    """The options of this command line, but the list of failures."""
+    given: list[str] = []
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        if parameter.param_type_name != "option" or name == "failed_list" or not _is_given(context, name):
+            continue
+        value = context.params[name]
+        given += [parameter.opts[-1]] if value is True else [parameter.opts[-1], str(value)]
+    return given
 
 
 def _is_given(context: typer.Context, name: str) -> bool:
@@ -210,11 +251,16 @@ def _is_given(context: typer.Context, name: str) -> bool:
     return source is not None and source.name != "DEFAULT"
 
 
-def _scale(scale: float | None, *sides: Any) -> Scale | None:
+def _scale(scale: str | None, *sides: Any) -> Scale | None:
     """The factor, or the target size of which one option was given."""
     if sum(one is not None for one in (scale, *sides)) > 1:
         raise UsageError("--scale, --width, --height, --long-side and --fit exclude each other (--fit WxH bounds both sides)")
-    return scale if all(side is None for side in sides) else TargetSize(*sides)
+    if scale is None:
+        return None if all(side is None for side in sides) else TargetSize(*sides)
+    try:
+        return float(scale.lower().strip("x"))
+    except ValueError:
+        raise UsageError(f"--scale must be a number such as 2 or 3.5, got {scale!r}") from None
 
 
 def _suffix(form: str | None) -> str | None:

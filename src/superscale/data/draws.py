@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import pi
+from math import inf, pi
 from typing import Literal
 
 import torch
@@ -231,5 +231,5 @@ def check_weights(name: str, weights: Mapping[str, float], known: tuple[str, ...
     for key in weights:
         if key not in known:
             raise RecipeError(str(UnknownNameError(f"key of {name}", key, known)))
-    if any(weight < 0 for weight in weights.values()) or not sum(weights.values()) > 0:
-        raise RecipeError(f"{name} must not be negative, and one must be positive, got {weights}")
+    if not all(0 <= weight < inf for weight in weights.values()) or not sum(weights.values()) > 0:
+        raise RecipeError(f"{name} must be finite and not negative, and one must be positive, got {weights}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from superscale.data.degrade import context_px, degraded_context_px
 from superscale.data.draws import DegradationConfig, Draw, draw
-from superscale.data.pack import Pack
+from superscale.data.pack import Pack, Samples
 from superscale.data.photograph import PhotographConfig, PhotographDraw, draw_photograph
 from superscale.errors import DataError
 from superscale.image.region import Region, mirrored_patch
@@ -120,14 +120,24 @@ class PatchPlan:
         margin = self.margin_px
         side = self.patch_px + 2 * margin
         region = Region(place.top * self.scale - margin, place.left * self.scale - margin, side, side)
-        return mirrored_patch(self.pack.high_res(place.tile), region)
+        # The rows that it reads, and no others; at a border they end there, and so are mirrored as the whole would be.
+        top, bottom = max(region.top, 0), min(region.bottom, self.pack.manifest.tiles[place.tile].height)
+        rows = self.pack.high_res_samples.rows(place.tile, top, bottom)
+        return mirrored_patch(rows, replace(region, top=region.top - top))
 
     def stored_pair(self, place: Place) -> tuple[Array, Array]:
         """(low_res, high_res) from the pack, (P/scale, P/scale, C) and (P, P, C)."""
         side = self.patch_px // self.scale
         region = Region(place.top, place.left, side, side)
-        low_res = region.of_pixels(self.pack.low_res(place.tile))
-        return low_res, region.scaled(self.scale).of_pixels(self.pack.high_res(place.tile))
+        return (
+            _cut(self.pack.low_res_samples, place.tile, region),
+            _cut(self.pack.high_res_samples, place.tile, region.scaled(self.scale)),
+        )
+
+
+def _cut(samples: Samples, tile: int, region: Region) -> Array:
+    cut: Array = samples.rows(tile, region.top, region.bottom)[:, region.left : region.right]
+    return cut
 
 
 @lru_cache(maxsize=16)

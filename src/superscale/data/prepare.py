@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from superscale.data.layout import Layout
 from superscale.data.matching import low_folders, split_folder
-from superscale.data.pack import MANIFEST, PAIRED, Manifest, Tile, high_res_file, low_res_file
+from superscale.data.pack import MANIFEST, PAIRED, ChecksummedFile, Manifest, Tile, high_res_file, low_res_file
 from superscale.data.photos import Left, Photo, Photos, Wider, sha256
 from superscale.data.sources import open_source
 from superscale.data.synthetic import synthetic_picture
@@ -97,23 +96,21 @@ def _pack(photos: Iterator[Photo], output: Path, tile_px: int, scale: int, low_r
         dtype, channels = ("uint8", 3) if first is None else (str(first.pixels.dtype), first.pixels.shape[2])
         high_path, low_path = building / high_res_file(dtype), building / low_res_file(dtype)
         tiles: list[Tile] = []
-        with open(high_path, "wb") as high_file, open(low_path, "wb") as low_file:
+        files = [ChecksummedFile(path) for path in ((high_path,) if low_res == "none" else (high_path, low_path))]
+        try:
             for photo in found:
                 for region in tile_regions(photo.pixels.shape[0], photo.pixels.shape[1], tile_px, scale):
                     high_res = np.ascontiguousarray(region.of_pixels(photo.pixels))
-                    high_file.write(high_res.data)
+                    files[0].write(high_res)
                     if low_res != "none":
-                        low_file.write(np.ascontiguousarray(_low_res(photo, region, high_res, scale, low_res)).data)
+                        files[1].write(np.ascontiguousarray(_low_res(photo, region, high_res, scale, low_res)))
                     tiles.append(_tile(photo, region))
-            for file in (high_file, low_file):
-                file.flush()
-                os.fsync(file.fileno())
-        if low_res == "none":
-            low_path.unlink()
+        finally:
+            checksums = {file.path.name: file.close() for file in files}
         if not tiles:
             reasons = "; ".join(f"{name}: {why}" for name, why in left.skipped[:3])
             raise DataError(f"{source}: not one usable photograph ({reasons or f'all smaller than {scale} pixels'})")
-        manifest = Manifest(scale, low_res, tuple(tiles), tuple(left.skipped), dtype, channels, tuple(left.shifts))
+        manifest = Manifest(scale, low_res, tuple(tiles), tuple(left.skipped), dtype, channels, tuple(left.shifts), checksums)
         write_text(building / MANIFEST, manifest.to_json())
     return manifest
 

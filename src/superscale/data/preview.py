@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from superscale.data.degrade import bicubic_patch, degraded_patch
 from superscale.data.patches import PatchPlan
+from superscale.image.captions import captioned
 from superscale.image.io import Image, write_image
 from superscale.image.pixels import white
 from superscale.image.resize import Rounding
@@ -26,7 +27,10 @@ def write_preview(plan: PatchPlan, path: Path, rounding: Rounding = "double") ->
     With a degradation, the low-res patch comes ``DRAWS`` times: as the run will draw it first, then as it draws later ones.
     """
     rows = [_row(plan, number, rounding) for number in range(ROWS)]
-    write_image(path, Image(np.concatenate(rows, axis=0)[:-GAP_PX, :-GAP_PX]))
+    sheet = np.concatenate(rows, axis=0)[:-GAP_PX, :-GAP_PX]
+    column_px = rows[0].shape[0]
+    captions = ["high-res", *(f"low-res, {number}" for number in range(1, rows[0].shape[1] // column_px))]
+    write_image(path, Image(captioned(sheet, captions if len(captions) > 2 else ["high-res", "low-res"], column_px)))
 
 
 def _row(plan: PatchPlan, number: int, rounding: Rounding) -> NDArray[np.uint8]:

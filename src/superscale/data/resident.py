@@ -41,8 +41,7 @@ class ResidentSamples:
         self.shapes = samples.shapes
         self.channels = samples.channels
         self.starts = samples.starts.tolist()
-        # A copy: torch may not own a read-only memory map.
-        held = torch.from_numpy(samples.samples.copy()).to(device)
+        held = torch.from_numpy(samples.whole()).to(device)
         self.dtype = held.dtype
         # Not every device picks single samples of 16 bits without a sign.
         self.samples = held.view(torch.int16) if held.dtype == torch.uint16 else held

@@ -9,7 +9,10 @@ from typing import Any, Protocol
 from superscale.errors import DataError, ImageError, MissingExtraError
 from superscale.image.io import image_size, list_images
 from superscale.image.io import left_out as left_out_of_folder
+from superscale.reading import read_file, read_text, reason
 
+# As `upscale` has it; read whole, since what is packed is hashed.
+MOST_PICTURE_BYTES = 2_000_000_000
 LMDB_DATA, LMDB_LIST = "data.mdb", "meta_info.txt"
 
 
@@ -40,7 +43,7 @@ class Folder:
 
     def read(self, name: str) -> bytes:
         """The file of a picture."""
-        return (self.place / name).read_bytes()
+        return read_file(self.place / name, MOST_PICTURE_BYTES)
 
     def size(self, name: str) -> tuple[int, int]:
         """Its (width, height), from its header."""
@@ -82,7 +85,11 @@ class Database:
 
 def _sizes(path: Path) -> dict[str, tuple[int, int]]:
     sizes: dict[str, tuple[int, int]] = {}
-    for line in path.read_text().splitlines():
+    try:
+        text = read_text(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({reason(error)})") from error
+    for line in text.splitlines():
         name, _, rest = line.partition(" (")
         numbers = rest.partition(")")[0].split(",")
         try:

@@ -98,7 +98,7 @@ def taught_pack(folder: Path, count: int, weight: float) -> Pack:
     pack = Pack(folder, name if weight in (0.0, 1.0) else TEACHER, count)
     if weight in (0.0, 1.0):
         return pack
-    if _whole(folder / name, 1) < pack.high_res_samples.samples.size:
+    if _whole(folder / name, 1) < pack.high_res_samples.size:
         write_bytes(folder / name, _mixed(folder, weight).tobytes())
     return Pack(folder, name, count)
 

@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 from superscale.evaluation.plane import planes
 from superscale.evaluation.report import cost_lines, per_image, summary, to_csv, to_json, to_latex, to_markdown
 from superscale.evaluation.table import Row, Table
-from superscale.files import write_text
+from superscale.files import write_texts
 from superscale.metrics.notation import METRICS, heading, number
 
 # A report shows this many of the worst pictures.
@@ -37,8 +37,7 @@ def write_report(folder: Path, table: Table, crops: Gallery = NO_CROPS, made: Ma
     """Write the table as CSV, JSON, Markdown, LaTeX and a page to a folder, created if needed; return the files' names."""
     as_json = json.dumps(to_json(table), indent=1, ensure_ascii=False) + "\n"
     texts = (to_csv(table), as_json, to_markdown(table), to_latex(table), to_html(table, crops, made))
-    for name, text in zip(FILES, texts, strict=True):
-        write_text(folder / name, text)
+    write_texts(folder, dict(zip(FILES, texts, strict=True)))
     return list(FILES)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from html import escape
 from math import isfinite, nan, sqrt
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +91,14 @@ class Table(list[Row]):
 
     def __str__(self) -> str:
         return "\n".join([aligned(self.lines()), str(self.convention), *self.notes])
+
+    def _repr_html_(self) -> str:
+        """The table as notebooks show it."""
+        head, *lines = [[escape(cell) for cell in line] for line in self.lines()]
+        rows = ["<tr>" + "".join(f"<td>{cell}</td>" for cell in line) + "</tr>" for line in lines]
+        said = "<br>".join(escape(line) for line in (str(self.convention), *self.notes))
+        titles = "".join(f"<th>{cell}</th>" for cell in head)
+        return f"<table><thead><tr>{titles}</tr></thead><tbody>{''.join(rows)}</tbody></table><p>{said}</p>"
 
     @property
     def metrics(self) -> list[str]:

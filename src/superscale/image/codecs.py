@@ -18,10 +18,19 @@ from PIL import Image as PillowImage
 from PIL import PngImagePlugin
 from PIL.Image import Image as PillowPicture
 
-from superscale.errors import Damaged, Unsupported
+from superscale.errors import Damaged, Unsupported, install_line
 from superscale.image import iso_media, png, profile
 from superscale.image.formats import HEADER_BYTES
-from superscale.image.metadata import XMP_TEXT, Metadata, orientation_of, read_metadata, upright, upright_size
+from superscale.image.metadata import (
+    XMP_TEXT,
+    Metadata,
+    maker_of,
+    orientation_of,
+    read_metadata,
+    upright,
+    upright_size,
+    with_maker,
+)
 from superscale.image.picture import Image, checked_size, separated, to_pillow, with_alpha
 from superscale.image.pixels import peak, stretch_bits
 
@@ -73,7 +82,7 @@ def _register_heic(name: str) -> None:
     try:
         import_module("pillow_heif").register_heif_opener()
     except ImportError as error:
-        raise Unsupported(f"{name}: reading HEIC needs an extra: pip install 'superscale[heic]'") from error
+        raise Unsupported(f"{name}: reading HEIC needs an extra: {install_line('heic')}") from error
 
 
 def decode(picture: PillowPicture, name: str = "<picture>", max_pixels: int | None = None) -> Image:
@@ -335,7 +344,9 @@ def encode_jpeg(image: Image, quality: int) -> tuple[bytes, tuple[str, ...]]:
     options = {"quality": quality, "subsampling": 0, **image.metadata.said("icc_profile", "exif", "dpi", "xmp")}
     too_long = [key for key in ("exif", "xmp") if len(options.get(key, b"")) > JPEG_SEGMENT_BYTES]
     for key in too_long:
-        del options[key]
+        maker = maker_of(options.pop(key)) if key == "exif" else None
+        if maker is not None:
+            options[key] = with_maker(None, maker)
     notices = tuple(f"its {key.upper()} is too long for JPEG and was left out" for key in too_long)
     return _saved(to_pillow(image), "JPEG", options), notices
 

@@ -19,6 +19,7 @@ from superscale.errors import Unsupported
 from superscale.image.dicom_frames import GREYS, syntax_of
 from superscale.image.dicom_geometry import nested, scale_geometry
 from superscale.image.dicom_identity import another_uid, remove_identity
+from superscale.image.metadata import maker_of
 from superscale.image.picture import Image
 
 Array = NDArray[Any]
@@ -29,6 +30,8 @@ MOST_BYTES = 0xFFFFFFFE
 FLOATS = {4: ((0x7FE0, 0x0008), b"OF"), 8: ((0x7FE0, 0x0009), b"OD")}
 LONGEST_TEXT, LONGEST_NAME = 1024, 64
 WRITTEN = "Written again by superscale"
+# Whose the private information in a file's head is (PS3.10, 7.1).
+CREATOR = uid.UID("2.25.235176353805175159111092327284915385018")
 # Syntaxes that lose something, and what the method is called (PS3.3, C.7.6.1.1.5.1).
 LOSSY = {
     uid.JPEGBaseline8Bit: "ISO_10918_1",
@@ -108,7 +111,17 @@ def derived(image: Image) -> Any:
         _describe_pixels(header, image)
         _describe_derivation(header, source, image)
         _describe_file(header, source, image.metadata.derivation or WRITTEN)
+        if note := maker_of(image.metadata.exif):
+            header.file_meta.PrivateInformationCreatorUID = CREATOR
+            header.file_meta.PrivateInformation = note.encode() + b"\0" * (len(note) % 2)
     return header
+
+
+def note_in(stream: IO[bytes]) -> str:
+    """What `derived` wrote about the maker; "" in other files."""
+    meta = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=[]).file_meta
+    is_ours = meta.get("PrivateInformationCreatorUID") == CREATOR
+    return bytes(meta.PrivateInformation).rstrip(b"\0").decode() if is_ours else ""
 
 
 def _remove_stale(header: Any) -> None:

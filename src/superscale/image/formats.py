@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
-from superscale.errors import Damaged, Unsupported
+from superscale.errors import Damaged, Unsupported, install_line
 
 # file suffix -> the format it is written in, as Pillow calls it
 SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF", ".dcm": "DICOM"}
@@ -91,7 +91,7 @@ def counted(paths: Iterable[Path]) -> str:
 
 def _way_in(suffix: str) -> str:
     extra = missing_extra(suffix)
-    return f" (pip install 'superscale[{extra}]')" if extra else " (video is not read)" if suffix in VIDEOS else ""
+    return f" ({install_line(extra)})" if extra else " (video is not read)" if suffix in VIDEOS else ""
 
 
 def recognised(header: bytes, name: str) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image as PillowPicture
 
-from superscale.errors import Damaged, ImageError, Unsupported
+from superscale.errors import Damaged, ImageError, Unsupported, install_line
 from superscale.files import write_bytes
 from superscale.image import holes
 from superscale.image.codecs import (
@@ -40,11 +40,13 @@ from superscale.image.jxl import jxl_size, read_jxl
 from superscale.image.metadata import Metadata
 from superscale.image.picture import GREY, RGB, Image, KeepOrStrip, as_rgb8, at_depth, over_white, to_pillow
 from superscale.image.pixels import PEAK
+from superscale.image.provenance import made_from, source_in
 from superscale.image.stack import Stack, StackWriter
 from superscale.image.tiff import read_tiff, rescue_tiff, tiff_size
 from superscale.image.tiff_pages import TiffPages
 from superscale.image.tiff_writer import TiffPagesWriter, encode_tiff
 from superscale.image.webp import encode_webp, read_webp
+from superscale.reading import files_below, reason, twice
 
 __all__ = [
     "MAX_PIXELS",
@@ -62,9 +64,11 @@ __all__ = [
     "image_size",
     "left_out",
     "list_images",
+    "made_from",
     "open_stack",
     "over_white",
     "read_image",
+    "source_of",
     "stack_writer",
     "to_pillow",
     "write_image",
@@ -108,7 +112,7 @@ def _by_extra(module: str, function: str) -> Callable[..., Any]:
         try:
             return getattr(import_module(f"superscale.image.{module}"), function)(*arguments)
         except ModuleNotFoundError as error:
-            raise Unsupported("DICOM needs an extra: pip install 'superscale[medical]'") from error
+            raise Unsupported(f"DICOM needs an extra: {install_line('medical')}") from error
 
     return called
 
@@ -147,14 +151,18 @@ def read_image(source: Path | str | bytes, max_pixels: int | None = MAX_PIXELS, 
     """
     name = name or ("<bytes>" if isinstance(source, bytes) else str(source))
     try:
-        with _reading(source, name) as (stream, codec):
-            return codec.read(stream, name, max_pixels)
+        return twice(partial(_decoded, source, name, max_pixels))
     except Damaged as error:
         rescued = _rescued(source, name, max_pixels) if lenient else None
         if rescued is None:
             raise
         damage = str(error).removeprefix(f"{name}: ")
         return replace(rescued.noted("a damaged file: what there is of it was read"), damage=damage)
+
+
+def _decoded(source: Path | str | bytes, name: str, max_pixels: int | None) -> Image:
+    with _reading(source, name) as (stream, codec):
+        return codec.read(stream, name, max_pixels)
 
 
 def _rescued(source: Path | str | bytes, name: str, max_pixels: int | None) -> Image | None:
@@ -164,10 +172,27 @@ def _rescued(source: Path | str | bytes, name: str, max_pixels: int | None) -> I
     return None
 
 
-def image_size(path: Path) -> tuple[int, int]:
+def image_size(source: Path | bytes) -> tuple[int, int]:
     """(width, height) of the picture that `read_image` reads, upright, from its header. Raises ImageError when there is none."""
+    return twice(partial(_size, source, "<bytes>" if isinstance(source, bytes) else str(source)))
+
+
+def _size(source: Path | bytes, name: str) -> tuple[int, int]:
+    with _reading(source, name) as (stream, codec):
+        return codec.size(stream, name)
+
+
+def source_of(path: Path) -> str | None:
+    """The fingerprint of the file that an output of this program was made from; None for other files."""
+    with suppress(ImageError):
+        return twice(partial(_source, path))
+    return None
+
+
+def _source(path: Path) -> str | None:
     with _reading(path, str(path)) as (stream, codec):
-        return codec.size(stream, str(path))
+        form = next(form for form, other in CODECS.items() if other is codec)
+        return source_in(stream, form, str(path))
 
 
 @contextmanager
@@ -235,9 +260,17 @@ def _explained(name: str) -> Iterator[None]:
         raise
     except MemoryError as error:
         raise ImageError(f"{name}: too large to decode in the memory there is") from error
+    except OSError as error:
+        if error.errno is None:  # what Pillow says of a damaged picture
+            raise _damaged(name, error) from error
+        raise ImageError(f"{name}: cannot be read ({reason(error)})") from error
     except Exception as error:  # a decoder given damaged bytes raises whatever it stumbles over
-        why = " ".join(str(error).split())[:300] or type(error).__name__
-        raise Damaged(f"{name}: damaged picture ({why})") from error
+        raise _damaged(name, error) from error
+
+
+def _damaged(name: str, error: Exception) -> Damaged:
+    why = " ".join(str(error).split())[:300] or type(error).__name__
+    return Damaged(f"{name}: damaged picture ({why})")
 
 
 @contextmanager
@@ -273,15 +306,20 @@ def encode(image: Image, suffix: str, quality: int = QUALITY, metadata: KeepOrSt
 
 
 def encode_with_notices(
-    image: Image, suffix: str, quality: int = QUALITY, metadata: KeepOrStrip = "keep"
+    image: Image, suffix: str, quality: int = QUALITY, metadata: KeepOrStrip = "keep", source: str | None = None
 ) -> tuple[bytes, tuple[str, ...]]:
-    """`encode`, and the image's notices with those of what this format could not hold."""
+    """`encode`, and the image's notices with those of what this format could not hold.
+
+    ``source``: the fingerprint of the file that it was made from, kept in the file's EXIF, where `source_of` finds it.
+    """
     form = SUFFIXES.get(suffix.lower(), "")
     write = CODECS[form].write if form else None
     if write is None:
         raise Unsupported(f"cannot write {suffix or 'a file without suffix'!r}; expected one of {', '.join(SUFFIXES)}")
     if metadata == "strip":
         image = replace(image, metadata=image.metadata.stripped())
+    if source is not None:
+        image = made_from(image, source)
     image = _fitted(image, form)
     data, notices = write(image, quality)
     return data, image.noted(*notices).notices
@@ -338,10 +376,17 @@ def write_image(path: Path | str, image: Image, quality: int = QUALITY, metadata
 
 
 def list_images(folder: Path | str) -> list[Path]:
-    """The files below a folder whose suffix is one of a format we read, in the order of their relative paths."""
+    """The files below a folder whose suffix is one of a format we read, in the order of their relative paths.
+
+    Raises ImageError when a folder on the way cannot be listed: pictures would be missing, and nobody knew.
+    """
     folder = Path(folder)
-    found = (path for path in folder.rglob("*") if is_taken(path) and path.is_file())
-    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+    try:
+        return sorted(files_below(folder, is_taken), key=lambda path: path.relative_to(folder).as_posix())
+    except OSError as error:
+        raise ImageError(
+            f"{error.filename}: cannot be listed or looked at ({reason(error)}); make it readable, or move it away"
+        ) from error
 
 
 def left_out(folder: Path | str) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image as PillowPicture
 
-from superscale.errors import Damaged
+from superscale.errors import Damaged, Unsupported
 from superscale.image import profile
 from superscale.image.codecs import check_header, decode, open_picture
 from superscale.image.metadata import orientation_of, read_metadata, upright, upright_size
@@ -268,7 +268,10 @@ def wrapped(data: bytes, frame: Frame) -> bytes:
 
 def _check_promise(frame: Frame, length: int, name: str) -> None:
     """Raise Damaged when not even a bit (progressive) or two (DC and AC code) for every block can be in ``length`` bytes."""
-    bits = {PROGRESSIVE: 1, **dict.fromkeys(SEQUENTIAL, 2)}.get(frame.marker, 0)
+    if frame.marker not in (*SEQUENTIAL, PROGRESSIVE):
+        # libjpeg fills what is missing of it in silence, and no length tells.
+        raise Unsupported(f"{name}: JPEG with arithmetic coding or of another rare kind; save it as ordinary JPEG first")
+    bits = {PROGRESSIVE: 1, **dict.fromkeys(SEQUENTIAL, 2)}[frame.marker]
     if frame.blocks * bits > 8 * length:
         raise Damaged(
             f"{name}: damaged picture ({length} bytes cannot hold the {frame.width}x{frame.height} pixels of its header)"
@@ -277,8 +280,6 @@ def _check_promise(frame: Frame, length: int, name: str) -> None:
 
 def _check_scans(data: bytes, frame: Frame, name: str) -> None:
     """Raise Damaged when a scan is missing, or has a hole of zeros; libjpeg warns of neither."""
-    if frame.marker not in (*SEQUENTIAL, PROGRESSIVE):
-        return
     missing = {(number, coefficient) for number in frame.numbers for coefficient in range(COEFFICIENTS)}
     is_progressive = frame.marker == PROGRESSIVE
     for scan in _scans(data):

@@ -11,7 +11,7 @@ import imagecodecs
 import numpy as np
 from PIL import Image as PillowImage
 
-from superscale.errors import Unsupported
+from superscale.errors import Unsupported, install_line
 from superscale.image import profile
 from superscale.image.metadata import Metadata, exif_bytes, upright_size, xmp_bytes
 from superscale.image.picture import GREY, RGB, Image, checked_size, separated
@@ -43,7 +43,7 @@ def read_jxl(stream: IO[bytes], name: str, max_pixels: int | None) -> Image:
     try:
         decoder = import_module("pillow_jxl").Decoder
     except ImportError as error:
-        raise Unsupported(f"{name}: reading JPEG XL needs an extra: pip install 'superscale[jxl]'") from error
+        raise Unsupported(f"{name}: reading JPEG XL needs an extra: {install_line('jxl')}") from error
     header = _header(stream, name)
     checked_size(header.width, header.height, 1, max_pixels, name)
     stream.seek(0)

@@ -17,6 +17,8 @@ from superscale.image.geo import GDAL_NODATA, Geo
 Array = NDArray[Any]
 
 ORIENTATION = int(ExifTags.Base.Orientation)
+# Says that a file is an output, and of what: "superscale 0.1.0 source=...".
+PROCESSING_SOFTWARE, MAKER = int(ExifTags.Base.ProcessingSoftware), "superscale "
 EXIF_IFD, GPS_IFD = int(ExifTags.IFD.Exif), int(ExifTags.IFD.GPSInfo)
 # What a TIFF's first directory says about the photograph; its other tags describe the old file.
 DESCRIPTIVE = (270, 271, 272, 305, 306, 315, 33432)
@@ -128,9 +130,30 @@ def xmp_bytes(xmp: Any) -> bytes | None:
     return XMP_ORIENTATION.sub(b"", xmp.encode() if isinstance(xmp, str) else bytes(xmp)) if xmp else None
 
 
+def with_maker(exif: bytes | None, maker: str, tag: int = PROCESSING_SOFTWARE) -> bytes:
+    """EXIF that says which program made the file, beside what it said before."""
+    block = PillowImage.Exif()
+    if exif is not None:
+        block.load(exif)
+    block[tag] = maker
+    return block.tobytes()
+
+
+def maker_of(exif: bytes | None) -> str | None:
+    """The program that made a file, as its EXIF says; None when it is not this one."""
+    if exif is None:
+        return None
+    block = PillowImage.Exif()
+    block.load(exif)
+    maker = str(block.get(PROCESSING_SOFTWARE, "")).rstrip("\0")
+    return maker if maker.startswith(MAKER) else None
+
+
 def exif_bytes(exif: PillowImage.Exif) -> bytes | None:
     """EXIF as it stands in a file, without orientation and sizes; None if nothing is left."""
     exif.pop(ORIENTATION, None)
+    if str(exif.get(PROCESSING_SOFTWARE, "")).startswith(MAKER):
+        del exif[PROCESSING_SOFTWARE]  # of this file, not of the photograph
     details = exif.get_ifd(EXIF_IFD)
     for tag in EXIF_SIZES:
         details.pop(tag, None)

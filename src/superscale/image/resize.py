@@ -239,6 +239,11 @@ def imresize(pixels: Pixels, scale: float, method: Method = "bicubic", rounding:
     Integers are rounded half up and clipped: once at the end (``rounding="double"``, MATLAB on ``im2double``, the
     BasicSR and ESRGAN papers) or after each axis (``rounding="uint8"``, MATLAB on ``uint8``, the EDSR line).
     Floats come back unrounded and unclipped, whatever ``rounding`` says. Raises UsageError on a factor that is not positive.
+
+    >>> import numpy as np
+    >>> imresize(np.full((4, 6), 7, np.uint8), 1 / 2)
+    array([[7, 7, 7],
+           [7, 7, 7]], dtype=uint8)
     """
     if not scale > 0:
         raise UsageError(f"scale must be a positive number, got {scale}")

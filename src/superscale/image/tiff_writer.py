@@ -168,7 +168,7 @@ def _written_tags(image: Image, directories_too: bool = True) -> tuple[list[tupl
     if kept.exif is not None:
         exif = PillowImage.Exif()
         exif.load(kept.exif)
-        for tag in metadata.DESCRIPTIVE:
+        for tag in (metadata.PROCESSING_SOFTWARE, *metadata.DESCRIPTIVE):
             if isinstance(exif.get(tag), str) and not (tag == DESCRIPTION and kept.ome is not None):
                 tags.append((tag, "s", 0, exif[tag].encode(), True))
         directories = {tag: dict(exif.get_ifd(tag)) for tag in SUB_IFDS if directories_too and exif.get_ifd(tag)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -13,8 +12,10 @@ from pathlib import Path
 
 from superscale.errors import UsageError
 from superscale.image.formats import UNREAD_SUFFIXES, is_taken
+from superscale.reading import kind_of, read_file
 
 STDIN = "-"
+MOST_LIST_BYTES = 100_000_000
 # As in rsync: what comes behind this is the tree that is kept below the output folder.
 TREE_MARK = f"{os.sep}.{os.sep}"
 WILD = frozenset("*?[")
@@ -22,13 +23,6 @@ WILD = frozenset("*?[")
 UNREADABLE, UNLISTED = "cannot be read", "this folder cannot be listed"
 # What lies in a folder and is no picture by its name: it is counted, and no job of its own.
 PASSED_OVER = "not a picture by its name"
-KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISFIFO, "a pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
 
 
 @dataclass(frozen=True)
@@ -78,21 +72,24 @@ def _given(given: str, read_list: Callable[[], bytes] | None) -> Iterator[Found]
 
 
 def _lines(given: str, read_list: Callable[[], bytes] | None) -> list[str]:
-    """The paths of a list: one a line, or ended by NUL bytes where one holds a line end (``find -print0``)."""
+    """The paths of a list: one a line, or ended by NUL bytes where one holds a line end (``find -print0``). A line that begins with # is
+    a comment; a file of such a name is given as ./#name."""
     try:
-        data = read_list() if given == "@-" and read_list else Path(given[1:]).read_bytes()
+        data = read_list() if given == "@-" and read_list else read_file(given[1:], MOST_LIST_BYTES)
     except OSError as error:
         raise UsageError(
             f"{given}: no list can be read ({error.strerror}); a picture of that name is given as .{os.sep}{given}"
         ) from error
+    if len(data) > MOST_LIST_BYTES:
+        raise UsageError(f"{given}: a list of more than {MOST_LIST_BYTES:,} bytes")
     data = data.removeprefix(b"\xef\xbb\xbf")
     lines = data.split(b"\0") if b"\0" in data else [line.removesuffix(b"\r") for line in data.split(b"\n")]
-    return [os.fsdecode(line) for line in lines if line.strip()]
+    return [os.fsdecode(line) for line in lines if line.strip() and not line.startswith(b"#")]
 
 
 def list_of(names: Iterable[str]) -> bytes:
     """The bytes of a list that ``@list`` reads as these names."""
-    names = list(names)
+    names = [f".{os.sep}{name}" if name.startswith("#") else name for name in names]
     end = b"\0" if any("\n" in name or name.endswith("\r") for name in names) else b"\n"
     return b"".join(os.fsencode(name) + end for name in names)
 
@@ -124,11 +121,11 @@ def unfit(path: Path) -> str | None:
         mode = os.stat(path).st_mode
     except (OSError, ValueError) as error:
         if isinstance(error, FileNotFoundError):
-            return "a link that leads nowhere" if path.is_symlink() else "no such file"
+            return "a link that leads nowhere" if path.is_symlink() else "no such file or folder"
         if getattr(error, "errno", None) == errno.ELOOP:
             return "a link that leads back to itself"
         return f"{UNREADABLE} ({getattr(error, 'strerror', None) or error})"
-    return next((f"{kind}, not a picture" for is_kind, kind in KINDS if is_kind(mode)), None)
+    return f"{kind}, not a picture" if (kind := kind_of(mode)) else None
 
 
 def _entry(path: Path) -> Iterator[tuple[Path, str | None]]:
@@ -184,7 +181,10 @@ def _matching(path: Path, patterns: list[str], seen: set[tuple[int, int] | None]
     head, rest = patterns[0], patterns[1:]
     try:
         names = sorted(os.listdir(path))
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        yield path, f"{UNLISTED} ({error.strerror})"
         return
     if head != "**":
         for name in names:
@@ -195,6 +195,11 @@ def _matching(path: Path, patterns: list[str], seen: set[tuple[int, int] | None]
         return
     seen.add(key)
     yield from _matching(path, rest, seen)
-    for name in names:
-        if rest and not name.startswith(".") and os.path.isdir(path / name):
-            yield from _matching(path / name, patterns, seen)
+    for name in names if rest else ():
+        below = path / name
+        if name.startswith("."):
+            continue
+        if os.path.isdir(below):
+            yield from _matching(below, patterns, seen)
+        elif (why := unfit(below)) is not None and why.startswith(UNREADABLE):
+            yield below, why  # perhaps a folder

@@ -6,109 +6,56 @@ While the network works on one picture, the next is read and the last is written
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import IO, Any, Literal, Protocol
+from typing import IO
 
-from superscale.errors import Cancelled, Damaged, ImageError, SuperscaleError, TooLarge
-from superscale.files import new_file, sweep, write_bytes
+from superscale.errors import Cancelled, Damaged, ImageError, OutputError, TooLarge
+from superscale.files import Claims, new_file, sweep, write_bytes, write_stream
 from superscale.image.formats import suffix_of
-from superscale.image.io import QUALITY, Image, KeepOrStrip, encode_with_notices, open_stack, read_image
-from superscale.image.value_range import ValueRange
+from superscale.image.io import Image, encode_with_notices, image_size, open_stack, read_image
 from superscale.inference.inputs import unfit
-from superscale.inference.plan import FALLBACK_SUFFIX, STDOUT, Job
+from superscale.inference.outcomes import (
+    ByWindows,
+    Enlarge,
+    Fault,
+    Outcome,
+    Settings,
+    already,
+    done,
+    elsewhere,
+    failed,
+    unwritable,
+    why,
+)
+from superscale.inference.plan import FALLBACK_SUFFIX, Job
 from superscale.inference.sizes import enlarged
 from superscale.inference.stacks import enlarge_stack
-from superscale.options import Scale
+from superscale.reading import fingerprint, twice
 
-Existing = Literal["refuse", "overwrite", "skip"]
-Status = Literal["done", "skipped", "failed"]
-Enlarge = Callable[..., Image]
-Measure = Callable[[Image], ValueRange]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How jobs are done. Limits: None for none; each error names the setting that raises it.
-
-    ``scale``: that of ``enlarge``, to refuse an output of too many pixels before it is computed. ``lenient``:
-    take what there is of damaged pictures. ``measure``: the range of values of a page; ``enlarge`` then gets that of the whole stack
-    as ``values``. ``limits_given``: the limits, by name, that hold for pictures done by windows too; the others are there to protect
-    the memory, which these do not need.
-    """
-
-    scale: Scale
-    existing: Existing = "refuse"
-    quality: int = QUALITY
-    metadata: KeepOrStrip = "keep"
-    max_pixels: int | None = None
-    max_output_pixels: int | None = None
-    max_bytes: int | None = None
-    fail_fast: bool = False
-    lenient: bool = False
-    measure: Measure | None = None
-    limits_given: frozenset[str] = frozenset()
-
-
-class ByWindows(Protocol):
-    """What enlarges pictures that are too large for memory: `scenes.Windows`."""
-
-    def wanted(self, job: Job, settings: Settings) -> bool:
-        """Whether a job is one of these."""
-
-    def enlarge(self, job: Job, settings: Settings) -> Image:
-        """Do it, output and all; an image of the result's size."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one job; ``width`` and ``height`` of the output, None if there is none.
-
-    A job that is done and has an ``error`` was done on what there is of a damaged picture, and is no success: see `is_whole`.
-    ``pages``: how many pictures the file holds.
-    ``notices``: what had to be changed in the picture; ``again``: its name in a list of pictures to try again; ``settings``:
-    those that ``error`` speaks of, by name; ``range``: the values that were black and white; ``remarks``: what was chosen.
-    """
-
-    input: str
-    output: str | None
-    status: Status
-    width: int | None = None
-    height: int | None = None
-    seconds: float | None = None
-    error: str | None = None
-    notices: tuple[str, ...] = ()
-    again: str = ""
-    settings: tuple[str, ...] = ()
-    range: tuple[float, float] | None = None
-    remarks: tuple[str, ...] = ()
-    pages: int = 1
-
-    @property
-    def is_whole(self) -> bool:
-        """Neither failed nor done on a damaged picture."""
-        return self.status != "failed" and not (self.status == "done" and self.error)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The keys that ``upscale --json`` promises."""
-        return {key: value for key, value in asdict(self).items() if key not in ("notices", "again", "settings", "remarks")}
+COPIED_BYTES = 16 * 1024**2
 
 
 @dataclass(frozen=True)
 class _Step:
-    """A job on its way: the picture as far as it has come, or its outcome; of a stack, the file that it is read from."""
+    """A job on its way: the picture as far as it has come, or its outcome; of a stack, the file that it is read from.
+
+    ``size``: (height, width) of the input; ``source``: its fingerprint; ``was_absent``: its output, when the run began.
+    """
 
     job: Job
     image: Image | None = None
+    size: tuple[int, int] = (0, 0)
     stack: Path | bytes | None = None
     suffix: str = ""
+    source: str | None = None
+    was_absent: bool = False
     seconds: float = 0.0
     outcome: Outcome | None = None
     by_windows: bool = False
@@ -121,52 +68,131 @@ def run_jobs(
     stdin: IO[bytes] | None = None,
     stdout: IO[bytes] | None = None,
     windows: ByWindows | None = None,
+    unsaid: list[Outcome] | None = None,
 ) -> Generator[Outcome, None, None]:
     """Do the jobs and say, in their order, what became of each. An output is written whole or not at all.
 
-    ``windows``: how pictures are done that are too large for memory; None: not at all.
+    ``windows``: how pictures are done that are too large for memory; None: not at all. When the generator is closed or interrupted,
+    ``unsaid`` is given the outcome of the picture that was then being written.
     """
     sweep(job.output.parent for job in jobs if job.output is not None)
+    run = _Run(enlarge, settings, stdin, stdout, windows)
     with ThreadPoolExecutor(1, "superscale-reader") as reader, ThreadPoolExecutor(1, "superscale-writer") as writer:
         try:
-            for outcome in _overlapped(jobs, enlarge, settings, reader, writer, (stdin, stdout), windows):
+            for outcome in run.overlapped(jobs, reader, writer, unsaid):
                 yield outcome
                 if settings.fail_fast and outcome.status == "failed":
                     return
         finally:
-            reader.shutdown(wait=False, cancel_futures=True)
+            reader.shutdown(wait=True, cancel_futures=True)
+            run.claims.drop_all()
 
 
-def _overlapped(
-    jobs: Sequence[Job],
-    enlarge: Enlarge,
-    settings: Settings,
-    reader: ThreadPoolExecutor,
-    writer: ThreadPoolExecutor,
-    streams: tuple[IO[bytes] | None, IO[bytes] | None],
-    windows: ByWindows | None,
-) -> Iterator[Outcome]:
-    stdin, stdout = streams
-    before: Future[_Step] | None = None
-    ahead = iter(jobs)
-    loading = _submitted(reader, ahead, settings, stdin, windows)
-    while loading is not None:
-        loaded, loading = loading.result(), _submitted(reader, ahead, settings, stdin, windows)
-        enlarged = _timed(loaded, lambda step: _enlarged(step, enlarge, settings, stdout, windows))
-        if before is not None:
-            yield _outcome(before.result())
-        before = writer.submit(_timed, enlarged, lambda step: _stored(step, settings, stdout))
-        # Without this the picture would stay in memory until the next one is read.
-        del loaded, enlarged
-    if before is not None:
-        yield _outcome(before.result())
+@dataclass(frozen=True)
+class _Run:
+    """What the three parts of a job need: reading, enlarging and writing."""
 
+    enlarge: Enlarge
+    settings: Settings
+    stdin: IO[bytes] | None
+    stdout: IO[bytes] | None
+    windows: ByWindows | None
+    claims: Claims = field(default_factory=Claims)
 
-def _submitted(
-    reader: ThreadPoolExecutor, ahead: Iterator[Job], settings: Settings, stdin: IO[bytes] | None, windows: ByWindows | None
-) -> Future[_Step] | None:
-    job = next(ahead, None)
-    return None if job is None else reader.submit(_timed, _Step(job), lambda step: _loaded(step, settings, stdin, windows))
+    def overlapped(
+        self, jobs: Sequence[Job], reader: ThreadPoolExecutor, writer: ThreadPoolExecutor, unsaid: list[Outcome] | None
+    ) -> Iterator[Outcome]:
+        """Their outcomes: the next is read and the last is written while one is enlarged."""
+        before: Future[_Step] | None = None
+        ahead = iter([_Step(job, was_absent=job.output is not None and not os.path.lexists(job.output)) for job in jobs])
+        try:
+            loading = self._submitted(next(ahead, None), reader)
+            while loading is not None:
+                loaded, loading = loading.result(), self._submitted(next(ahead, None), reader)
+                larger = _timed(loaded, self._enlarged)
+                if before is not None:
+                    said, before = self._outcome(before), None
+                    yield said
+                before = writer.submit(_timed, larger, self._stored)
+                # Without this the picture would stay in memory until the next one is read.
+                del loaded, larger
+            if before is not None:
+                said, before = self._outcome(before), None
+                yield said
+        finally:
+            if before is not None and unsaid is not None:
+                unsaid.append(self._outcome(before))
+
+    def _submitted(self, step: _Step | None, reader: ThreadPoolExecutor) -> Future[_Step] | None:
+        if step is None:
+            return None
+        if not step.job.from_stdin:
+            return reader.submit(_timed, step, self._loaded)
+        read: Future[_Step] = Future()
+        read.set_result(_timed(step, self._loaded))  # here: a signal ends what waits in the main thread alone
+        return read
+
+    def _outcome(self, future: Future[_Step]) -> Outcome:
+        step = future.result()
+        self.claims.drop(step.job.output)
+        if step.outcome is None:
+            raise RuntimeError(f"{step.job.name}: no outcome")
+        return replace(step.outcome, seconds=round(step.seconds, 3)) if step.outcome.status == "done" else step.outcome
+
+    def _loaded(self, step: _Step) -> _Step:
+        job, settings = step.job, self.settings
+        if (outcome := before_reading(job, settings, step.was_absent)) is not None:
+            return replace(step, outcome=outcome)
+        if job.output is not None:
+            if not self.claims.take(job.output):
+                return replace(step, outcome=elsewhere(job, "another process is making it"))
+            if (outcome := already(job, settings, step.was_absent)) is not None:  # it was made while we asked
+                return replace(step, outcome=outcome)
+        if self.windows is not None and self.windows.wanted(job, settings):
+            return replace(step, by_windows=True)
+        if job.from_stdin:
+            data = _read_stream(self.stdin, settings.max_bytes)
+            source = fingerprint(data)
+            own, name = suffix_of(data) or FALLBACK_SUFFIX, "standard input"
+            image, count = _first_page(data, name, settings)
+        else:
+            data, own, source = b"", job.input.suffix, fingerprint(job.input)
+            image, count = read_input(job.input, settings)
+        check_output_size(image.width, image.height, settings)
+        named = None if job.output is None else job.output.suffix
+        stack = None if count == 1 else data or job.input
+        size = image.height, image.width
+        suffix = named or job.suffix or own
+        return replace(step, image=None if stack else image, size=size, stack=stack, suffix=suffix, source=source)
+
+    def _enlarged(self, step: _Step) -> _Step:
+        job, settings = step.job, self.settings
+        if settings.began is not None:
+            settings.began(job, *step.size)
+        if step.by_windows and self.windows is not None:
+            return replace(step, outcome=done(job, *self.windows.enlarge(job, settings)))
+        if step.stack is None:
+            return step if step.image is None else replace(step, image=self.enlarge(step.image))
+        with open_stack(step.stack, settings.max_pixels, job.name) as stack, _place(job, self.stdout) as stream:
+            last = enlarge_stack(stack, stream, self.enlarge, settings.measure, step.suffix, settings.metadata, step.source)
+            # Again: another process may have written it while we computed.
+            if (outcome := already(job, settings)) is not None:
+                raise _There(outcome)
+            return replace(step, stack=None, outcome=done(job, last, step.size, stack.count))
+
+    def _stored(self, step: _Step) -> _Step:
+        job, image, settings = step.job, step.image, self.settings
+        if image is None:
+            return step
+        # Again: another process may have written it while we computed.
+        if (outcome := already(job, settings)) is not None:
+            return replace(step, image=None, outcome=outcome)
+        data, notices = encode_with_notices(image, step.suffix, settings.quality, settings.metadata, step.source)
+        if job.output is not None:
+            _put(job.output, data)
+        elif self.stdout is not None:
+            _send(self.stdout, data)
+        return replace(step, image=None, outcome=done(job, image.noted(*notices), step.size))
 
 
 def _timed(step: _Step, work: Callable[[_Step], _Step]) -> _Step:
@@ -176,83 +202,41 @@ def _timed(step: _Step, work: Callable[[_Step], _Step]) -> _Step:
     began = time.monotonic()
     try:
         after = work(step)
-    except (Cancelled, BrokenPipeError):
+    except (Cancelled, OutputError):
         raise
     except _There as there:
         return replace(step, outcome=there.outcome)
     # Anything: a decoder given damaged bytes raises whatever it stumbles over, and must not stop the rest.
     except Exception as error:
-        return replace(step, image=None, outcome=_failed(step.job, *_why(error)))
+        return replace(step, image=None, outcome=failed(step.job, why(error)))
     return replace(after, seconds=step.seconds + time.monotonic() - began)
 
 
-def _why(error: Exception) -> tuple[str, ...]:
-    """What went wrong, and the settings that it speaks of."""
-    if isinstance(error, TooLarge):
-        return str(error), error.setting
-    if isinstance(error, SuperscaleError):
-        return (str(error),)
-    if isinstance(error, MemoryError):
-        return "too large for the memory there is; smaller tiles or a lower limit of pixels may help", "tile", "max_pixels"
-    if isinstance(error, OSError) and error.strerror:
-        return (error.strerror,)
-    return (f"{type(error).__name__}: {' '.join(str(error).split())[:300]}",)
-
-
-def _failed(job: Job, why: str, *settings: str) -> Outcome:
-    target = None if job.output is None else str(job.output)
-    return Outcome(job.name, target, "failed", error=why.removeprefix(f"{job.name}: "), again=job.again, settings=settings)
-
-
-def _outcome(step: _Step) -> Outcome:
-    if step.outcome is None:
-        raise RuntimeError(f"{step.job.name}: no outcome")
-    if step.outcome.status != "done":
-        return step.outcome
-    return replace(step.outcome, seconds=round(step.seconds, 3))
-
-
-def _loaded(step: _Step, settings: Settings, stdin: IO[bytes] | None, windows: ByWindows | None) -> _Step:
-    job = step.job
+def before_reading(job: Job, settings: Settings, was_absent: bool = False) -> Outcome | None:
+    """The outcome of a job that needs no reading to be told. ``was_absent``: its output, when the run began."""
+    if job.verdict == "skipped":
+        return Outcome(job.name, None, "skipped", error=job.why, code="unreadable")
     if job.verdict is not None:
-        skipped = Outcome(job.name, None, "skipped", error=job.why)
-        return replace(step, outcome=skipped if job.verdict == "skipped" else _failed(job, job.why or ""))
-    if (already := _already(job, settings)) is not None:
-        return replace(step, outcome=already)
-    if (folder := _unwritable(job)) is not None:
-        return replace(step, outcome=_failed(job, f"{job.output} cannot be written: no permission to write into {folder}"))
-    if windows is not None and windows.wanted(job, settings):
-        return replace(step, by_windows=True)
-    if job.from_stdin:
-        data = _read_stream(stdin, settings.max_bytes)
-        own, name = suffix_of(data) or FALLBACK_SUFFIX, "standard input"
-        image, count = _first_page(data, name, settings)
-    else:
-        data, own = b"", job.input.suffix
-        image, count = read_input(job.input, settings)
-    _check_output_size(image, settings)
-    named = None if job.output is None else job.output.suffix
-    stack = None if count == 1 else data or job.input
-    return replace(step, image=image if stack is None else None, stack=stack, suffix=named or job.suffix or own)
+        return failed(job, Fault("unreadable", job.why or ""))
+    return already(job, settings, was_absent) or unwritable(job)
 
 
 def read_input(path: Path, settings: Settings) -> tuple[Image, int]:
     """Decode a file within the limits: its picture, or the first of how many. Raises ImageError, TooLarge for what is beyond them."""
-    if (why := unfit(path)) is not None:
-        raise ImageError(why)
+    if (reason := unfit(path)) is not None:
+        raise ImageError(reason)
     size = os.stat(path).st_size
     if settings.max_bytes is not None and size > settings.max_bytes:
         raise TooLarge(f"{size} bytes, more than {settings.max_bytes}", settings.max_bytes, "max_bytes")
-    return _first_page(path, str(path), settings)
+    return twice(partial(_first_page, path, str(path), settings))
 
 
 def _first_page(source: Path | bytes, name: str, settings: Settings) -> tuple[Image, int]:
-    try:
-        with open_stack(source, settings.max_pixels, name) as stack:
-            if stack.count > 1:
-                return stack.page(0), stack.count
-    except Damaged:  # of which `read_image` may take what there is
-        pass
+    _check_promised_size(source, settings)
+    # Of damaged pictures `read_image` may take what there is.
+    with suppress(Damaged), open_stack(source, settings.max_pixels, name) as stack:
+        if stack.count > 1:
+            return stack.page(0), stack.count
     read = partial(read_image, lenient=True) if settings.lenient else read_image
     return read(source, settings.max_pixels, name), 1
 
@@ -266,50 +250,22 @@ def _read_stream(stdin: IO[bytes] | None, max_bytes: int | None) -> bytes:
     return data
 
 
-def _check_output_size(image: Image, settings: Settings) -> None:
-    height, width = enlarged(image.height, image.width, settings.scale)
+def _check_promised_size(source: Path | bytes, settings: Settings) -> None:
+    """What the header tells, before gigabytes are decoded."""
+    try:
+        width, height = image_size(source)
+    except ImageError:
+        return  # reading says why, or finds more than the header tells
+    if settings.max_pixels is None or width * height <= settings.max_pixels:
+        check_output_size(width, height, settings)
+
+
+def check_output_size(width: int, height: int, settings: Settings) -> None:
+    """Raise TooLarge where the output of an input of this size would be beyond the limit."""
+    height, width = enlarged(height, width, settings.scale)
     limit = settings.max_output_pixels
     if limit is not None and width * height > limit:
         raise TooLarge(f"the output would be {width}x{height}, more than {limit} pixels", limit, "max_output_pixels")
-
-
-def _already(job: Job, settings: Settings) -> Outcome | None:
-    """The outcome of a job whose output is there, if it is not to be replaced. Never is an input replaced."""
-    if job.output is None or not os.path.lexists(job.output):
-        return None
-    if settings.existing == "skip":
-        return Outcome(job.name, str(job.output), "skipped")
-    if job.overwrites is not None:
-        return _failed(
-            job, f"{job.output} is the input {job.overwrites}, and no input is overwritten; name another output", "output"
-        )
-    if job.output.is_dir():
-        return _failed(job, f"{job.output} is a folder, and should be the output; name another", "output")
-    if settings.existing == "refuse":
-        return _failed(job, f"{job.output} exists; choose to overwrite or to skip it", "overwrite", "skip_existing")
-    return None
-
-
-def _unwritable(job: Job) -> Path | None:
-    """The folder that the output should go into and may not, asked before anything is computed."""
-    if job.output is None:
-        return None
-    folder = next((parent for parent in job.output.absolute().parents if parent.exists()), None)
-    return None if folder is None or not folder.is_dir() or os.access(folder, os.W_OK | os.X_OK) else folder
-
-
-def _enlarged(step: _Step, enlarge: Enlarge, settings: Settings, stdout: IO[bytes] | None, windows: ByWindows | None) -> _Step:
-    if step.by_windows and windows is not None:
-        return replace(step, outcome=_done(step.job, windows.enlarge(step.job, settings)))
-    if step.stack is None:
-        return step if step.image is None else replace(step, image=enlarge(step.image))
-    job = step.job
-    with open_stack(step.stack, settings.max_pixels, job.name) as stack, _place(job, stdout) as stream:
-        last = enlarge_stack(stack, stream, enlarge, settings.measure, step.suffix, settings.metadata)
-        # Again: another process may have written it while we computed.
-        if (already := _already(job, settings)) is not None:
-            raise _There(already)
-        return replace(step, stack=None, outcome=_done(job, last, stack.count))
 
 
 class _There(Exception):
@@ -331,41 +287,15 @@ def _place(job: Job, stdout: IO[bytes] | None) -> Iterator[IO[bytes]]:
         yield stream
         if stdout is not None:
             stream.seek(0)
-            shutil.copyfileobj(stream, stdout)
-            stdout.flush()
+            while data := stream.read(COPIED_BYTES):
+                _send(stdout, data)
 
 
-def _stored(step: _Step, settings: Settings, stdout: IO[bytes] | None) -> _Step:
-    job, image = step.job, step.image
-    if image is None:
-        return step
-    # Again: another process may have written it while we computed.
-    if (already := _already(job, settings)) is not None:
-        return replace(step, image=None, outcome=already)
-    data, notices = encode_with_notices(image, step.suffix, settings.quality, settings.metadata)
-    if job.output is not None:
-        _put(job.output, data)
-    elif stdout is not None:
-        stdout.write(data)
-        stdout.flush()
-    return replace(step, image=None, outcome=_done(job, image.noted(*notices)))
-
-
-def _done(job: Job, image: Image, pages: int = 1) -> Outcome:
-    target = STDOUT if job.output is None else str(job.output)
-    values = None if image.values is None else (image.values.low, image.values.high)
-    return Outcome(
-        job.name,
-        target,
-        "done",
-        image.width,
-        image.height,
-        error=image.damage,
-        notices=image.notices,
-        range=values,
-        remarks=image.remarks,
-        pages=pages,
-    )
+def _send(stdout: IO[bytes], data: bytes) -> None:
+    try:
+        write_stream(stdout, data)
+    except OSError as error:
+        raise OutputError(f"standard output: not all was written ({error.strerror or error})") from error
 
 
 def _put(path: Path, data: bytes) -> None:

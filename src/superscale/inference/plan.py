@@ -12,9 +12,11 @@ from typing import Literal
 
 from superscale.errors import UnknownNameError, UsageError
 from superscale.image.formats import SUFFIXES, UNWRITTEN_SUFFIXES, known_suffix
+from superscale.image.io import source_of
 from superscale.inference.inputs import STDIN, Found
 from superscale.inference.sizes import label
 from superscale.options import Scale
+from superscale.reading import fingerprint
 
 STDOUT = "-"
 # Where the input's own format is not written, and nothing else is asked for.
@@ -72,13 +74,20 @@ class Destination:
 
 
 def plan_jobs(
-    found: Iterable[Found], output: str | None, *, scale: Scale, model: str = "model", suffix: str | None = None
+    found: Iterable[Found],
+    output: str | None,
+    *,
+    scale: Scale,
+    model: str = "model",
+    suffix: str | None = None,
+    left_out: list[Path] | None = None,
 ) -> list[Job]:
     """Inputs -> jobs, in the same order. ``output``: None (beside each input, ``{stem}_x{scale}{ext}``), a file, a folder
     (a looked-through folder's tree is kept), a template or "-".
 
-    Where only the old extension tells two outputs apart, it goes into the name: ``a_jpg_x4.png``. What an earlier run of the same
-    plan wrote is left out. Raises UsageError when one output is named for several inputs.
+    Where only the old extension tells two outputs apart, it goes into the name: ``a_jpg_x4.png``. What was made of one of
+    the inputs, or lies where its output would, and says in its EXIF that this program made it, is left out and added to ``left_out``;
+    what the user named is not. Raises UsageError when one output is named for several inputs.
     """
     found = [one for one in found if not one.is_passed_over]
     fit = [one for one in found if one.unfit is None]
@@ -86,7 +95,10 @@ def plan_jobs(
     if destination.kind == "stdout":
         return [_to_stdout(one, destination) for one in found]
     if destination.kind in ("beside", "folder", "template"):
-        fit = _without_own_outputs(fit, destination)
+        own = _own_outputs(fit, destination)
+        fit = [one for one in fit if one not in own]
+        if left_out is not None:
+            left_out += [one.path for one in own]
     outputs = _outputs(fit, destination)
     inputs = {identity: one.path for one in fit if not one.from_stdin and (identity := _identity(one.path))}
     jobs: list[Job] = []
@@ -125,6 +137,8 @@ def _destination(output: str | None, fit: list[Found], scale: Scale, model: str,
     if os.path.isdir(output) or output.endswith(("/", os.sep)) or not (ending in SUFFIXES or os.path.isfile(output)):
         if ending in UNWRITTEN_SUFFIXES and not os.path.isdir(output):
             raise UsageError(f"{output}: cannot write this format; expected one of {', '.join(SUFFIXES)}")
+        if ending and not os.path.isdir(output) and not output.endswith(("/", os.sep)):
+            raise UsageError(f"{output}: unknown format; expected one of {', '.join(SUFFIXES)}, or {output}/ for a folder")
         return replace(destination, kind="folder")
     if ending not in SUFFIXES:
         raise UsageError(f"{output} is a file, and not one of {', '.join(SUFFIXES)}; give a folder or another name")
@@ -156,10 +170,26 @@ def _to_stdout(one: Found, destination: Destination) -> Job:
     return Job(one.path, suffix=destination.suffix or own, from_stdin=one.from_stdin)
 
 
-def _without_own_outputs(fit: list[Found], destination: Destination) -> list[Found]:
-    """Running on the same folder again must not enlarge what the last run wrote, in whatever format."""
+def _own_outputs(fit: list[Found], destination: Destination) -> list[Found]:
+    """Running on the same folder again must not enlarge what earlier runs wrote, in whatever format and wherever.
+
+    They are known by what they say of themselves: a picture of the user's may have the name of an output.
+    """
+    made_from = {one: source for one in fit if not one.named and (source := source_of(one.path)) is not None}
+    if not made_from:
+        return []
     written = {os.path.abspath(path.with_suffix("")) for path in _outputs(fit, destination, refuse=False).values()}
-    return [one for one in fit if one.named or os.path.abspath(one.path.with_suffix("")) not in written]
+    sources = {print_ for one in fit if not one.from_stdin and (print_ := _fingerprint(one.path)) is not None}
+    return [
+        one for one, source in made_from.items() if source in sources or os.path.abspath(one.path.with_suffix("")) in written
+    ]
+
+
+def _fingerprint(path: Path) -> str | None:
+    try:
+        return fingerprint(path)
+    except OSError:
+        return None
 
 
 def _outputs(fit: list[Found], destination: Destination, refuse: bool = True) -> dict[Found, Path]:
@@ -230,6 +260,8 @@ def _filled(one: Found, destination: Destination, stem: str) -> Path:
     text = ""
     for literal, field, _, _ in string.Formatter().parse(destination.where):
         text += literal
+        if field == "ext" and text.endswith("."):
+            text = text[:-1]  # an extension has its own dot
         if field == "parent":
             text += str(one.path.parent) if not text else one.path.absolute().parent.name
         elif field is not None:

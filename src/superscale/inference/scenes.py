@@ -20,12 +20,13 @@ from superscale.image.formats import SUFFIXES
 from superscale.image.io import KeepOrStrip
 from superscale.image.metadata import says_of_camera
 from superscale.image.picture import Image, with_alpha
+from superscale.image.provenance import SOFTWARE, made_from
 from superscale.image.region import Region
 from superscale.image.scene import Scene, hollow, scene_size
 from superscale.inference.channels import enlarged_part, grouped, part_of, said_of, sees_alpha
 from superscale.inference.engine import Cancel, Engine, Progress
 from superscale.inference.estimate import memory_bytes
-from superscale.inference.jobs import Settings
+from superscale.inference.outcomes import Settings
 from superscale.inference.plan import Job
 from superscale.inference.sizes import enlarged
 from superscale.inference.survey import surveyed
@@ -33,6 +34,7 @@ from superscale.inference.unfinished import FORMAT, RESULT, SAMPLES, Unfinished
 from superscale.inference.upscaler import Upscaler
 from superscale.machine.memory import free_bytes
 from superscale.options import Scale
+from superscale.reading import fingerprint
 
 Say = Callable[[str], None]
 # Of the free memory: the estimate is rough, and other programs want some, too.
@@ -117,7 +119,7 @@ def _computed(
     survey = surveyed(lambda: ((place, in_bands(image)) for place, image in scene.strips()), header, options.value_range)
     tile_px = (unfinished.found or {}).get("tile_px", upscaler.engine.tile_px)
     parts = upscaler.parts(header.height, header.width, tile_px)
-    larger = _larger(header, parts[0].new_size, metadata)
+    larger = made_from(_larger(header, parts[0].new_size, metadata), fingerprint(scene.path), SOFTWARE)
     unfinished.begin(larger, len(parts), {"tile_px": tile_px, "backend": engine.backend.name})
     if unfinished.found:
         say(f"goes on with what is done: {int(unfinished.done.sum())} of {len(parts)} tiles")
@@ -210,10 +212,11 @@ class Windows:
         is_file = not job.from_stdin and job.output is not None and SUFFIXES.get(job.output.suffix.lower()) == "TIFF"
         return is_file and not settings.lenient and not self.upscaler.options.consistent
 
-    def enlarge(self, job: Job, settings: Settings) -> Image:
-        """Do a job. Return the header of the result."""
+    def enlarge(self, job: Job, settings: Settings) -> tuple[Image, tuple[int, int]]:
+        """Do a job. Return the header of the result, and the input's (height, width)."""
         assert job.output is not None
-        return upscale_scene(
+        height, width, *_ = scene_size(job.input) or (0, 0)
+        larger = upscale_scene(
             self.upscaler,
             job.input,
             job.output,
@@ -222,6 +225,7 @@ class Windows:
             progress=self.progress,
             say=lambda said: self._say(job, said),
         )
+        return larger, (height, width)
 
     def _say(self, job: Job, said: str) -> None:
         if self.say is not None:

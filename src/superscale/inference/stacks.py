@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import IO
 
-from superscale.image.io import Image, KeepOrStrip, stack_writer
+from superscale.image.io import Image, KeepOrStrip, made_from, stack_writer
 from superscale.image.stack import Stack
 from superscale.image.value_range import ValueRange, common_range
 
@@ -21,10 +21,12 @@ def enlarge_stack(
     measure: Callable[[Image], ValueRange] | None,
     suffix: str,
     metadata: KeepOrStrip = "keep",
+    source: str | None = None,
 ) -> Image:
     """Enlarge every page of a stack and write them to a stream, as the format of ``suffix`` holds them.
 
     ``measure``: the range of values of a page; that of the whole stack, a first reading of it, goes to ``enlarge`` as ``values``.
+    ``source``: the fingerprint of the file, for `made_from`.
     Returns the last page, enlarged, with the notices and remarks of all. Raises ImageError; the stream is then no whole file.
     """
     writer = stack_writer(stream, suffix, stack.count)
@@ -38,7 +40,8 @@ def enlarge_stack(
         notices |= dict.fromkeys(page.notices)
         remarks |= dict.fromkeys(page.remarks)
         kept = page.metadata.stripped() if metadata == "strip" else page.metadata
-        writer.add(replace(page, metadata=kept))
+        said = replace(page, metadata=kept)
+        writer.add(said if source is None else made_from(said, source))
     writer.finish()
     return replace(page, notices=tuple(notices), remarks=tuple(remarks))
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import IO, TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,8 @@ from superscale.image.region import Part
 from superscale.image.value_range import TYPES, ValueRange
 from superscale.inference.channels import enlarge_image, measured_range, part_of
 from superscale.inference.engine import Cancel, Engine, Progress
-from superscale.inference.sizes import enlarged, label
-from superscale.options import BackendName, Bands, Precision, Scale, UpscaleOptions
+from superscale.inference.sizes import enlarged
+from superscale.options import BackendName, Bands, Precision, Scale, TargetSize, UpscaleOptions
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,8 +34,17 @@ Array = NDArray[Any]
 class Upscaler:
     """Enlarges pictures with one network; thread-safe.
 
-    ``model``: a bundled name or a path to a model file; the default is the best-looking bundled one that is fast enough on the
-    device. The other arguments are those of `UpscaleOptions`.
+    ``model``: a model's name (`superscale.models`) or a path to a model file; the default is the best-looking bundled one that is
+    fast enough on the device. ``fidelity``: between an adversarial model (0) and its PSNR-oriented partner (1), None for the model
+    as it is. The other arguments are those of `UpscaleOptions`.
+
+    >>> from superscale import Upscaler
+    >>> from superscale.examples import photo
+    >>> upscaler = Upscaler("compact-x4", scale=2, device="cpu", backend="onnx")
+    >>> upscaler
+    Upscaler('compact-x4', scale=2, device='cpu')
+    >>> upscaler(photo("cat.jpg")).size
+    (452, 300)
     """
 
     def __init__(
@@ -51,24 +61,34 @@ class Upscaler:
         tta: bool = False,
         value_range: str | tuple[float, float] = "auto",
         bands: Bands = "auto",
+        fidelity: float | None = None,
     ) -> None:
         how: Any = {"device": device, "precision": precision, "backend": backend, "tile": tile, "overlap": overlap}
         self.options = UpscaleOptions(scale=scale, consistent=consistent, tta=tta, value_range=value_range, bands=bands, **how)
         from superscale.inference.backends.choice import load
 
-        self.model, computing = load(model, self.options)
+        self.model, computing = load(model, self.options, fidelity)
         self.engine = Engine(computing, self.options)
         self.contract = computing.contract
         self.scale: Scale = self.contract.scale if scale is None else scale
 
+    def __repr__(self) -> str:
+        return f"Upscaler({self.model.name!r}, scale={self.scale}, device={self.engine.backend.device!r})"
+
     @classmethod
-    def with_options(cls, model: str | Path | Model | StoredModel | None, options: UpscaleOptions) -> Upscaler:
+    def with_options(
+        cls, model: str | Path | Model | StoredModel | None, options: UpscaleOptions, fidelity: float | None = None
+    ) -> Upscaler:
         """An upscaler as ``options`` say."""
-        return cls(model, **{one.name: getattr(options, one.name) for one in fields(options)})
+        return cls(model, fidelity=fidelity, **{one.name: getattr(options, one.name) for one in fields(options)})
 
     @overload
     def __call__(
-        self, picture: str | Path | PillowPicture, *, progress: Progress | None = None, cancel: Cancel | None = None
+        self,
+        picture: str | Path | bytes | IO[bytes] | PillowPicture,
+        *,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
     ) -> PillowPicture: ...
     @overload
     def __call__(self, picture: Tensor, *, progress: Progress | None = None, cancel: Cancel | None = None) -> Tensor: ...
@@ -76,26 +96,44 @@ class Upscaler:
     def __call__(self, picture: Array, *, progress: Progress | None = None, cancel: Cancel | None = None) -> Array: ...
 
     def __call__(self, picture: Any, *, progress: Progress | None = None, cancel: Cancel | None = None) -> Any:
-        """Path -> PIL picture; PIL -> PIL; array (H, W[, C]) -> array; tensor (B, C, H, W) -> tensor: same kind, type and device.
+        """Path, bytes or a binary file -> PIL picture; PIL -> PIL; array (H, W[, C]) -> array; tensor ([B, ]C, H, W) -> tensor: the
+        same kind, type and device.
 
         Samples are integers of up to 32 bits or floats, in any range (``value_range`` says which values are black and white); what
-        is not finite is no data, and stays so. C is 1 (grey) or 3 (RGB), for paths and PIL also with alpha.
+        is not finite is no data, and stays so. C is 1 (grey) or 3 (RGB), for all but tensors also with alpha (2, 4).
         ``progress(tiles_done, tiles)`` is called after every tile; when ``cancel`` is set, `Cancelled` is raised.
         DICOM becomes the 8-bit picture that a viewer shows; `enlarge` on what `read_image` reads keeps its values.
         Raises ImageError for a path whose picture PIL could not hold: deeper than 8 bits with colour or alpha, and bands.
         """
-        if isinstance(picture, str | Path):
+        if hasattr(picture, "read") and not isinstance(picture, PillowPicture):
+            picture = picture.read()
+        if isinstance(picture, str | Path | bytes):
             return to_pillow(as_viewed(self.enlarge(read_image(picture), progress=progress, cancel=cancel)))
         if isinstance(picture, PillowPicture):
             return to_pillow(self.enlarge(decode(picture), progress=progress, cancel=cancel))
         if isinstance(picture, np.ndarray):
-            if picture.ndim == 2:
-                return self.pixels(picture[..., None], progress=progress, cancel=cancel)[..., 0]
-            return self.pixels(picture, progress=progress, cancel=cancel)
+            return self._array(picture, progress, cancel)
         # Who has a tensor has imported torch.
         if (torch := sys.modules.get("torch")) is not None and isinstance(picture, torch.Tensor):
             return self._tensor(picture, torch, progress, cancel)
-        raise UsageError(f"expected a path, a PIL picture, an array or a tensor, got {type(picture).__name__}")
+        raise UsageError(f"expected a path, bytes, a file, a PIL picture, an array or a tensor, got {type(picture).__name__}")
+
+    def each(
+        self,
+        pictures: Iterable[Any],
+        *,
+        progress: Callable[[int, int | None], None] | None = None,
+        cancel: Cancel | None = None,
+    ) -> Iterator[Any]:
+        """Upscale one picture after another: what calling the upscaler on each gives, as it is asked for.
+
+        ``progress(done, pictures)`` is called after each, with None for the number of pictures where it is not known.
+        """
+        total = len(pictures) if isinstance(pictures, Sized) else None
+        for done, picture in enumerate(pictures, 1):
+            yield self(picture, cancel=cancel)
+            if progress is not None:
+                progress(done, total)
 
     def enlarge(
         self,
@@ -122,7 +160,17 @@ class Upscaler:
     @property
     def derivation(self) -> str:
         """What is done to an image, by which model and version: for formats that record it (DICOM)."""
-        return f"Upscaled to {label(self.scale)} by the network {self.model.name}, superscale {__version__}; not for diagnosis"
+        how = f"to {self.scale.label}" if isinstance(self.scale, TargetSize) else f"{self.scale:g} times"
+        return f"Upscaled {how} by the network {self.model.name}, superscale {__version__}; not for diagnosis"
+
+    def _array(self, array: Array, progress: Progress | None, cancel: Cancel | None) -> Array:
+        if array.ndim == 2:
+            return self.pixels(array[..., None], progress=progress, cancel=cancel)[..., 0]
+        colours = array.shape[2] - 1 if array.ndim == 3 else 0
+        if array.dtype == np.uint8 and colours in (1, 3) and colours + 1 != self.contract.channels > 1:
+            larger = self.enlarge(Image(array[..., :-1], array[..., -1]), progress=progress, cancel=cancel)
+            return np.dstack([larger.pixels, larger.alpha]) if larger.alpha is not None else larger.pixels
+        return self.pixels(array, progress=progress, cancel=cancel)
 
     def pixels(self, pixels: Array, *, progress: Progress | None = None, cancel: Cancel | None = None) -> Array:
         """(H, W, C), C = 1 or the network's (any for a network of 1), integers of up to 32 bits or floats -> the same, larger."""
@@ -143,8 +191,10 @@ class Upscaler:
         return (engine or self.engine)(pixels, part, cancel)
 
     def _tensor(self, batch: Tensor, torch: Any, progress: Progress | None, cancel: Cancel | None) -> Tensor:
+        if batch.ndim == 3:
+            return self._tensor(batch[None], torch, progress, cancel)[0]
         if batch.ndim != 4 or not len(batch):
-            raise UsageError(f"expected a tensor (B, C, H, W), got shape {tuple(batch.shape)}")
+            raise UsageError(f"expected a tensor (B, C, H, W) or (C, H, W), got shape {tuple(batch.shape)}")
         plain = batch.detach().cpu()
         arrays = (plain.float() if plain.dtype == torch.bfloat16 else plain).movedim(1, -1).numpy()
         pictures = [

@@ -18,6 +18,7 @@ from superscale.errors import DataError, ModelError, UsageError
 from superscale.image.pixels import PEAK_8BIT
 from superscale.image.resize import imresize
 from superscale.metrics.planes import measured_planes
+from superscale.reading import read_text, reason
 
 FORMAT = "superscale-niqe-1"
 BLOCK_PX = 96
@@ -34,6 +35,8 @@ FLAT = 1e-6
 # To the neighbour at the right, below, and at both diagonals.
 NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))
 FEATURES = 36
+# A model has some thousand numbers.
+MOST_MODEL_BYTES = 10_000_000
 DIGITS = 10
 # The shapes that the authors' code looks among; between two of them would move a picture's NIQE by 0.01.
 SHAPES = torch.arange(200, 10_001, dtype=torch.float64) / 1000
@@ -208,7 +211,7 @@ def from_json(text: str, name: str) -> NaturalModel:
         mean = torch.tensor(content.pop("mean"), dtype=torch.float64)
         rows = [[0.0] * (FEATURES - len(row)) + row for row in content.pop("covariance")]
         upper = torch.tensor(rows, dtype=torch.float64)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, RuntimeError) as error:
         raise ModelError(f"{name}: not a NIQE model ({error}); fit-niqe makes one") from error
     finite = mean.isfinite().all() and upper.isfinite().all()
     if not finite or (mean.shape, upper.shape) != ((FEATURES,), (FEATURES, FEATURES)):
@@ -219,9 +222,9 @@ def from_json(text: str, name: str) -> NaturalModel:
 def read_model(path: Path) -> NaturalModel:
     """A model that `fit-niqe` wrote. Raises ModelError."""
     try:
-        return from_json(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path}: cannot be read ({error})") from error
+        return from_json(read_text(path, MOST_MODEL_BYTES), str(path))
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({reason(error)})") from error
 
 
 @lru_cache(maxsize=1)

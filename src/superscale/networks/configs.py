@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Annotated, Any
 
+from superscale.bounds import Bounds, Channels, Depth, Features, Scale, check_bounds
 from superscale.contract import Contract
 from superscale.errors import UnknownNameError, UsageError
 
@@ -28,13 +29,14 @@ SLOPES = {"relu": 0.0, "leakyrelu": 0.1}
 class SRResNetConfig:
     """The paper's ×4 network by default. ``batch_norm=False`` drops the normalisation, as EDSR and ESRGAN do."""
 
-    scale: int = 4
-    channels: int = 3
-    features: int = 64
-    blocks: int = 16
+    scale: Scale = 4
+    channels: Channels = 3
+    features: Features = 64
+    blocks: Depth = 16
     batch_norm: bool = True
 
     def __post_init__(self) -> None:
+        check_bounds(self)
         if self.scale not in (2, 4, 8):
             raise UsageError(f"SRResNet enlarges by 2, 4 or 8, got scale {self.scale}")
 
@@ -69,18 +71,17 @@ class RRDBNetConfig:
     ``plus``: the dense block of ESRGAN+ (Rakotonirina, Rasoanaivo 2020), whose noise is for training alone and left out here.
     """
 
-    scale: int = 4
-    channels: int = 3
-    features: int = 64
-    blocks: int = 23
-    growth_channels: int = 32
-    residual_scale: float = 0.2
-    upsamplings: int = 2
+    scale: Scale = 4
+    channels: Channels = 3
+    features: Features = 64
+    blocks: Depth = 23
+    growth_channels: Features = 32
+    residual_scale: Annotated[float, Bounds(-10, 10)] = 0.2
+    upsamplings: Annotated[int, Bounds(0, MOST_UPSAMPLINGS)] = 2
     plus: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.upsamplings <= MOST_UPSAMPLINGS:
-            raise UsageError(f"RRDBNet doubles 0 to {MOST_UPSAMPLINGS} times, got upsamplings {self.upsamplings}")
+        check_bounds(self)
         scales = [2**doublings for doublings in range(self.upsamplings + 1)]
         if self.scale not in scales:
             known = " or ".join(", ".join(map(str, scales)).rsplit(", ", 1))
@@ -113,15 +114,14 @@ class CompactConfig:
     ``activation``: "prelu", "relu" or "leakyrelu" (slope 0.1), the published ``act_type``.
     """
 
-    scale: int = 4
-    channels: int = 3
-    features: int = 64
-    convolutions: int = 16
+    scale: Scale = 4
+    channels: Channels = 3
+    features: Features = 64
+    convolutions: Depth = 16
     activation: str = "prelu"
 
     def __post_init__(self) -> None:
-        if self.scale < 1:
-            raise UsageError(f"SRVGGNetCompact enlarges by a whole factor from 1 on, got scale {self.scale}")
+        check_bounds(self)
         if self.activation not in (PRELU, *SLOPES):
             raise UsageError(f"SRVGGNetCompact has the activation {', '.join((PRELU, *SLOPES))}, got {self.activation!r}")
 

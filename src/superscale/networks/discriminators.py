@@ -6,14 +6,19 @@ discriminator with spectral norm was right on half of them. With a high-pass fil
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from superscale.bounds import Bounds, Channels, Features, Side, check_bounds
 from superscale.errors import UsageError
+
+HighPassPx = Annotated[float, Bounds(0, 1000)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,37 +28,33 @@ class VGGStyleConfig:
     ``high_pass_px``: standard deviation of the Gaussian blur that is subtracted from the image first; 0, as in the papers: none.
     """
 
-    patch_px: int = 128
-    channels: int = 3
-    features: int = 64
-    hidden: int = 1024
+    patch_px: Side = 128
+    channels: Channels = 3
+    features: Features = 64
+    hidden: Annotated[int, Bounds(1, 65536)] = 1024
     batch_norm: bool = False
     spectral_norm: bool = True
-    high_pass_px: float = 0.0
+    high_pass_px: HighPassPx = 0.0
 
     def __post_init__(self) -> None:
+        check_bounds(self)
         if self.batch_norm and self.spectral_norm:
             raise UsageError("batch_norm and spectral_norm exclude each other: BN would undo the Lipschitz bound; choose one")
-        if self.patch_px < 1:
-            raise UsageError(f"patch_px must be positive, got {self.patch_px}")
-        if self.high_pass_px < 0:
-            raise UsageError(f"high_pass_px must be 0 or more, got {self.high_pass_px}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class UNetConfig:
     """The published network by default. ``high_pass_px`` is that of `VGGStyleConfig`, and fixes the input's side to ``patch_px``."""
 
-    channels: int = 3
-    features: int = 64
-    patch_px: int = 128
-    high_pass_px: float = 0.0
+    channels: Channels = 3
+    features: Features = 64
+    patch_px: Side = 128
+    high_pass_px: HighPassPx = 0.0
 
     def __post_init__(self) -> None:
+        check_bounds(self)
         if self.patch_px % 8:
             raise UsageError(f"the U-Net halves three times: patch_px must be a multiple of 8, got {self.patch_px}")
-        if self.high_pass_px < 0:
-            raise UsageError(f"high_pass_px must be 0 or more, got {self.high_pass_px}")
 
 
 class HighPass(nn.Module):
@@ -71,7 +72,8 @@ class HighPass(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Filter a batch in fp32."""
         blur = self.get_buffer("blur")
-        with torch.autocast(image.device.type, enabled=False):  # bf16 would round the detail away
+        # bf16 would round the detail away; torch's device without memory knows no autocast.
+        with nullcontext() if image.is_meta else torch.autocast(image.device.type, enabled=False):
             image = image.float()
             return (image - blur @ image @ blur.T) * self.GAIN
 

@@ -142,14 +142,8 @@ class Enlarger:
         from superscale.options import UpscaleOptions
 
         if (found := self.networks.get((model, fidelity))) is None:
-            source: Any = model
-            if fidelity is not None:
-                from superscale.weights.blend import with_fidelity
-                from superscale.weights.checkpoint import stored_of
-
-                source = stored_of(with_fidelity(model, fidelity))
             options = UpscaleOptions(device=self.device, backend=self.facts["backend"], tile=self.facts["tile"])
-            found = self.networks[model, fidelity] = Upscaler.with_options(source, options)
+            found = self.networks[model, fidelity] = Upscaler.with_options(model, options, fidelity)
             while len(self.networks) > NETWORKS:
                 self.networks.popitem(last=False)
         self.networks.move_to_end((model, fidelity))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ def empty_generator(
     ``published``: our key -> the one that an error shows. Raises UsageError for options that no network has.
     """
     check_options(options, len(tensors))
-    with torch.device("meta"), _Unfilled():
+    with unfilled():
         expected = (generator := build_generator(network, options)).state_dict()
     check_keys(expected, tensors)
     shown = published or {}
@@ -35,6 +36,13 @@ def empty_generator(
     empty = {key: torch.empty(tensor.shape, dtype=tensor.dtype) for key, tensor in expected.items()}
     generator.load_state_dict(empty, assign=True)
     return generator
+
+
+@contextmanager
+def unfilled() -> Iterator[None]:
+    """Networks that are built inside have shapes and no memory."""
+    with torch.device("meta"), _Unfilled():
+        yield
 
 
 class _Unfilled(TorchFunctionMode):

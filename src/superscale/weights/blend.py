@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from superscale.errors import ModelError, UnknownNameError, UsageError
+from superscale.errors import ModelError, UsageError
 from superscale.networks.catalog import describe
 from superscale.weights import store
 from superscale.weights.checkpoint import Model
@@ -59,5 +59,5 @@ def with_fidelity(name: str, fidelity: float) -> Model:
     if gan is None:
         if not pairs:
             raise UsageError(f"fidelity needs a bundled adversarial model and its PSNR-oriented partner; {name!r} has none")
-        raise UnknownNameError("model with a PSNR-oriented partner", name, pairs)
+        raise UsageError(f"{name} has no PSNR-oriented partner; fidelity works with {', '.join(pairs)}")
     return blend_named(gan, pairs[gan], fidelity)

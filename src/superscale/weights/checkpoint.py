@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +19,16 @@ from superscale.errors import CheckpointError, ModelError
 from superscale.files import new_folder, write_bytes
 from superscale.networks.catalog import describe
 from superscale.networks.generator import Generator
+from superscale.reading import read_file, read_json
 from superscale.weights.architecture import empty_generator
 from superscale.weights.stored import MODEL_FORMAT, MOST_BYTES, UNDESCRIBED, StoredModel, check_keys, one_line, read_stored
 
 STATE_VERSION = 1
 STATE_TENSORS, STATE_FACTS, STATE_MANIFEST = "state.safetensors", "state.json", "manifest.json"
+MOST_STATE_BYTES = 64 * 1024**3
+# What weights are stored in, and what counters are; those of a file that was read without torch are floats, too.
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+WHOLE = (torch.int64, torch.int32, torch.float32)
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,11 @@ def load_strictly(module: torch.nn.Module, tensors: Mapping[str, Tensor], name: 
     for key, tensor in tensors.items():
         if tensor.shape != expected[key].shape:
             raise ModelError(f"{name}: {one_line(key)} has shape {tuple(tensor.shape)}, expected {tuple(expected[key].shape)}")
-        if not torch.isfinite(tensor).all():
+        kinds = FLOATS if expected[key].is_floating_point() else WHOLE
+        if tensor.dtype not in kinds:
+            # A conversion would drop imaginary parts, or take counts for weights.
+            raise ModelError(f"{name}: {one_line(key)} holds {tensor.dtype}, expected {' or '.join(map(str, kinds))}")
+        if not torch.isfinite(tensor.to(expected[key].dtype)).all():
             raise ModelError(f"{name}: {one_line(key)} is not finite")
     module.load_state_dict({key: tensor.to(expected[key].dtype) for key, tensor in tensors.items()})
 
@@ -134,18 +144,25 @@ def save_state(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, 
 def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """(tensors, facts) of a folder of `save_state`. Raises CheckpointError when a part is missing or its hash differs."""
     try:
-        manifest = json.loads((folder / STATE_MANIFEST).read_bytes())
+        manifest = read_json(folder / STATE_MANIFEST)
         if manifest["version"] != STATE_VERSION:
             raise CheckpointError(f"{folder}: saved by another version of superscale")
-        parts = {name: (folder / name).read_bytes() for name in (STATE_TENSORS, STATE_FACTS)}
+        parts = {name: read_file(folder / name, MOST_STATE_BYTES) for name in (STATE_TENSORS, STATE_FACTS)}
         for name, data in parts.items():
             if hashlib.sha256(data).hexdigest() != manifest["sha256"][name]:
                 raise CheckpointError(f"{folder}: {name} is damaged (its sha256 differs from the manifest's)")
         return safetensors_torch.load(parts[STATE_TENSORS]), json.loads(parts[STATE_FACTS])
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise CheckpointError(f"{folder}: not a whole training state ({error})") from error
 
 
 def saved_states(folder: Path) -> Iterator[Path]:
-    """The training states in a folder of them, newest first."""
-    yield from sorted((path for path in folder.glob("step-*") if path.is_dir()), reverse=True)
+    """The training states in a folder of them, newest first. Raises CheckpointError when the folder cannot be listed."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if entry.name.startswith("step-") and entry.is_dir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise CheckpointError(f"{folder}: cannot be listed ({error.strerror})") from error
+    yield from (folder / name for name in sorted(names, reverse=True))

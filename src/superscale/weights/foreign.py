@@ -11,7 +11,7 @@ from torch import Tensor
 
 from superscale.errors import ModelError, UsageError
 from superscale.weights.architecture import empty_generator
-from superscale.weights.checkpoint import Model, load_strictly, load_tensors
+from superscale.weights.checkpoint import FLOATS, Model, load_strictly, load_tensors
 from superscale.weights.layouts import LAYOUTS, recognise
 from superscale.weights.other_networks import other_network
 from superscale.weights.pickle_guard import NUMBER_BYTES, check_pickled, is_safetensors
@@ -61,7 +61,7 @@ def _named_tensors(path: Path, loaded: Any) -> dict[str, Tensor]:
     if (network := other_network(state)) is not None:
         raise ModelError(f"{path}: {network}, which is not supported; expected {', '.join(layout.name for layout in LAYOUTS)}")
     for key, tensor in state.items():
-        if not tensor.is_floating_point():
+        if tensor.dtype not in FLOATS:
             raise ModelError(f"{path}: refused: {ascii(key)[:80]} holds {tensor.dtype}, expected floating point")
     return {key: tensor.detach() for key, tensor in state.items()}
 

@@ -44,12 +44,17 @@ GUESSED_START_SECONDS, TRIAL_SHARE = 3.0, 0.05
 RUNS_A_TRIAL = 4
 
 
-def load(model: str | Path | Model | StoredModel | None, options: UpscaleOptions) -> tuple[Model | StoredModel, Backend]:
+def load(
+    model: str | Path | Model | StoredModel | None, options: UpscaleOptions, fidelity: float | None = None
+) -> tuple[Model | StoredModel, Backend]:
     """A model by name or file, on the device that is asked for; the default is the best-looking that is fast enough there.
 
+    ``fidelity``: between an adversarial model that is named and its PSNR-oriented partner, None for the model as it is.
     A torch network in memory runs in torch, unless another backend is named. Raises UsageError for what cannot be had here.
     """
     device = device_name(options.device)
+    if fidelity is not None:
+        model = _blended(model or default_model(device.partition(":")[0]), fidelity)
     if model is None or isinstance(model, str | Path):
         model = find_stored(model or default_model(device.partition(":")[0]))
     in_memory = not isinstance(model, StoredModel)
@@ -58,6 +63,15 @@ def load(model: str | Path | Model | StoredModel | None, options: UpscaleOptions
         return model, made(model, Way(backend, "fp32" if options.precision == "auto" else options.precision), device)
     assert isinstance(model, StoredModel)
     return model, Choice(model, device, options.precision)
+
+
+def _blended(model: object, fidelity: float) -> StoredModel:
+    from superscale.weights.blend import with_fidelity
+    from superscale.weights.checkpoint import stored_of
+
+    if not isinstance(model, str):
+        raise UsageError(f"fidelity needs the name of a model, got {model!r}")
+    return stored_of(with_fidelity(model, fidelity))
 
 
 def device_name(wanted: str) -> str:

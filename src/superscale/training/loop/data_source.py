@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -18,31 +19,49 @@ from superscale.data.patches import PatchPlan, patch_problems
 from superscale.data.prepare import LowRes, prepare, prepare_synthetic
 from superscale.data.resident import ResidentPack
 from superscale.errors import Cancelled, DataError, RecipeError
-from superscale.files import write_text
+from superscale.files import remove_folder, write_text
+from superscale.image.io import list_images
 from superscale.machine import processes
 from superscale.machine.device import free_bytes
+from superscale.reading import read_json, reason
 from superscale.training.recipe.schema import Recipe
 from superscale.training.run.directory import own_pack, own_pack_source
 
+PHOTOS = "photos"
+# Of a folder's photos, so many may be damaged.
+MOST_SKIPPED = 0.1
 # Of a GPU's free memory; the rest is for the networks and what they keep.
 RESIDENT_SHARE = 0.25
 
 
-def open_packs(recipe: Recipe, run_dir: Path, stop: Callable[[], bool] = lambda: False) -> list[Pack]:
+def open_packs(
+    recipe: Recipe, run_dir: Path, stop: Callable[[], bool] = lambda: False, say: Callable[[str], None] = lambda _: None
+) -> list[Pack]:
     """The pack of every source of the recipe's data, as `open_pack`."""
-    return [open_pack(alone, run_dir, stop, source) for source, alone in enumerate(recipe.of_each_source())]
+    return [open_pack(alone, run_dir, stop, source, say) for source, alone in enumerate(recipe.of_each_source())]
 
 
-def open_pack(recipe: Recipe, run_dir: Path, stop: Callable[[], bool] = lambda: False, source: int = 0) -> Pack:
+def open_pack(
+    recipe: Recipe,
+    run_dir: Path,
+    stop: Callable[[], bool] = lambda: False,
+    source: int = 0,
+    say: Callable[[str], None] = lambda _: None,
+) -> Pack:
     """The recipe's data as a pack; a folder of photos, or "synthetic", is prepared in the run directory first.
 
     Raises Cancelled when ``stop``, asked after every photo, says so (of several processes none is asked: the others wait);
     RecipeError and DataError as `prepared_pack`.
     """
-    if (ready := prepared_pack(recipe, run_dir, source)) is not None:
-        return Pack(ready)
     own = own_pack(run_dir, source)
-    write_text(own_pack_source(run_dir, source), json.dumps(_source(recipe)))
+    if (ready := prepared_pack(recipe, run_dir, source)) is not None:
+        if ready == own and (notice := _photos_notice(recipe, own_pack_source(run_dir, source))) is not None:
+            say(notice)
+        pack = Pack(ready)
+        if recipe.data.verify and processes.rank() == 0:
+            pack.verify()
+        return pack
+    write_text(own_pack_source(run_dir, source), json.dumps(_source(recipe) | {PHOTOS: _photos(recipe)}))
     if recipe.data.path == "synthetic":
         prepare_synthetic(own, side_px=max(128, recipe.data.patch_px), scale=recipe.scale, channels=recipe.channels)
     else:
@@ -50,7 +69,45 @@ def open_pack(recipe: Recipe, run_dir: Path, stop: Callable[[], bool] = lambda: 
         progress = partial(_unless_stopped, stop)
         low_res = _low_res(recipe, folder)
         prepare(folder, own, scale=recipe.scale, low_res=low_res, channels=recipe.channels, progress=progress)
-    return Pack(own)
+    pack = Pack(own)
+    try:
+        _refuse_ruins(recipe, pack)
+    except DataError:
+        remove_folder(own)  # else the same command would find it and go on
+        raise
+    return pack
+
+
+def _refuse_ruins(recipe: Recipe, pack: Pack) -> None:
+    """Few damaged photos are told and left out; when they are many, the folder is not what somebody wanted to train on."""
+    skipped = len(pack.manifest.skipped)
+    photos = skipped + len({tile.source for tile in pack.manifest.tiles})
+    if skipped > MOST_SKIPPED * photos:
+        name, why = pack.manifest.skipped[0]
+        raise DataError(
+            f"{recipe.data.path}: {skipped} of {photos} photos cannot be used (the first is {name}: {why}); remove or replace them, or "
+            "pack those that can with superscale prepare, and train on the pack",
+            ways_out=("data.path",),
+        )
+
+
+def _photos(recipe: Recipe) -> str:
+    """What tells a folder of photos from itself at another time: a hash of its files' names and sizes."""
+    folder = Path(recipe.data.path)
+    if not folder.is_dir():
+        return ""
+    lines = sorted(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}" for path in list_images(folder))
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _photos_notice(recipe: Recipe, made_of: Path) -> str | None:
+    was = (_made_of(made_of) or {}).get(PHOTOS)
+    if was is None or (Path(recipe.data.path).is_dir() and _photos(recipe) == was) or recipe.data.path == "synthetic":
+        return None
+    return (
+        f"{recipe.data.path} is not what it was when this run was begun (files were added, removed or changed): the run goes on with "
+        "the photos of then, which it keeps; to train on those of now, begin anew"
+    )
 
 
 def _low_res(recipe: Recipe, folder: Path) -> LowRes | None:
@@ -76,6 +133,21 @@ def _told(source: Mapping[str, object]) -> str:
     return f"{source['path']} at scale {source['scale']}{channels}"
 
 
+def _made_of(path: Path) -> dict[str, object] | None:
+    """What `open_pack` wrote; None when it never did. Raises DataError when the file says something else."""
+    if not path.is_file():
+        return None
+    try:
+        was = read_json(path)
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read ({reason(error)}); delete the run directory or begin anew", ways_out=("fresh",)
+        ) from error
+    if not isinstance(was, dict) or not {"path", "scale"} <= was.keys():
+        raise DataError(f"{path}: does not say what the pack is made of; begin anew", ways_out=("fresh",))
+    return was
+
+
 def prepared_pack(recipe: Recipe, run_dir: Path, source: int = 0) -> Path | None:
     """The pack that the recipe names, or the one that this run has made before of its source of that number; None when there is neither.
 
@@ -89,7 +161,7 @@ def prepared_pack(recipe: Recipe, run_dir: Path, source: int = 0) -> Path | None
     made_of = own_pack_source(run_dir, source)
     if not (own / MANIFEST).is_file():
         return None
-    if made_of.is_file() and (was := json.loads(made_of.read_bytes())) != (wanted := _source(recipe)):
+    if (was := _made_of(made_of)) is not None and {**was, PHOTOS: None} != (wanted := {**_source(recipe), PHOTOS: None}):
         raise DataError(
             f"{own}: prepared from {_told(was)}, the recipe names {_told(wanted)}; set it back, choose another run directory, or "
             "begin anew",
@@ -148,7 +220,7 @@ def batch_loader(plan: PatchPlan | Mixture, stored_low_res: bool, device: torch.
     if isinstance(plan, Mixture):
         return plan.loaded_by([batch_loader(own, stored_low_res, device) for own in plan.plans])
     pack = plan.pack
-    needed = pack.high_res_samples.samples.size + (pack.low_res_samples.samples.size if stored_low_res else 0)
+    needed = pack.high_res_samples.size + (pack.low_res_samples.size if stored_low_res else 0)
     if device.type == "cuda" and needed <= RESIDENT_SHARE * (free_bytes(device) or 0):
         return ResidentPack(plan, device, stored_low_res).load
     return partial(load_batch, plan, stored_low_res=stored_low_res)

@@ -1,4 +1,4 @@
-"""The learning rate and the seed of a step: pure functions of the images seen."""
+"""The learning rate, the seed and the turn of a step: pure functions of the images seen."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ def seed_at(seed: int, images_seen: int) -> int:
     no state of it.
     """
     return (seed * 0x9E3779B1 + images_seen * 2654435761 + 1) % 2**32
+
+
+def crossed(images: int, batch: int, every: int) -> bool:
+    """Whether this step is the first at or past a multiple of ``every`` images."""
+    return images > 0 and images // every > (images - batch) // every
 
 
 def factor(stage: StageConfig, images_seen: int) -> float:

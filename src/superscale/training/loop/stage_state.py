@@ -131,7 +131,7 @@ def restore(state: StageState, tensors: Tensors, facts: Mapping[str, Any], name:
         if state.opponent is not None:
             load_strictly(state.opponent.network, _under("discriminator", tensors), name)
             _restore_moments(state.opponent.optimizer, _under("discriminator_optimizer", tensors))
-    except (ModelError, KeyError, ValueError, RuntimeError) as error:
+    except (ModelError, KeyError, IndexError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{name}: does not fit this recipe's networks ({error})") from error
 
 

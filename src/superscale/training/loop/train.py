@@ -23,7 +23,7 @@ from superscale.training.loop.criteria import build_criteria
 from superscale.training.loop.data_source import batch_loader, open_packs, patch_plan, ready_batches
 from superscale.training.loop.first_generator import first_generator, with_generator
 from superscale.training.loop.health import Diverged
-from superscale.training.loop.schedule import learning_rate, seed_at
+from superscale.training.loop.schedule import crossed, learning_rate, seed_at
 from superscale.training.loop.stage_state import StageState, begin_stage, restore, to_facts, to_tensors
 from superscale.training.loop.steps import (
     AUTOCAST_TYPES,
@@ -35,9 +35,10 @@ from superscale.training.loop.steps import (
 )
 from superscale.training.loop.teaching import taught, teacher_card
 from superscale.training.loop.validation import validate, validation_pairs
+from superscale.training.loop.whole_run import check_whole_run
 from superscale.training.recipe.schema import Recipe, StageConfig, to_toml
 from superscale.training.run import directory, states
-from superscale.training.run.log import RunLog, versions
+from superscale.training.run.log import RunLog, versions, what_computes
 from superscale.weights.checkpoint import save_model
 
 MODEL_FILE = "model.safetensors"
@@ -60,31 +61,35 @@ def train(
     *,
     device: str = "auto",
     stop: Callable[[], bool] = lambda: False,
+    save: Callable[[], bool] = lambda: False,
     max_seconds: float | None = None,
     fresh: bool = False,
     quiet: bool = False,
 ) -> Result:
     """Run every stage of a recipe in ``run_dir``, or go on where its newest training state ends; ``fresh`` empties it first.
 
-    Under torchrun it does so with the other processes; the first alone writes and speaks.
+    When ``save``, asked after every step, says so, a training state is saved, and the run goes on. Under torchrun it does so
+    with the other processes; the first alone writes and speaks.
 
     Raises DataError or RecipeError before the first step when something does not fit, TrainingError when another process
     trains in ``run_dir``, the run cannot be kept finite, or a process has lost the others.
     """
     deadline = time.monotonic() + max_seconds if max_seconds is not None else None
     recipe = with_generator(recipe)
+    check_whole_run(recipe)
     with processes.together(device) as own_device, directory.opened(run_dir, fresh), directory.full_disk_told(run_dir):
         what_runs = [versions()["superscale"], to_toml(recipe)]
         processes.require_agreement(what_runs, "the processes run different recipes or versions")
-        with closing(RunLog(run_dir, quiet)) as log:
+        with closing(RunLog(run_dir, quiet, {name: stage.images for name, stage in recipe.stage.items()})) as log:
             try:
                 with processes.first_alone():
-                    packs = open_packs(recipe, run_dir, stop)
+                    packs = open_packs(recipe, run_dir, stop, log.say)
                     packs[0] = taught(recipe, packs[0], device, log.say, stop)
             except Cancelled:
                 return Result(run_dir, None, False, 0)
             # Whoever is asked to stop, all hear of it at the same step.
-            run = _Run(recipe, run_dir, own_device, log, lambda: processes.anywhere(stop() or _passed(deadline)), packs)
+            asked = lambda: processes.anywhere(stop() or _passed(deadline))  # noqa: E731
+            run = _Run(recipe, run_dir, own_device, log, asked, packs, lambda: processes.anywhere(save()))
             result = None
             while result is None:
                 result = run.all_stages()
@@ -109,20 +114,27 @@ class _Run:
     """What all stages of a run share; built, and so checked, before the first step."""
 
     def __init__(
-        self, recipe: Recipe, run_dir: Path, device: torch.device, log: RunLog, stop: Callable[[], bool], packs: list[Pack]
+        self,
+        recipe: Recipe,
+        run_dir: Path,
+        device: torch.device,
+        log: RunLog,
+        stop: Callable[[], bool],
+        packs: list[Pack],
+        save: Callable[[], bool],
     ) -> None:
         self.recipe = recipe
         self.run_dir = run_dir
         self.device = device
         self.log = log
-        self.stop = stop
+        self.stop, self.save = stop, save
         for pack in packs:
             tiles = [(tile.sha256, tile.top, tile.left) for tile in pack.manifest.tiles]
             processes.require_agreement(tiles, f"{pack.folder} does not hold the same photos at all processes")
             for source, why in pack.manifest.skipped:
-                log.say(f"skipped {source}: {why}")
+                log.warn(f"skipped {source}: {why}")
             if pack.manifest.skipped:
-                log.say(f"{len(pack.manifest.skipped)} damaged photos skipped")
+                log.warn(f"{len(pack.manifest.skipped)} damaged photos skipped")
         self.plan = patch_plan(recipe, packs)
         self.load = batch_loader(self.plan, recipe.data.low_res == "stored" or recipe.teacher is not None, device)
         self.pairs = validation_pairs(recipe)
@@ -141,7 +153,7 @@ class _Run:
         if saved is not None:
             states.check_same_run(self.recipe, self.settings, saved, str(self.run_dir))
             self.rollbacks = dict(saved.facts.get("rollbacks", {})) | self.rollbacks
-            for notice in (states.version_notice(saved, versions()), states.step_notice(saved, self.settings)):
+            for notice in (states.version_notice(saved, what_computes(self.device)), states.step_notice(saved, self.settings)):
                 if notice is not None:
                     self.log.say(notice)
         self.log.cut_back(saved.facts.get("log_bytes") if saved is not None else 0)
@@ -216,15 +228,17 @@ class _Run:
                 self._read_faults(stage.name, check, state)
 
             # report
-            if done or _crossed(images, step_images, recipe.report_every_images):
+            if done or crossed(images, step_images, recipe.report_every_images):
                 self._report(stage.name, state, rate, signals, history)
                 signals = {}
 
             # save, before a validation that a bad picture or a kill may end
             validated = state.validated_images == images or self.pairs is None
             stopping = self.stop()
-            validating = not validated and (done or _crossed(images, step_images, recipe.validation.every_images))
-            saving = done or stopping or validating or _crossed(images, step_images, recipe.checkpoint.every_images)
+            validating = not validated and (done or crossed(images, step_images, recipe.validation.every_images))
+            saving = (
+                done or stopping or validating or self.save() or crossed(images, step_images, recipe.checkpoint.every_images)
+            )
             if saving and images != saved_at:
                 self._read_faults(stage.name, check, state)
                 self._save(stage, state)
@@ -249,7 +263,7 @@ class _Run:
             moving = _set_rates(config, state, rate)
             numbers, super_res = self._gradients(stage, state, forward, batch)
             after = images + step_images
-            if super_res is not None and (after >= config.images or _crossed(after, step_images, recipe.report_every_images)):
+            if super_res is not None and (after >= config.images or crossed(after, step_images, recipe.report_every_images)):
                 signals = health.signals(super_res, batch, recipe.scale)
 
             # step, average: a step that is not finite moves nothing, decided on the device
@@ -338,7 +352,7 @@ class _Run:
                 "rollbacks": self.rollbacks,
                 "log_bytes": self.log.position(),
                 "settings": self.settings,
-                "versions": versions(),
+                "versions": what_computes(self.device),
             }
             folder = self.run_dir / "checkpoints" / f"step-{stage.before + state.images:012d}"
             states.save(folder, tensors, facts, self.recipe.checkpoint.keep)
@@ -384,8 +398,3 @@ def _step(optimizers: list[torch.optim.Optimizer], good: Tensor) -> None:
         optimizer.found_inf = (~good).float()  # type: ignore[attr-defined]
         optimizer.step()
         optimizer.zero_grad()
-
-
-def _crossed(images: int, batch: int, every: int) -> bool:
-    """Whether this step is the first at or past a multiple of ``every`` images."""
-    return images > 0 and images // every > (images - batch) // every

@@ -6,7 +6,6 @@ A network is a table whose ``name`` picks one of the catalog's configs; its othe
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -19,10 +18,12 @@ from superscale.data.draws import DegradationConfig
 from superscale.data.photograph import PhotographConfig
 from superscale.errors import RecipeError, UsageError, did_you_mean
 from superscale.networks import catalog
+from superscale.reading import MOST_PARTS, read_toml
 
 # What a table's name picks: a network, or a kind of damage, whose first is meant where a table has no name.
 NAMES: dict[type[Any], str] = {**catalog.NAMES, DegradationConfig: "real-esrgan", PhotographConfig: "photograph"}
 NAMELESS = (DegradationConfig,)
+SHOWN_CHARACTERS = 200
 
 
 class LeftOut(Exception):
@@ -42,8 +43,8 @@ def keys_of(dotted: str) -> list[str]:
 def _toml_keys(dotted: str) -> list[str]:
     """Empty when this is no key of TOML."""
     try:
-        table: Any = tomllib.loads(f"{dotted} = 0")
-    except tomllib.TOMLDecodeError:
+        table: Any = read_toml(f"{dotted} = 0")
+    except ValueError:
         return []
     keys = []
     while isinstance(table, dict):
@@ -67,10 +68,12 @@ def apply(override: str, tables: dict[str, Any]) -> None:
     path, text = _split(override)
     keys = keys_of(path)
     if text is None or not all(keys):
-        raise RecipeError(f"a setting is key=value, such as stage.gan.learning_rate=1e-4, got {override!r}")
+        raise RecipeError(f"a setting is key=value, such as stage.gan.learning_rate=1e-4, got {_shown(override)}")
+    if len(keys) > MOST_PARTS:
+        raise RecipeError(f"{_shown(path)}: a key of more than {MOST_PARTS} parts")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        value = read_toml(f"value = {text}")["value"]
+    except ValueError:
         value = text  # a bare word is a string; its type is checked with the field's
     table: Any = tables
     for depth, key in enumerate(keys, start=1):
@@ -122,8 +125,13 @@ def parse(kind: Any, value: Any, where: str, problems: list[str]) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise _left_out(problems, f"{where}: expected {kind.__name__}, got {value!r}")
+        raise _left_out(problems, f"{where}: expected {kind.__name__}, got {_shown(value)}")
     return value
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
 
 
 def _parse_each(kinds: Mapping[str, Any], table: Mapping[str, Any], where: str, problems: list[str]) -> dict[str, Any]:
@@ -155,13 +163,13 @@ def _one_of(options: Sequence[Any], value: Any, where: str, problems: list[str])
         return value
     names = [str(option) for option in options]
     meant = did_you_mean(str(value), names)
-    raise _left_out(problems, f"{where}: expected one of {', '.join(names)}, got {value!r}{meant}")
+    raise _left_out(problems, f"{where}: expected one of {', '.join(names)}, got {_shown(value)}{meant}")
 
 
 def _table(value: Any, where: str, problems: list[str]) -> Mapping[str, Any]:
     if isinstance(value, Mapping):
         return value
-    raise _left_out(problems, f"{where or 'the recipe'}: expected a table, got {value!r}")
+    raise _left_out(problems, f"{where or 'the recipe'}: expected a table, got {_shown(value)}")
 
 
 def _parse_tuple(items: tuple[Any, ...], value: Any, where: str, problems: list[str]) -> tuple[Any, ...]:

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import inf, isfinite
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from superscale.bounds import (
+    Bounds,
+    Decay,
+    Images,
+    ImagesOrNone,
+    Name,
+    PlainName,
+    Rate,
+    Scale,
+    Share,
+    Side,
+    Weight,
+    check_bounds,
+)
 from superscale.errors import RecipeError, UsageError
 from superscale.metrics.spectrum import SEGMENT_PX
 from superscale.networks.catalog import DiscriminatorConfig
 from superscale.networks.configs import GeneratorConfig
 from superscale.networks.discriminators import VGGStyleConfig
+from superscale.reading import read_text, read_toml, reason
 from superscale.training.recipe.bundled import recipe_text
-from superscale.training.recipe.data import DataConfig, at_least_one
+from superscale.training.recipe.data import DataConfig
 from superscale.training.recipe.parsing import LeftOut, apply, dotted_key, parse, write
 
+# The longest bundled one has 3 kB.
+MOST_RECIPE_BYTES = 1_000_000
 Schedule = Literal["constant", "cosine", "step"]
 
 
@@ -30,15 +45,13 @@ class TeacherConfig:
     """
 
     model: str
-    weight: float = 1.0
-    patches: int = 4000
-    patch_px: int = 256
+    weight: Share = 1.0
+    patches: Images = 4000
+    patch_px: Side = 256
     licence: str = ""
 
     def __post_init__(self) -> None:
-        at_least_one(patches=self.patches, patch_px=self.patch_px)
-        if not 0 <= self.weight <= 1:
-            raise RecipeError(f"weight must be in [0, 1], got {self.weight}")
+        check_bounds(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,24 +59,23 @@ class ValidationConfig:
     """``path``: a folder of high-resolution pictures ("" for none). The first ``samples`` of them make the sample sheet."""
 
     path: str = ""
-    every_images: int = 100_000
-    samples: int = 4
+    every_images: Images = 100_000
+    samples: Annotated[int, Bounds(1, 1000)] = 4
 
     def __post_init__(self) -> None:
-        at_least_one(every_images=self.every_images)
+        check_bounds(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointConfig:
     """How often a training state is written, in images, and how many are kept."""
 
-    every_images: int = 100_000
-    keep: int = 2
+    every_images: Images = 100_000
+    # Two, so that one is left when the newest is damaged.
+    keep: Annotated[int, Bounds(2, 1_000_000)] = 2
 
     def __post_init__(self) -> None:
-        at_least_one(every_images=self.every_images)
-        if self.keep < 2:
-            raise RecipeError(f"keep must be at least 2, so that one is left when the newest is damaged; got {self.keep}")
+        check_bounds(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,16 +84,12 @@ class HealthConfig:
     training state, there to go on with ``rate_factor`` times the learning rate; at most ``rollbacks`` times a stage.
     """
 
-    bad_in_a_row: int = 3
-    rate_factor: float = 0.5
-    rollbacks: int = 3
+    bad_in_a_row: Annotated[int, Bounds(1, 10**6)] = 3
+    rate_factor: Annotated[float, Bounds(0, 1, above=True)] = 0.5
+    rollbacks: Annotated[int, Bounds(0, 1000)] = 3
 
     def __post_init__(self) -> None:
-        if self.bad_in_a_row < 1 or self.rollbacks < 0 or not 0 < self.rate_factor <= 1:
-            raise RecipeError(
-                "health needs bad_in_a_row >= 1, rollbacks >= 0 and rate_factor in (0, 1], "
-                f"got {self.bad_in_a_row}, {self.rollbacks} and {self.rate_factor}"
-            )
+        check_bounds(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +97,10 @@ class PixelConfig:
     """The loss between pixels and its weight in the sum."""
 
     loss: Literal["l1", "mse", "charbonnier"] = "l1"
-    weight: float = 1.0
+    weight: Weight = 1.0
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,11 +109,16 @@ class PerceptualConfig:
 
     network: str = "vgg19"
     weights: str = ""
-    layers: dict[str, float] = field(default_factory=lambda: {"conv5_4": 1.0})
+    layers: Annotated[dict[str, float], Bounds(0, 1e6)] = field(default_factory=lambda: {"conv5_4": 1.0})
     after_activation: bool = False
     distance: Literal["mse", "l1"] = "l1"
-    weight: float = 1.0
-    shift_px: int = 0
+    weight: Weight = 1.0
+    shift_px: Annotated[int, Bounds(0, 1024)] = 0
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
+        if not self.layers:
+            raise RecipeError("layers names no layer; expected at least one with its weight, such as { conv5_4 = 1.0 }")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,17 +129,14 @@ class AdversarialConfig:
     """
 
     loss: Literal["standard", "relativistic"] = "relativistic"
-    weight: float = 5e-3
+    weight: Weight = 5e-3
     discriminator: DiscriminatorConfig = field(default_factory=VGGStyleConfig)
     precision: Literal["inherit", "fp32"] = "inherit"
-    learning_rate: float = 1e-4
-    alone_images: int = 0
+    learning_rate: Rate = 1e-4
+    alone_images: ImagesOrNone = 0
 
     def __post_init__(self) -> None:
-        if not 0 < self.learning_rate < inf or self.alone_images < 0:
-            raise RecipeError(
-                f"learning_rate must be above 0 and alone_images at least 0, got {self.learning_rate} and {self.alone_images}"
-            )
+        check_bounds(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,45 +148,42 @@ class StageConfig:
     to 0.4 %, which shows in the brightness.
     ``optimizer``: of the generator, "adam" as both papers or "muon" (`training.muon`); a discriminator has Adam.
     ``gradient_clip``: largest norm of the generator's gradient, 0 for no limit.
-    ``grid_weight``, ``lines_weight``: of the two losses of `losses.grid`.
+    ``grid_weight``, ``lines_weight``: of the two losses of `losses.grid`. ``sharpen_targets``: strength of an unsharp mask on what the
+    pixel and perceptual losses compare with, as Real-ESRGAN's 0.5; the discriminator sees the picture as it is.
     """
 
-    images: int
+    images: Images
     precision: Literal["inherit", "fp32", "bf16"] = "inherit"
     optimizer: Literal["adam", "muon"] = "adam"
-    learning_rate: float = 1e-4
-    betas: tuple[float, float] = (0.9, 0.999)
+    learning_rate: Rate = 1e-4
+    betas: Annotated[tuple[float, float], Bounds(0, 1, below=True)] = (0.9, 0.999)
     schedule: Schedule = "constant"
-    warmup_images: int = 0
-    milestones_images: tuple[int, ...] = ()
-    gamma: float = 0.5
-    ema_decay: float = 0.999
-    gradient_clip: float = 0.0
+    warmup_images: ImagesOrNone = 0
+    milestones_images: Annotated[tuple[int, ...], Bounds(0, 10**12)] = ()
+    gamma: Annotated[float, Bounds(0, 1, above=True)] = 0.5
+    ema_decay: Decay = 0.999
+    gradient_clip: Annotated[float, Bounds(0, 1e12)] = 0.0
     pixel: PixelConfig | None = None
-    grid_weight: float = 0.0
-    lines_weight: float = 0.0
+    grid_weight: Weight = 0.0
+    lines_weight: Weight = 0.0
+    sharpen_targets: Annotated[float, Bounds(0, 10)] = 0.0
     perceptual: PerceptualConfig | None = None
     adversarial: AdversarialConfig | None = None
 
     def __post_init__(self) -> None:
-        if self.images < 1 or not self.learning_rate > 0:
-            raise RecipeError(f"a stage needs images >= 1 and learning_rate > 0, got {self.images} and {self.learning_rate}")
+        check_bounds(self)
         if self.pixel is None and self.perceptual is None:
             raise RecipeError("a stage needs a pixel loss or a perceptual loss, or nothing holds the output to the picture")
-        problems = [
-            f"{name} must be {law}, got {getattr(self, name)}"
-            for name, law, holds in (
-                ("learning_rate", "finite", isfinite(self.learning_rate)),
-                ("ema_decay", "in [0, 1)", 0 <= self.ema_decay < 1),
-                ("betas", "both in [0, 1)", all(0 <= beta < 1 for beta in self.betas)),
-                ("gradient_clip", "at least 0", self.gradient_clip >= 0),
-                ("warmup_images", "at least 0", self.warmup_images >= 0),
-                ("gamma", "in (0, 1]", 0 < self.gamma <= 1),
+        if not self.held_by:
+            raise RecipeError(
+                "the weights of the pixel and the perceptual loss are both 0: nothing holds the output to the picture"
             )
-            if not holds
-        ]
-        if problems:
-            raise RecipeError(*problems)
+
+    @property
+    def held_by(self) -> float:
+        """The weights together of what holds the output to the picture."""
+        perceptual = self.perceptual.weight * sum(self.perceptual.layers.values()) if self.perceptual else 0
+        return (self.pixel.weight if self.pixel else 0) + perceptual
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,14 +194,14 @@ class Recipe:
     ``generator``, its network is trained. ``compile``: the generator, if it then does what it does uncompiled (`training.compiled`).
     """
 
-    name: str
-    scale: int = 4
-    seed: int = 0
+    name: Name
+    scale: Scale = 4
+    seed: Annotated[int, Bounds(0, 2**63 - 1)] = 0
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False
     start: str = ""
     generator: GeneratorConfig | None = None
-    report_every_images: int = 1600
+    report_every_images: Images = 1600
     data: DataConfig = field(default_factory=DataConfig)
     teacher: TeacherConfig | None = None
     validation: ValidationConfig = ValidationConfig()
@@ -200,7 +210,9 @@ class Recipe:
     stage: dict[str, StageConfig]
 
     def __post_init__(self) -> None:
+        check_bounds(self)
         problems = [] if self.stage else ["a recipe needs at least one [stage.NAME]"]
+        problems += [f"the name of stage {name!r} must be {PlainName()}" for name in self.stage if name not in PlainName()]
         if self.generator is None and not self.start:
             problems.append("generator is missing: give [generator] a name, or start a model whose network is trained")
         for name, stage in self.stage.items():
@@ -208,6 +220,12 @@ class Recipe:
             problems += self._channel_problems(dotted_key("stage", name), stage)
         if self.data.low_res == "degraded" and self.channels not in (1, 3):
             problems.append(f"data.low_res = 'degraded' knows pictures of 1 or 3 channels, the generator takes {self.channels}")
+        problems += [
+            f"{dotted_key('stage', name)}.perceptual.shift_px must be at most half of data.patch_px ({self.data.patch_px}), "
+            f"got {stage.perceptual.shift_px}"
+            for name, stage in self.stage.items()
+            if stage.perceptual and 2 * stage.perceptual.shift_px > self.data.patch_px
+        ]
         problems += [
             f"{dotted_key('stage', name)}.lines_weight needs data.patch_px of at least {SEGMENT_PX + 1}, got {self.data.patch_px}"
             for name, stage in self.stage.items()
@@ -224,10 +242,6 @@ class Recipe:
                 f"teacher.patch_px must be a multiple of {self.scale} and at least data.patch_px ({self.data.patch_px}), "
                 f"got {self.teacher.patch_px}"
             )
-        if not 0 <= self.seed < 2**63:
-            problems.append(f"seed must be in [0, 2^63), got {self.seed}")
-        if self.report_every_images < 1:
-            problems.append(f"report_every_images must be at least 1, got {self.report_every_images}")
         if problems:
             raise RecipeError(*problems)
 
@@ -306,14 +320,17 @@ def _read(name_or_path: str) -> dict[str, Any]:
     path = Path(name_or_path)
     if path.suffix != ".toml":
         text = recipe_text(name_or_path)
-    elif path.is_file():
-        text = path.read_text(encoding="utf-8")
     else:
-        raise RecipeError(f"{path}: no such recipe")
+        try:
+            text = read_text(path, MOST_RECIPE_BYTES)
+        except FileNotFoundError:
+            raise RecipeError(f"{path}: no such recipe") from None
+        except OSError as error:
+            raise RecipeError(f"{path}: cannot be read ({reason(error)})") from error
     try:
-        return {"name": path.stem} | tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{name_or_path}: not TOML ({error})") from error
+        return {"name": path.stem} | read_toml(text)
+    except ValueError as error:
+        raise RecipeError(f"{name_or_path}: not TOML that is read ({error})") from error
 
 
 def parse_recipe(tables: Mapping[str, Any]) -> Recipe:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from superscale.errors import MissingExtraError, UsageError
 from superscale.files import write_bytes
+from superscale.reading import read_text, reason
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,15 +55,18 @@ def read_curves(run_dir: Path) -> Curves:
     Raises UsageError when the directory holds no run, or its metrics are damaged elsewhere than in a last, unfinished line.
     """
     path = run_dir / METRICS
-    if not path.is_file():
-        raise UsageError(f"{run_dir}: no {METRICS}; expected the directory of a run")
     stages: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        lines = read_text(path).splitlines()
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(f"{run_dir}: no {METRICS}; expected the directory of a run") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({reason(error)})") from error
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
             stages[str(row["stage"])].append({**row, "images": int(row["images"])})
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             if number < len(lines):
                 raise UsageError(f"{path}, line {number}: not a row of metrics ({error})") from error
     if not stages:

@@ -8,18 +8,22 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from superscale import files
 from superscale.errors import TrainingError, UsageError
 from superscale.files import TEMPORARY, write_text
 from superscale.machine import processes
+from superscale.reading import read_json, reason
+from superscale.weights.checkpoint import saved_states
 
 if sys.platform != "win32":
     import fcntl
 
 LOCK_FILE = ".lock"
+# Written when all has been checked, before the first step.
+RECIPE = "recipe.toml"
 # The pack that a run makes of photos, and beside it what it was made of.
 OWN_PACK = "pack"
 OWN_PACK_SOURCE = "pack-source.json"
@@ -27,6 +31,9 @@ OWN_PACK_SOURCE = "pack-source.json"
 OWN_PACKS = "pack-[0-9]*"
 # Stage -> how often it was taken back: written at once, since the state it was taken back to knows nothing of it.
 ROLLBACKS_FILE = "rollbacks.json"
+
+# As `HealthConfig` has it.
+MOST_ROLLBACKS = 1000
 
 # All that a run directory may hold, by what a training writes (and `plot`).
 WRITTEN = (
@@ -66,12 +73,28 @@ def opened(run_dir: Path, fresh: bool) -> Iterator[None]:
     fresh = fresh and not processes.restarted()
     if fresh:
         check_is_run_directory(run_dir)
-    with sole_user(run_dir):
-        if fresh:
-            delete_contents(run_dir)
-        delete_unfinished(run_dir)
-        processes.wait()
-        yield
+    made = [path for path in (run_dir, *run_dir.parents) if not path.exists()]
+    empty = bool(made) or not any(run_dir.iterdir())
+    try:
+        with sole_user(run_dir):
+            if fresh:
+                delete_contents(run_dir)
+            delete_unfinished(run_dir)
+            processes.wait()
+            yield
+    except BaseException:
+        if empty and not (run_dir / RECIPE).exists() and not is_taken(run_dir):
+            _leave_no_trace(run_dir, made)
+        raise
+
+
+def _leave_no_trace(run_dir: Path, made: list[Path]) -> None:
+    """Of a run that was refused before its first step: delete what it wrote, and the directories that were made for it, the inner first."""
+    with suppress(OSError):
+        delete_contents(run_dir)
+        (run_dir / LOCK_FILE).unlink(missing_ok=True)
+        for path in made:
+            path.rmdir()
 
 
 @contextmanager
@@ -82,9 +105,11 @@ def full_disk_told(run_dir: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise TrainingError(
-            f"{run_dir}: {error.strerror}; the newest training state is kept, the same command goes on"
-        ) from error
+        kept = any(saved_states(run_dir / "checkpoints"))
+        what = (
+            "the newest training state is kept, the same command goes on" if kept else "nothing had been saved yet; make room"
+        )
+        raise TrainingError(f"{error.filename or run_dir}: {error.strerror}; {what}") from error
 
 
 @contextmanager
@@ -179,7 +204,13 @@ def read_rollbacks(run_dir: Path) -> dict[str, int]:
     path = run_dir / ROLLBACKS_FILE
     if not path.is_file():
         return {}
+    way_out = "delete it to go on at the full learning rate"
     try:
-        return {str(stage): int(count) for stage, count in json.loads(path.read_bytes()).items()}
-    except (ValueError, AttributeError, TypeError) as error:
-        raise TrainingError(f"{path}: damaged ({error}); delete it to go on at the full learning rate") from error
+        counts = read_json(path)
+    except OSError as error:
+        raise TrainingError(f"{path}: damaged ({reason(error)}); {way_out}") from error
+    if not isinstance(counts, dict) or not all(
+        type(count) is int and 0 <= count <= MOST_ROLLBACKS for count in counts.values()
+    ):
+        raise TrainingError(f"{path}: damaged (no counts by stage); {way_out}")
+    return counts

@@ -9,6 +9,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from superscale.training.run.pace import hours
 
@@ -18,7 +19,11 @@ BAR_COLUMNS = 40
 
 @dataclass
 class Progress:
-    """Where a run stands. ``psnr``, ``best_psnr``: of validation, in dB; ``data_wait``: share of the time; ``numbers``: the losses."""
+    """Where a run stands. ``psnr``, ``best_psnr``: of validation, in dB; ``data_wait``: share of the time; ``numbers``: the losses.
+
+    ``number``: of the stage, of so many ``stages``; ``images_after``: those of the stages after it; ``step_images``: of a step;
+    ``began``: when this process began the run, by ``time.monotonic``.
+    """
 
     stage: str = ""
     images: int = 0
@@ -30,6 +35,18 @@ class Progress:
     seconds_left: float | None = None
     psnr: float | None = None
     best_psnr: float | None = None
+    number: int = 1
+    stages: int = 1
+    images_after: int = 0
+    step_images: int = 1
+    began: float | None = None
+
+    @property
+    def seconds_left_in_all(self) -> float | None:
+        """Until the end of the last stage, if its steps take as long as those of this one."""
+        if self.seconds_left is None or not self.images_per_second:
+            return None
+        return self.seconds_left + self.images_after / self.images_per_second
 
 
 def table(progress: Progress) -> Group:
@@ -42,12 +59,19 @@ def table(progress: Progress) -> Group:
     if progress.psnr is not None:
         grid.add_row("PSNR", f"{progress.psnr:.2f} dB, best {progress.best_psnr:.2f} dB")
     grid.add_row("learning rate", f"{progress.learning_rate:.3g}")
-    grid.add_row("images/s", f"{progress.images_per_second:.3g}")
+    rate = progress.images_per_second
+    grid.add_row("images/s", f"{rate:.3g} ({rate / progress.step_images:.3g} steps/s)")
     grid.add_row("data wait", f"{progress.data_wait:.1%}")
     grid.add_row("left in stage", hours(progress.seconds_left) if progress.seconds_left is not None else "?")
+    if progress.images_after:
+        left = progress.seconds_left_in_all
+        grid.add_row("left in all", f"{hours(left)} at this rate" if left is not None else "?")
+    if progress.began is not None:
+        grid.add_row("elapsed", hours(time.monotonic() - progress.began))
     line = Table.grid(padding=(0, 2))
+    stage = f"{progress.stage} ({progress.number} of {progress.stages})" if progress.stages > 1 else progress.stage
     bar = ProgressBar(total=max(progress.total, 1), completed=progress.images, width=BAR_COLUMNS)
-    line.add_row(f"[bold]{progress.stage}[/]", bar, f"{progress.images:,} of {progress.total:,} images")
+    line.add_row(Text(stage, style="bold"), bar, f"{progress.images:,} of {progress.total:,} images")
     return Group(line, grid)
 
 

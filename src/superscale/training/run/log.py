@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from superscale import __version__
+from superscale.errors import install_line
+from superscale.image.captions import captioned
 from superscale.image.io import Image, write_image
 from superscale.image.resize import resize_to
 from superscale.machine import processes
@@ -25,6 +28,7 @@ from superscale.training.run.pace import Pace, hours
 Array = NDArray[np.uint8]
 SHEET_CROP_PX = 192
 SHEET_GAP_PX = 4
+SHEET_CAPTIONS = ("bicubic", "output", "original")
 
 
 class RunLog:
@@ -32,10 +36,10 @@ class RunLog:
 
     ``metrics.jsonl`` is the record of the run as if it had never been interrupted: going on from a state cuts it back to what
     it was then. ``health.jsonl`` is a diary: it tells every fault when it happens, and nothing is taken out of it.
-    Of several processes only the first writes and speaks.
+    Of several processes only the first writes and speaks. ``stages``: name -> images, in their order.
     """
 
-    def __init__(self, run_dir: Path, quiet: bool = False) -> None:
+    def __init__(self, run_dir: Path, quiet: bool = False, stages: Mapping[str, int] | None = None) -> None:
         self.run_dir = run_dir
         self.first = processes.rank() == 0
         quiet = quiet or not self.first
@@ -44,6 +48,8 @@ class RunLog:
         self.events = self._tensorboard() if self.first else None
         self.pace = Pace()
         self.progress = Progress()
+        self.began = time.monotonic()
+        self.stages = stages or {}
         self.table = LiveTable(self.console) if sys.stderr.isatty() and not quiet else None
         if self.first:
             (run_dir / "environment.json").write_text(json.dumps(environment(), indent=1))
@@ -52,13 +58,18 @@ class RunLog:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            self.say("TensorBoard events are not written; to have them: pip install 'superscale[train]'")
+            self.say(f"TensorBoard events are not written; to have them: {install_line('train')}")
             return None
         return SummaryWriter(str(self.run_dir))
 
     def say(self, text: str) -> None:
         """Print a line on stderr, unless the run is quiet."""
         self.console.print(text, markup=False)
+
+    def warn(self, text: str) -> None:
+        """Print a line on stderr, of a quiet run too."""
+        if self.first:
+            Console(stderr=True, highlight=False, soft_wrap=True).print(text, markup=False)
 
     def event(self, text: str, **facts: Any) -> None:
         """Say what happened to the run's health, and write it into the diary."""
@@ -80,12 +91,21 @@ class RunLog:
             return
         self.jsonl.flush()
         path = self.run_dir / "metrics.jsonl"
-        os.truncate(path, path.read_bytes()[:position].rfind(b"\n") + 1)
+        data = path.read_bytes()
+        if len(data) < position:
+            self.warn(
+                f"{path}: {position - len(data)} bytes shorter than when the state was saved: rows of this run are missing in it"
+            )
+        os.truncate(path, data[:position].rfind(b"\n") + 1)
 
     def begin(self, stage: str, *, images: int, total: int, step_images: int, best_psnr: float | None = None) -> None:
         """A stage begins, or goes on, at this image. ``best_psnr``: of its validations so far."""
         self.pace.begin(images, step_images)
-        self.progress = Progress(stage, images, total, best_psnr=best_psnr)
+        self.progress = Progress(stage, images, total, best_psnr=best_psnr, step_images=step_images, began=self.began)
+        if stage in self.stages:
+            names = list(self.stages)
+            self.progress.number, self.progress.stages = names.index(stage) + 1, len(names)
+            self.progress.images_after = sum(self.stages[name] for name in names[self.progress.number :])
 
     def step(self) -> None:
         """A step has ended."""
@@ -144,17 +164,21 @@ def report_line(progress: Progress, seconds_a_step: float) -> str:
 
 
 def write_sample_sheet(path: Path, rows: list[tuple[Array, Array, Array]]) -> None:
-    """A PNG of crops, one row a picture: bicubic | output | truth. Each row is (low_res, super_res, high_res), uint8 (H, W, 3)."""
-    strips = []
+    """A PNG of crops below their names, one row a picture: bicubic, output, original.
+
+    Each row is (low_res, super_res, high_res), uint8 (H, W, 3).
+    """
+    strips: list[Array] = []
     for low_res, super_res, high_res in rows:
         height, width = high_res.shape[:2]
         bicubic = resize_to(low_res, height, width)
         side = min(SHEET_CROP_PX, height, width)
         top, left = (height - side) // 2, (width - side) // 2
         crops = [picture[top : top + side, left : left + side] for picture in (bicubic, super_res, high_res)]
-        strip = np.concatenate([np.pad(crop, ((0, 0), (0, SHEET_GAP_PX), (0, 0))) for crop in crops], axis=1)
-        strips.append(np.pad(strip, ((0, SHEET_GAP_PX), (0, 3 * SHEET_CROP_PX - 3 * side), (0, 0))))
-    write_image(path, Image(np.concatenate(strips, axis=0)))
+        around = ((0, SHEET_GAP_PX), (0, SHEET_CROP_PX - side + SHEET_GAP_PX), (0, 0))
+        strips.append(np.concatenate([np.pad(crop, around) for crop in crops], axis=1))
+    sheet = np.concatenate(strips, axis=0)
+    write_image(path, Image(captioned(sheet, SHEET_CAPTIONS, SHEET_CROP_PX + SHEET_GAP_PX)))
 
 
 def versions() -> dict[str, str]:
@@ -165,6 +189,13 @@ def versions() -> dict[str, str]:
         "torch": torch.__version__,
         "numpy": np.__version__,
     }
+
+
+def what_computes(device: torch.device) -> dict[str, str]:
+    """What the last bits of a result depend on: versions, the device, and on a CPU the threads that share its sums."""
+    if device.type == "cpu":
+        return {**versions(), "device": "cpu", "threads": str(torch.get_num_threads())}
+    return {**versions(), "device": torch.cuda.get_device_name() if device.type == "cuda" else device.type}
 
 
 def environment() -> dict[str, Any]:

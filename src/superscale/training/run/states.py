@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from superscale.training.run.directory import own_pack
 from superscale.weights.checkpoint import load_state, save_state, saved_states
 
 # Settings that decide nothing about the weights, or only when something has gone wrong.
-MAY_CHANGE = ("name", "report_every_images", "validation.", "checkpoint.", "health.")
+MAY_CHANGE = ("name", "report_every_images", "data.verify", "validation.", "checkpoint.", "health.")
 CHANGED_SHOWN = 3
 NETWORKS = {**GENERATORS, **DISCRIMINATORS}
 # Settings of a stage that older states lack, and what was done then.
@@ -50,7 +50,8 @@ def newest(folder: Path, say: Callable[[str], None]) -> SavedState | None:
     damaged = []
     for path in saved_states(folder):
         try:
-            return SavedState(*load_state(path))
+            tensors, facts = load_state(path)
+            return SavedState(tensors, checked(facts, path))
         except CheckpointError as error:
             say(f"passed over: {error}")
             damaged.append(path.name)
@@ -58,6 +59,33 @@ def newest(folder: Path, say: Callable[[str], None]) -> SavedState | None:
         names = ", ".join(damaged)
         raise CheckpointError(f"{folder}: none of {names} is whole; bring one back, or begin anew", ways_out=("fresh",))
     return None
+
+
+# What a state's facts may be; "settings" and "versions" may be absent, as in states of older versions.
+COUNTS = ("stage_number", "images", "steps", "validated_images", "bad_in_a_row", "log_bytes")
+MOST = 10**15
+
+
+def checked(facts: Any, folder: Path) -> dict[str, Any]:
+    """Facts of the kinds that a run saves. Raises CheckpointError for others, which would end it in the middle or at once."""
+    if not isinstance(facts, dict):
+        raise CheckpointError(f"{folder}: its facts are no table")
+    tables = {name: facts.get(name) or {} for name in ("settings", "versions", "rollbacks")}
+    wrong = [name for name, table in tables.items() if not isinstance(table, dict)]
+    wrong += [name for name in COUNTS if not _is_count(facts.get(name, 0))]
+    wrong += [name for name in ("stage_number", "images", "steps") if name not in facts]
+    wrong += ["best_psnr"] if not isinstance(facts.get("best_psnr", 0), int | float | None) else []
+    if not wrong:
+        wrong += ["rollbacks"] if not all(map(_is_count, tables["rollbacks"].values())) else []
+        steps = (tables["settings"].get("data.batch", 1), tables["settings"].get("processes", 1))
+        wrong += ["settings"] if not all(map(_is_count, steps)) else []
+    if wrong:
+        raise CheckpointError(f"{folder}: {wrong[0]} is {facts.get(wrong[0])!r:.80}, which no run saves")
+    return facts
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= MOST
 
 
 def save(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], keep: int) -> None:
@@ -80,7 +108,7 @@ def flat_settings(recipe: Recipe, packs: Sequence[Pack], run_dir: Path) -> dict[
 
 
 def _named(pack: Pack) -> str:
-    return f"pack {hashlib.sha256(pack.manifest.to_json().encode()).hexdigest()}"
+    return f"pack {hashlib.sha256(replace(pack.manifest, checksums={}).to_json().encode()).hexdigest()}"
 
 
 def _flat(table: Mapping[str, Any], *above: str) -> dict[str, Any]:
@@ -96,6 +124,12 @@ def check_same_run(recipe: Recipe, now: Mapping[str, Any], saved: SavedState, na
     A resumed run equals an uninterrupted one of the recipe it is resumed with. So what changes no weights may change, and so
     may stages not begun and the length of the running one, unless its schedule depends on it.
     """
+    if saved.stage_number >= len(recipe.stage):
+        raise RecipeError(
+            f"{name} holds a run in its stage {saved.stage_number + 1}, and the recipe has {len(recipe.stage)}; choose another run "
+            "directory, or begin anew",
+            ways_out=("run_dir", "fresh"),
+        )
     if saved.facts.get("settings") is None:
         return
     before = _completed(saved.facts["settings"])
