@@ -41,6 +41,7 @@ def test_a_killed_server_loses_no_accepted_job_and_does_none_twice(serving: Serv
         assert server.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_killed_worker_ends_one_job_and_is_replaced(serving: Serving, tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         running = server.submit_slow()
@@ -106,6 +107,7 @@ def test_a_stop_lets_the_running_job_end_and_keeps_those_that_wait(serving: Serv
         assert server.job(long)["state"] in ("waiting", "running")
 
 
+@pytest.mark.slow
 def test_a_job_that_takes_too_long_is_ended_and_the_next_is_done(serving: Serving, tmp_path: Path) -> None:
     with serving(tmp_path, timeout=1.0) as server:
         answer = server.post("/v1/upscale", png(300, 300), model="slow")
