@@ -85,6 +85,8 @@ def flat(height: int, width: int) -> bytes:
 
 BAD: list[tuple[int, str, bytes, dict[str, Any]]] = [
     (413, "too-many-bytes", bytes(300_000), {}),
+    (413, "too-many-bytes", bytes(200_001), {}),
+    (415, "not-a-picture", bytes(200_000), {}),
     (413, "too-many-pixels", flat(300, 400), {}),
     (422, "damaged", bomb(60_000, 60_000), {}),
     (413, "output-too-large", png(100, 100), {"scale": 30}),
