@@ -158,12 +158,12 @@ def test_many_clients_get_an_answer_each_and_the_health_check_stays_quick(servin
         print(statuses, f"p99 of /healthz: {1000 * sorted(health)[int(0.99 * len(health))]:.0f} ms of {len(health)}")  # noqa: T201
 
 
-def test_what_the_document_of_the_routes_says_holds(server: Running) -> None:
+def test_what_the_document_of_the_routes_says_holds(server: Running, tmp_path: Path) -> None:
     if (schemathesis := shutil.which("schemathesis", path=str(Path(sys.executable).parent))) is None:
         pytest.skip("schemathesis is not installed")
     checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
     command = [schemathesis, "run", f"{server.url}/openapi.json", "--max-examples", "20", "--checks", checks, "--workers", "1"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 0, result.stdout[-6000:]
 
 
