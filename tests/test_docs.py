@@ -57,6 +57,6 @@ def test_every_line_for_the_server_works_as_written(commands: Path, tmp_path: Pa
         run_blocks(text, commands, tmp_path)
     finally:
         server.close()
-    for name, size in (("job.jpg", (904, 600)), ("big.webp", (452, 300))):
+    for name, size in (("job.jpg", (1084, 720)), ("big.webp", (542, 360))):
         with Image.open(tmp_path / name) as picture:
             assert picture.size == size
