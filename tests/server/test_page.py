@@ -87,7 +87,7 @@ def test_choose_try_enlarge_compare_download(page: Any) -> None:
     page.locator(".try-after:not(.busy) img[src]").wait_for(timeout=20_000)
     page.get_by_role("button", name="Enlarge cat.jpg").click()
     done(page)
-    text_of(page, "271 × 180 → 1084 × 720 pixels")
+    text_of(page, "271 × 180 → 1,084 × 720 pixels")
     with page.expect_download() as downloading:
         page.get_by_role("link", name="Download cat.jpg").click()
     assert downloading.value.suggested_filename == "cat_enlarged.jpg"
