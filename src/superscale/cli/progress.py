@@ -87,7 +87,7 @@ class Report:
         if outcome.status == "failed":
             say(f"failed: {_reason(outcome)}")
         elif not outcome.is_whole:
-            say(f"damaged: {_reason(outcome)}; what there is of it is in {shown(outcome.output or '')}")
+            say(f"{'incomplete' if outcome.code == 'left-out' else 'damaged'}: {_reason(outcome)}; what there is of it is in {shown(outcome.output or '')}")
         elif not self.quiet:
             if outcome.error:
                 say(f"skipped: {_reason(outcome)}")

@@ -96,7 +96,7 @@ def _way_in(suffix: str) -> str:
 
 def recognised(header: bytes, name: str) -> str:
     """The format of a file that starts with ``header``. Raises Damaged for an empty file, and Unsupported for what we do not read."""
-    form = _form(header)
+    form = format_of(header)
     if form in READABLE:
         return form
     expected = f"expected {', '.join(READABLE)}"
@@ -107,11 +107,12 @@ def recognised(header: bytes, name: str) -> str:
 
 def suffix_of(header: bytes) -> str | None:
     """The suffix under which a file that starts with ``header`` is written again; None for a format that we do not write."""
-    form = _form(header)
+    form = format_of(header)
     return next((suffix for suffix, written in SUFFIXES.items() if written == form), None)
 
 
-def _form(header: bytes) -> str | None:
+def format_of(header: bytes) -> str | None:
+    """The format of a file that starts with ``header``; None for what is not known as a picture."""
     if header[DICOM_PREFIX] == b"DICM":
         return "DICOM"
     for start, form in SIGNATURES:
