@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image as PillowImage
 from safetensors.torch import load_file
 
 from superscale.data.synthetic import synthetic_picture
@@ -216,6 +217,7 @@ def test_without_any_bundled_model_upscale_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(store, "BUNDLED", {})
+    PillowImage.new("RGB", (8, 8)).save(tmp_path / "a.png")
     assert command("upscale", tmp_path / "a.png") == 1
     assert "--model FILE" in capsys.readouterr().err
 

@@ -68,6 +68,8 @@ def spoil_one_gradient(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None
 
     def spoiled(discriminator: torch.nn.Module, *arguments: Any) -> dict[str, Tensor]:
         numbers = healthy(discriminator, *arguments)
+        if next(discriminator.parameters()).is_meta:
+            return numbers  # the look ahead at the whole run
         if next(calls) in steps:
             next(discriminator.parameters()).grad[0, 0, 0, 0] = float("inf")  # type: ignore[union-attr]
         return numbers

@@ -55,9 +55,9 @@ def test_a_recipe_names_more_sources_and_settings_change_them(tmp_path: Path) ->
         ("data.more.2.weight=1", "data.more has 2 entries, counted from 0"),
         ("data.more.weight=1", "data.more has 2 entries"),
         ("data.more.0.path.x=1", r"data\.more\.0\.path is a value, not a table"),
-        ("data.more.0.weight=0", "weight must be above 0, got 0"),
+        ("data.more.0.weight=0", r"weight must be in \(0, 1,000,000.0\], got 0.0"),
         ("data.more.0.wieght=1", r"data.more\[0\].wieght"),
-        ("data.weight=-1", "weight must be above 0"),
+        ("data.weight=-1", "weight must be in"),
         ("data.more.0.weight=1e-9", "less than one patch in 1000"),
     ]:
         with pytest.raises(RecipeError, match=message):

@@ -5,8 +5,9 @@ A model's keys and shapes are checked on the way, strictly: nothing missing, not
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -58,6 +59,19 @@ def graph_of(model: StoredModel) -> Graph:
     check_keys(builder.used, model.arrays.keys(), f"{model.name}: ")
     last = replace(builder.nodes[-1], output=OUTPUT)
     return Graph((*builder.nodes[:-1], last), model.contract)
+
+
+def built_in_order(model: StoredModel, arrays: Iterable[Array]) -> tuple[StoredModel, Graph]:
+    """A model without arrays, given those that its graph takes, in their order; and that graph.
+
+    Raises ModelError and StopIteration for arrays that do not fit.
+    """
+    builder = _InOrder(arrays, model.name)
+    BUILDERS[model.network["name"]](builder, model.config)
+    if (left := sum(1 for _ in builder.left)) > 0:
+        raise ModelError(f"{left} arrays more than {model.network['name']} has")
+    last = replace(builder.nodes[-1], output=OUTPUT)
+    return replace(model, arrays=builder.taken), Graph((*builder.nodes[:-1], last), model.contract)
 
 
 def parameters(model: StoredModel) -> int:
@@ -139,6 +153,33 @@ class _Builder:
         """Pixel unshuffle; its constant is the same as a convolution."""
         kernel = np.eye(channels * factor**2, dtype=np.float32).reshape(channels * factor**2, channels, factor, factor)
         return self.node("unshuffle", given, number=factor, constants=(("unshuffle", kernel),))
+
+
+class _InOrder(_Builder):
+    """Takes its arrays in the order in which it asks for them."""
+
+    def __init__(self, arrays: Iterable[Array], where: str) -> None:
+        self.taken: dict[str, Array] = {}
+        super().__init__(self.taken, where)
+        self.left = iter(arrays)
+
+    def array(self, key: str, *shapes: tuple[int, ...]) -> tuple[str, Array]:
+        """The next array, under this key."""
+        self.taken[key] = next(self.left)
+        return super().array(key, *shapes)
+
+    def mixed(self, given: str, key: str, inputs: int, outputs: int) -> str:
+        """As others have it: with a bias, of zeros."""
+        node = super().mixed(given, key, inputs, outputs)
+        if next(self.left).any():
+            raise ModelError(f"{key} has a bias")
+        return node
+
+    def conv_after_shuffle(self, given: str, key: str, inputs: int, outputs: int, kernel: int) -> str:
+        """As others have it: before the shuffle."""
+        weight, bias = next(self.left), next(self.left)
+        self.left = chain((from_phases(weight), bias[::4]), self.left)
+        return super().conv_after_shuffle(given, key, inputs, outputs, kernel)
 
 
 def to_phases(weight: Array) -> Array:

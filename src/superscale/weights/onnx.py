@@ -233,14 +233,14 @@ def _facts_and_arrays(data: memoryview) -> tuple[dict[str, str], dict[str, Array
             facts[key] = text
         elif field == 7:
             arrays |= dict(_array(tensor) for number, tensor in _fields(value) if number == 5)
-    return facts, {key.replace(PHASES, ""): _unphased(key, array) for key, array in arrays.items() if key.endswith(PARTS)}
+    return facts, dict(as_network_has_it(key, array) for key, array in arrays.items() if key.endswith(PARTS))
 
 
-def _unphased(key: str, array: Array) -> Array:
-    """A constant as the network has it."""
+def as_network_has_it(key: str, array: Array) -> tuple[str, Array]:
+    """A constant by its name in a graph -> the network's array by its key."""
     if PHASES in key:
-        return from_phases(array) if array.ndim == 4 else array[::4].copy()
-    return array.reshape(-1) if array.ndim == 3 else array
+        return key.replace(PHASES, ""), from_phases(array) if array.ndim == 4 else array[::4].copy()
+    return key, array.reshape(-1) if array.ndim == 3 else array
 
 
 def _array(tensor: memoryview) -> tuple[str, Array]:

@@ -203,6 +203,14 @@ def _read(path: Path) -> StoredModel | None:
         from superscale.weights.onnx import read_onnx
 
         return read_onnx(path)
+    if path.suffix == ".xml":
+        from superscale.weights.openvino_reader import read_openvino
+
+        return read_openvino(path)
+    if path.suffix == ".param":
+        from superscale.weights.ncnn_reader import read_ncnn
+
+        return read_ncnn(path)
     return read_stored(path) if is_safetensors(path) and read_metadata(path).get("format") == MODEL_FORMAT else None
 
 

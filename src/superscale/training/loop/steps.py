@@ -19,6 +19,7 @@ from superscale.data.loader import Batch
 from superscale.losses.adversarial import Adversarial
 from superscale.losses.grid import grid_loss, lines_loss
 from superscale.losses.perceptual import PerceptualLoss
+from superscale.losses.targets import sharpened
 from superscale.machine import processes
 
 Numbers = dict[str, Tensor]
@@ -40,6 +41,7 @@ class Criteria:
     pixel_weight: float = 1.0
     grid_weight: float = 0.0
     lines_weight: float = 0.0
+    sharpen_targets: float = 0.0
     perceptual: PerceptualLoss | None = None
     perceptual_weight: float = 1.0
     shift_px: int = 0
@@ -69,8 +71,9 @@ def content_loss(criteria: Criteria, super_res: Tensor, batch: Batch, precision:
     """The pixel, grid, lines and perceptual terms, weighted and summed, and each as a number."""
     numbers: Numbers = {}
     loss = super_res.new_zeros(())
+    target = sharpened(batch.high_res, criteria.sharpen_targets) if criteria.sharpen_targets else batch.high_res
     if criteria.pixel is not None:
-        term = criteria.pixel(super_res, batch.high_res)
+        term = criteria.pixel(super_res, target)
         numbers["pixel"] = term.detach()
         loss = loss + criteria.pixel_weight * term
     if criteria.grid_weight:
@@ -85,7 +88,7 @@ def content_loss(criteria: Criteria, super_res: Tensor, batch: Batch, precision:
         # The step's first image, at whichever process it is: all processes crop alike, as one large batch would.
         top, left = shift(batch.numbers[0] - processes.rank(), criteria.shift_px)
         with autocast(super_res.device, precision):
-            term = criteria.perceptual(super_res[..., top:, left:], batch.high_res[..., top:, left:])
+            term = criteria.perceptual(super_res[..., top:, left:], target[..., top:, left:])
         numbers["perceptual"] = term.detach()
         loss = loss + criteria.perceptual_weight * term
     return loss, numbers

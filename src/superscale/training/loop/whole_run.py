@@ -67,7 +67,7 @@ def _check_weights(generator: nn.Module) -> None:
 
 def _step(recipe: Recipe, stage: StageConfig, generator: nn.Module) -> None:
     criteria = _on_meta(build_criteria(stage, torch.device("cpu")), stage)
-    side = recipe.data.patch_px
+    side = recipe.data.patch_px // recipe.scale * recipe.scale  # that it is a multiple, the data will say
     shape = (2, recipe.channels)
     batch = Batch(
         (0, 1),

@@ -148,7 +148,8 @@ class StageConfig:
     to 0.4 %, which shows in the brightness.
     ``optimizer``: of the generator, "adam" as both papers or "muon" (`training.muon`); a discriminator has Adam.
     ``gradient_clip``: largest norm of the generator's gradient, 0 for no limit.
-    ``grid_weight``, ``lines_weight``: of the two losses of `losses.grid`.
+    ``grid_weight``, ``lines_weight``: of the two losses of `losses.grid`. ``sharpen_targets``: strength of an unsharp mask on what the
+    pixel and perceptual losses compare with, as Real-ESRGAN's 0.5; the discriminator sees the picture as it is.
     """
 
     images: Images
@@ -165,6 +166,7 @@ class StageConfig:
     pixel: PixelConfig | None = None
     grid_weight: Weight = 0.0
     lines_weight: Weight = 0.0
+    sharpen_targets: Annotated[float, Bounds(0, 10)] = 0.0
     perceptual: PerceptualConfig | None = None
     adversarial: AdversarialConfig | None = None
 
