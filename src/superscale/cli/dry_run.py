@@ -6,8 +6,11 @@ import json
 from dataclasses import asdict, replace
 from typing import Any
 
+import numpy as np
+
 from superscale.cli.progress import duration, explained, say, shown, with_flags
 from superscale.errors import ImageError
+from superscale.image.picture import Image
 from superscale.image.scene import Scene
 from superscale.inference.estimate import Estimate, estimate, seconds_per_pixel
 from superscale.inference.jobs import before_reading, check_output_size, read_input
@@ -15,6 +18,8 @@ from superscale.inference.outcomes import Settings
 from superscale.inference.plan import STDOUT, Job
 from superscale.inference.scenes import Windows
 from superscale.inference.upscaler import Upscaler
+from superscale.video.jobs import Clips, is_video
+from superscale.video.options import ClipOptions
 
 MEGABYTE = 1_000_000
 
@@ -60,6 +65,8 @@ def _estimated(job: Job, upscaler: Upscaler, settings: Settings, pixel_seconds: 
     # Standard input can be read only once, so it is left for the real run.
     if job.from_stdin:
         return None
+    if is_video(job):
+        return _clip_estimated(job, upscaler, settings, pixel_seconds)
     if Windows(upscaler).wanted(job, settings):
         with Scene(job.input) as scene:
             return estimate(scene.header, upscaler, pixel_seconds, by_windows=True)
@@ -67,6 +74,18 @@ def _estimated(job: Job, upscaler: Upscaler, settings: Settings, pixel_seconds: 
     check_output_size(image.width, image.height, settings)
     one = estimate(image, upscaler, pixel_seconds)
     return replace(one, tiles=one.tiles * pages, seconds=one.seconds * pages)
+
+
+def _clip_estimated(job: Job, upscaler: Upscaler, settings: Settings, pixel_seconds: float) -> Estimate:
+    """Of all frames of a video, moving ones."""
+    Clips(upscaler, ClipOptions(), Windows(upscaler)).wanted(job, settings)
+    from superscale.video.clip import read_clip
+
+    clip = read_clip(job.input)
+    check_output_size(clip.width, clip.height, settings)
+    header = Image(np.broadcast_to(np.zeros((1, 1, 3), clip.look.dtype), (clip.height, clip.width, 3)))
+    one = estimate(header, upscaler, pixel_seconds)
+    return replace(one, tiles=one.tiles * clip.frames_said, seconds=one.seconds * clip.frames_said)
 
 
 def _line(taken: Estimate | None) -> str:

@@ -87,7 +87,8 @@ class Report:
         if outcome.status == "failed":
             say(f"failed: {_reason(outcome)}")
         elif not outcome.is_whole:
-            say(f"{'incomplete' if outcome.code == 'left-out' else 'damaged'}: {_reason(outcome)}; what there is of it is in {shown(outcome.output or '')}")
+            word = "incomplete" if outcome.code == "left-out" else "damaged"
+            say(f"{word}: {_reason(outcome)}; what there is of it is in {shown(outcome.output or '')}")
         elif not self.quiet:
             if outcome.error:
                 say(f"skipped: {_reason(outcome)}")
@@ -165,6 +166,7 @@ class Bar:
         console = Console(stderr=True)
         self.progress = Progress(TextColumn("{task.description}", markup=False), *columns, console=console, transient=True)
         self.begun = self.finished = self.pixels = 0
+        self._counted: tuple[()] | tuple[int, float] = ()
         self.began = time.monotonic()
         self.task = self.progress.add_task(f"{model}: starting", total=pictures, finished=0, pictures=pictures, rate="")
 
@@ -178,12 +180,23 @@ class Bar:
     def begin(self, name: str, size: str) -> None:
         """Say which image is at work."""
         self.begun += 1
+        self._counted = ()
         self.progress.update(self.task, description=f"{shown(Path(name).name)} {size}")
 
     def tile(self, done: int, total: int) -> None:
         """Show how many tiles of the current image are done."""
         # An image counts as finished when it is written, which is after the next has begun.
         self._reach(max(self.begun - 1, self.finished) + done / total)
+
+    def frames(self, done: int, total: int) -> None:
+        """Show how many frames of the current video are done, and how many a second."""
+        if done == 1 or not self._counted:
+            self._counted = done, time.monotonic()
+        first, began = self._counted
+        seconds = time.monotonic() - began
+        a_second = f", {(done - first) / seconds:.3g} frames/s" if done > first and seconds else ""
+        self.progress.update(self.task, rate=f"frame {done} of {total}{a_second}")
+        self.tile(done, total)
 
     def _reach(self, images: float) -> None:
         task = self.progress.tasks[0]

@@ -50,7 +50,28 @@ HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"
 
 # suffix -> (the module that reads it, the extra that brings the module): without it, such files in a folder are passed over
 EXTRAS = {".dcm": ("pydicom", "medical")}
-VIDEOS = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg"})
+# What is read as a video where it is named, by `superscale.video`; and of these, the ones that are written.
+VIDEOS = frozenset(
+    {
+        ".mp4",
+        ".m4v",
+        ".mov",
+        ".mkv",
+        ".webm",
+        ".avi",
+        ".mpg",
+        ".mpeg",
+        ".ts",
+        ".m2ts",
+        ".mts",
+        ".wmv",
+        ".flv",
+        ".ogv",
+        ".3gp",
+        ".mxf",
+    }
+)
+VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm"})
 # A DICOM file that lists others, and holds no picture.
 DICOM_LIST = "DICOMDIR"
 
@@ -91,7 +112,13 @@ def counted(paths: Iterable[Path]) -> str:
 
 def _way_in(suffix: str) -> str:
     extra = missing_extra(suffix)
-    return f" ({install_line(extra)})" if extra else " (video is not read)" if suffix in VIDEOS else ""
+    return (
+        f" ({install_line(extra)})"
+        if extra
+        else " (of videos, only those that are named are taken)"
+        if suffix in VIDEOS
+        else ""
+    )
 
 
 def recognised(header: bytes, name: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from queue import Empty, Full, Queue
 from threading import Event, Thread
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 END = object()
@@ -16,7 +16,7 @@ POLL_SECONDS = 0.1
 @contextmanager
 def ahead(items: Iterable[Item], most: int) -> Iterator[Iterator[Item]]:
     """The items, which another thread makes; at most so many wait. The thread has ended when the block ends."""
-    made: Queue[object] = Queue(most)
+    made: Queue[Any] = Queue(most)
     stop = Event()
 
     def put(item: object) -> None:
@@ -47,9 +47,9 @@ def ahead(items: Iterable[Item], most: int) -> Iterator[Iterator[Item]]:
         thread.join()
 
 
-def _taken(made: Queue[object]) -> Iterator[Item]:
+def _taken(made: Queue[Any]) -> Iterator[Item]:
     while True:
-        item, error = made.get()  # type: ignore[misc]
+        item, error = made.get()
         if error is not None:
             raise error
         if item is END:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -64,6 +64,11 @@ class Clip:
     look: Look
     mastering: Mastering | None
     lost: tuple[str, ...]
+
+    @property
+    def frames_said(self) -> int:
+        """How many frames there should be, as far as the file tells; at least 1."""
+        return max(1, self.frames or int((self.seconds or 0) * self.rate))
 
     @property
     def begin(self) -> Fraction:
@@ -215,7 +220,9 @@ def _packets(container: InputContainer, stream: VideoStream, damage: Damage) -> 
         damage.packets += 1
 
 
-def frames(clip: Clip, damage: Damage, start: float | None = None, duration: float | None = None) -> Iterator[Timed]:
+def frames(
+    clip: Clip, damage: Damage, start: float | None = None, duration: float | None = None
+) -> Generator[Timed, None, None]:
     """The frames from ``start`` on, for ``duration`` seconds, with times that rise. ``damage`` is counted on.
 
     Raises Unsupported where the size of the pictures changes or a frame is interlaced, Damaged.

@@ -77,6 +77,11 @@ class Encoding:
             own["svtav1-params"] = ":".join(params)
         return own
 
+    @property
+    def segment_format(self) -> str:
+        """The container of segments: one that keeps packets as the encoder makes them."""
+        return "mov" if self.codec == "prores" else "nut"
+
     def add_to(self, container: OutputContainer) -> VideoStream:
         """A stream of a container, with its encoder."""
         os.environ.update(QUIET | dict(os.environ))

@@ -119,7 +119,7 @@ def _named(stream: Any, name: str | None) -> str:
 def _chapters(source: InputContainer, cut: Cut) -> list[Any]:
     chapters = []
     for chapter in source.chapters():
-        base = chapter["time_base"]
+        base = Fraction(chapter["time_base"] or 1)
         start, end = (chapter[side] * base for side in ("start", "end"))
         if (cut.start is not None and end <= cut.start) or (cut.end is not None and start >= cut.end):
             continue
@@ -133,7 +133,7 @@ def _check_headers(pictures: Any, segments: Iterable[Path]) -> None:
     """Every segment must be decodable with the one header of the file."""
     header = pictures.codec_context.extradata
     for segment in segments:
-        with av.open(str(segment), "r", format="nut") as container:
+        with av.open(str(segment), "r") as container:
             if container.streams.video[0].codec_context.extradata != header:
                 raise ImageError(f"{segment} was encoded in another way than it would be now; delete {segment.parent}")
 
@@ -185,7 +185,8 @@ def largest_error(stream: IO[bytes], suffix: str, times: Times, encoding: Encodi
     stream.seek(0)
     with av.open(stream, "r", format=CONTAINERS[suffix]) as container:
         pictures = container.streams.video[0]
-        written = sorted(packet.pts * packet.time_base for packet in container.demux(pictures) if packet.size)
+        packets = (packet for packet in container.demux(pictures) if packet.size)
+        written = sorted((packet.pts or 0) * packet.time_base for packet in packets)
     shift = round(cut.zero / encoding.time_base)
     expected = [(ticks - shift) * encoding.time_base for ticks in times.ticks]
     if len(written) != len(expected):

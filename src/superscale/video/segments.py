@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import av
 
@@ -16,8 +16,8 @@ from superscale.files import new_file
 from superscale.video.encoding import Encoding
 from superscale.video.look import Painter
 
-# NUT holds packets of every codec. Its times are those at which frames would be shown at 25 a second, counted from here: the true ones
-# are the clip's.
+# Segments count frames: their times are those of 25 a second, from `FIRST` on, which leaves room for the order of decoding. The true
+# times are the clip's.
 CLOCK = Fraction(1, 25)
 FIRST = 64
 
@@ -33,13 +33,13 @@ class Coded:
 
 def segment_path(folder: Path, number: int) -> Path:
     """Where the segment ``number``, from 0, is kept."""
-    return folder / f"segment-{number:06d}.nut"
+    return folder / f"segment-{number:06d}"
 
 
 @contextmanager
 def new_segment(path: Path, encoding: Encoding) -> Iterator[SegmentWriter]:
     """A segment that is at its place when the block ends, whole. Raises OSError."""
-    with new_file(path) as stream, av.open(stream, "w", format="nut") as container:
+    with new_file(path) as stream, av.open(stream, "w", format=encoding.segment_format) as container:
         writer = SegmentWriter(container, encoding)
         yield writer
         writer.finish()
@@ -83,14 +83,9 @@ class SegmentWriter:
 
 def coded(path: Path) -> Iterator[Coded]:
     """The packets of a segment, in the order in which they are decoded."""
-    with av.open(str(path), "r", format="nut") as container:
+    with av.open(str(path), "r") as container:
         stream = container.streams.video[0]
         for packet in container.demux(stream):
             if packet.size:
                 assert packet.pts is not None
                 yield Coded(round(packet.pts * packet.time_base / CLOCK) - FIRST, packet.is_keyframe, packet)
-
-
-def counted(path: Path) -> int:
-    """How many frames a segment holds."""
-    return sum(1 for _ in coded(path))

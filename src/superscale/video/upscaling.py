@@ -71,8 +71,7 @@ class Plan:
     def frames(self) -> int:
         """How many there will be, as far as the file tells; at least 1."""
         clip = self.clip
-        total = clip.frames or int((clip.seconds or 0) * clip.rate)
-        left = total - int((self.start or 0) * clip.rate)
+        left = clip.frames_said - int((self.start or 0) * clip.rate)
         return max(1, left if self.duration is None else min(left, round(self.duration * clip.rate)))
 
 
@@ -219,7 +218,10 @@ def encode_segments(
     pace = Pace(plan.frames, progress, say)
     ticks: list[int] = []
     last = 1
-    with ahead(_read(plan, damage, done * per_segment), IN_FLIGHT) as frames_, ThreadPoolExecutor(1, "superscale-encoder") as pool:
+    with (
+        ahead(_read(plan, damage, done * per_segment), IN_FLIGHT) as frames_,
+        ThreadPoolExecutor(1, "superscale-encoder") as pool,
+    ):
         for one in islice(frames_, done * per_segment):
             ticks.append(one.ticks)
             last = one.duration
@@ -243,7 +245,9 @@ def encode_segments(
                     wait(pending)
             done += 1
     if not ticks:
-        raise UsageError(f"{plan.clip.path}: no frame lies in the part that was asked for; it lasts {plan.clip.seconds or 0:.1f} s")
+        raise UsageError(
+            f"{plan.clip.path}: no frame lies in the part that was asked for; it lasts {plan.clip.seconds or 0:.1f} s"
+        )
     return Times(ticks, last)
 
 
@@ -282,8 +286,11 @@ class Pace:
             return
         rate = computed / max(time.monotonic() - self.began, 1e-6)
         hours = (self.frames - done) / rate / 3600
-        self.say(f"{self.frames} frames, {rate:.3g} a second: about {hours:.1f} hours" if hours >= 1 else
-                 f"{self.frames} frames, {rate:.3g} a second: about {hours * 60:.0f} minutes")
+        self.say(
+            f"{self.frames} frames, {rate:.3g} a second: about {hours:.1f} hours"
+            if hours >= 1
+            else f"{self.frames} frames, {rate:.3g} a second: about {hours * 60:.0f} minutes"
+        )
 
 
 def _joined(plan: Plan, begun: Begun, times: Times, overwrite: bool) -> tuple[list[str], Fraction]:
@@ -311,7 +318,9 @@ def _header(plan: Plan, damage: Damage, left_out: list[str], error: Fraction, en
         share = tiles.kept / max(tiles.kept + tiles.computed, 1)
         image = replace(image, remarks=(f"{share:.1%} of the tiles stood still",))
     if clip.look.guessed:
-        image = image.noted(f"says nothing of its colours: taken for BT.{709 if clip.look.matrix == 1 else 601}, which is written down")
+        image = image.noted(
+            f"says nothing of its colours: taken for BT.{709 if clip.look.matrix == 1 else 601}, which is written down"
+        )
     if error:
         image = image.noted(f"the clock of this container is coarser: times differ by up to {float(error) * 1e3:.2f} ms")
     return replace(image, damage="; ".join(said) or None)
