@@ -28,6 +28,8 @@ LOST = {
     "DOVI_RPU_BUFFER": "Dolby Vision data",
     "STEREO3D": "the note that this is a stereoscopic picture",
 }
+# Enough for the head of a Matroska file.
+EBML_BYTES = 256
 # These keep a start offset; other formats have clocks that begin anywhere.
 OWN_CLOCKS = ("mov,mp4", "matroska")
 
@@ -43,7 +45,8 @@ class Mastering:
 
 @dataclass(frozen=True)
 class Clip:
-    """A video file and its one picture stream. ``frames``: how many it says it has, or None; ``first``: the time of its first packet.
+    """A video file and its one picture stream. ``frames``: how many it says it has, or None; ``first``: the time of the first of them, and
+    ``origin``: of the first of anything in the file.
 
     ``rotation``: degrees by which players turn it anticlockwise. ``lost``: what its frames bring that cannot be kept.
     """
@@ -57,6 +60,7 @@ class Clip:
     time_base: Fraction
     rate: Fraction
     first: Fraction
+    origin: Fraction
     seconds: float | None
     frames: int | None
     aspect: Fraction | None
@@ -73,7 +77,7 @@ class Clip:
     @property
     def begin(self) -> Fraction:
         """The time that is 0 in the output: the clip's own, except of formats with a clock that begins anywhere."""
-        return Fraction(0) if self.format.startswith(OWN_CLOCKS) else self.first
+        return Fraction(0) if self.format.startswith(OWN_CLOCKS) else self.origin
 
 
 @dataclass
@@ -83,6 +87,7 @@ class Damage:
     packets: int = 0
     concealed: int = 0
     untimed: int = 0
+    cut: bool = False
 
     def __str__(self) -> str:
         said = [
@@ -90,7 +95,8 @@ class Damage:
             (self.concealed, "damaged frames, concealed as FFmpeg does"),
             (self.untimed, "frames without a time of their own, which was set by the frame rate"),
         ]
-        return "; ".join(f"{count} {what}" for count, what in said if count)
+        counted = [f"{what}: {count}" for count, what in said if count]
+        return "; ".join(["the file is cut short"] * self.cut + counted)
 
 
 @dataclass(frozen=True)
@@ -105,20 +111,21 @@ class Timed:
 @contextmanager
 def opened(path: Path) -> Iterator[InputContainer]:
     """A file, open for reading; whatever FFmpeg raises is Damaged."""
-    with explained(path):
-        container = av.open(str(path.absolute()), "r", metadata_errors="replace")
-        with container:
-            yield container
+    with explained(path), container_of(path) as container:
+        yield container
+
+
+def container_of(path: Path) -> InputContainer:
+    """A file, open for reading. Raises FFmpeg's errors."""
+    return av.open(str(path.absolute()), "r", metadata_errors="replace")
 
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Whatever FFmpeg says is wrong with a file is Damaged; what the system says stays as it is."""
+    """Whatever FFmpeg raises while a file is read is Damaged."""
     try:
         yield
     except av.FFmpegError as error:
-        if isinstance(error, OSError) and not isinstance(error, EOFError):
-            raise
         raise Damaged(f"{path}: not a video that can be read ({error.strerror or error})") from error
 
 
@@ -151,7 +158,7 @@ def _described(path: Path, container: InputContainer, stream: VideoStream, frame
     look, side = look_of(frame), _side_data(frame)
     assert stream.time_base is not None
     rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-    start = container.start_time
+    origin = Fraction(container.start_time or 0, MICROSECONDS)
     return Clip(
         path=path,
         format=container.format.name,
@@ -161,7 +168,8 @@ def _described(path: Path, container: InputContainer, stream: VideoStream, frame
         codec=stream.codec_context.codec.canonical_name,
         time_base=stream.time_base,
         rate=rate,
-        first=Fraction(start or 0, MICROSECONDS),
+        first=origin if stream.start_time is None else stream.start_time * stream.time_base,
+        origin=origin,
         seconds=None if container.duration is None else container.duration / MICROSECONDS,
         frames=stream.frames or None,
         aspect=stream.sample_aspect_ratio or None,
@@ -221,22 +229,21 @@ def _packets(container: InputContainer, stream: VideoStream, damage: Damage) -> 
 
 
 def frames(
-    clip: Clip, damage: Damage, start: float | None = None, duration: float | None = None
+    clip: Clip, damage: Damage, start: Fraction | None = None, end: Fraction | None = None
 ) -> Generator[Timed, None, None]:
-    """The frames from ``start`` on, for ``duration`` seconds, with times that rise. ``damage`` is counted on.
+    """The frames from ``start`` to before ``end``, times of the clip in seconds, with times that rise. ``damage`` is counted on.
 
     Raises Unsupported where the size of the pictures changes or a frame is interlaced, Damaged.
     """
     with opened(clip.path) as container:
         stream: Any = container.streams[clip.index]
-        if start:
+        damage.cut = is_cut_short(clip.path, stream)
+        if start is not None and start - 1 > clip.origin:
             # A second early: the key frame before may be stored by the time at which it is decoded.
-            container.seek(int((clip.first + Fraction(start) - 1) * MICROSECONDS), backward=True)
-        least = None if not start else clip.first + Fraction(start)
-        end = None if duration is None else clip.first + Fraction(start or 0) + Fraction(duration)
+            container.seek(int((start - 1) * MICROSECONDS), backward=True)
         for timed in _timed(decoded(container, stream, damage), clip, damage):
             time = timed.ticks * clip.time_base
-            if least is not None and time < least:
+            if start is not None and time < start:
                 continue
             if end is not None and time >= end:
                 return
@@ -257,6 +264,35 @@ def _timed(raw: Iterator[VideoFrame], clip: Clip, damage: Damage) -> Iterator[Ti
             ticks = 0 if before is None else before + usual
         before = ticks
         yield Timed(ticks, frame.duration or usual, frame)
+
+
+def is_cut_short(path: Path, stream: Any) -> bool:
+    """Whether the file ends before what it says it holds: FFmpeg reads such a one to its end and raises nothing."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        said = matroska_bytes(file.read(EBML_BYTES))
+    is_indexed = "mov" in stream.container.format.name
+    return (said or 0) > size or (is_indexed and any(entry.pos + entry.size > size for entry in stream.index_entries))
+
+
+def matroska_bytes(header: bytes) -> int | None:
+    """How long the header of a Matroska file says that it is, in bytes (RFC 8794, 4 and RFC 9559, 5.1); None where it does not."""
+    if not header.startswith(b"\x1a\x45\xdf\xa3"):
+        return None
+    length, at = _ebml_size(header, 4)
+    at += length or 0
+    if length is None or header[at : at + 4] != b"\x18\x53\x80\x67":
+        return None
+    length, at = _ebml_size(header, at + 4)
+    return None if length is None else at + length
+
+
+def _ebml_size(header: bytes, at: int) -> tuple[int | None, int]:
+    """A size that is stored at ``at``, None for an unknown one, and where it ends."""
+    bytes_ = 9 - header[at].bit_length() if at < len(header) and header[at] else 1
+    unknown = (1 << 7 * bytes_) - 1
+    size = int.from_bytes(header[at : at + bytes_], "big") & unknown
+    return None if size == unknown else size, at + bytes_
 
 
 def checked_stamp(path: Path) -> list[Any]:

@@ -14,7 +14,7 @@ from av.container import InputContainer, OutputContainer
 from av.stream import Disposition
 
 from superscale.errors import ImageError
-from superscale.video.clip import MICROSECONDS, Clip, opened
+from superscale.video.clip import MICROSECONDS, Clip, container_of
 from superscale.video.encoding import CONTAINERS, Encoding
 from superscale.video.segments import coded
 
@@ -53,7 +53,7 @@ def join(
     options = {"movflags": "use_metadata_tags"} if CONTAINERS[suffix] in ("mp4", "mov") else {}
     options["avoid_negative_ts"] = "disabled"  # shifting would move every frame
     with (
-        opened(clip.path) as source,
+        container_of(clip.path) as source,
         av.open(stream, "w", format=CONTAINERS[suffix], container_options=options) as target,
     ):
         pictures = encoding.add_to(target)
@@ -162,7 +162,7 @@ def _pictures(
 def _others(source: InputContainer, copies: dict[int, Any], cut: Cut) -> Iterator[tuple[Fraction, Any]]:
     if not copies:
         return
-    if cut.start is not None:
+    if cut.start is not None and cut.start - 1 > Fraction(source.start_time or 0, MICROSECONDS):
         source.seek(int((cut.start - 1) * MICROSECONDS), backward=True)
     for packet in source.demux(*(source.streams[index] for index in copies)):
         at = packet.pts if packet.dts is None else packet.dts

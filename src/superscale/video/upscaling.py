@@ -31,7 +31,7 @@ from superscale.inference.sizes import enlarged
 from superscale.inference.unfinished import Begun
 from superscale.inference.upscaler import Upscaler
 from superscale.video.ahead import ahead
-from superscale.video.clip import Clip, Damage, checked_stamp, frames, read_clip
+from superscale.video.clip import MICROSECONDS, Clip, Damage, checked_stamp, frames, read_clip
 from superscale.video.encoding import Encoding, encoding_of, even_size, record
 from superscale.video.joining import Cut, Times, join, largest_error
 from superscale.video.look import Painter
@@ -63,8 +63,8 @@ class Plan:
     def cut(self) -> Cut:
         """The part of the clip in its own times."""
         clip, options = self.clip, self.options
-        start = None if not self.start else clip.first + Fraction(self.start)
-        end = None if self.duration is None else clip.first + Fraction(self.start or 0) + Fraction(self.duration)
+        start = None if not self.start else clip.first + exact(self.start)
+        end = None if self.duration is None else (start or clip.first) + exact(self.duration)
         return Cut(start or clip.begin, start, end, with_sound=options.sample is None)
 
     @property
@@ -262,7 +262,7 @@ class Read:
 
 def _read(plan: Plan, damage: Damage, skipped: int) -> Iterator[Read]:
     painter = Painter(plan.clip.look)
-    with closing(frames(plan.clip, damage, plan.start, plan.duration)) as timed:
+    with closing(frames(plan.clip, damage, plan.cut.start, plan.cut.end)) as timed:
         for number, one in enumerate(timed):
             yield Read(one.ticks, one.duration, None if number < skipped else painter.pixels(one.frame))
 
@@ -284,13 +284,10 @@ class Pace:
         computed = done - self.skipped
         if self.say is None or computed != ESTIMATED_FRAMES:
             return
-        rate = computed / max(time.monotonic() - self.began, 1e-6)
-        hours = (self.frames - done) / rate / 3600
-        self.say(
-            f"{self.frames} frames, {rate:.3g} a second: about {hours:.1f} hours"
-            if hours >= 1
-            else f"{self.frames} frames, {rate:.3g} a second: about {hours * 60:.0f} minutes"
-        )
+        seconds = (self.frames - done) / computed * (time.monotonic() - self.began)
+        if seconds >= 60:
+            left = f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.0f} minutes"
+            self.say(f"{self.frames} frames, about {left}")
 
 
 def _joined(plan: Plan, begun: Begun, times: Times, overwrite: bool) -> tuple[list[str], Fraction]:
@@ -324,6 +321,11 @@ def _header(plan: Plan, damage: Damage, left_out: list[str], error: Fraction, en
     if error:
         image = image.noted(f"the clock of this container is coarser: times differ by up to {float(error) * 1e3:.2f} ms")
     return replace(image, damage="; ".join(said) or None)
+
+
+def exact(seconds: float) -> Fraction:
+    """0.4 -> 2/5, which the nearest float is not."""
+    return Fraction(seconds).limit_denominator(MICROSECONDS)
 
 
 def _nothing(_said: str) -> None:
