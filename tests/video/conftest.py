@@ -24,14 +24,24 @@ def ffmpeg() -> str:
     return found
 
 
+@pytest.fixture(scope="session")
+def clips() -> dict[tuple[str, ...], bytes]:
+    """What was made already."""
+    return {}
+
+
 @pytest.fixture
-def make(ffmpeg: str, tmp_path: Path) -> Make:
+def make(ffmpeg: str, tmp_path: Path, clips: dict[tuple[str, ...], bytes]) -> Make:
     """make(name, *arguments) -> a clip."""
 
     def made(name: str, *arguments: str) -> Path:
         path = tmp_path / name
-        run = [ffmpeg, "-nostdin", "-v", "error", "-y", *arguments, str(path)]
+        if (clip := clips.get((path.suffix, *arguments))) is not None:
+            path.write_bytes(clip)
+            return path
+        run = [ffmpeg, "-nostdin", "-v", "error", "-y", *arguments, "-threads", "1", str(path)]
         subprocess.run(run, check=True, capture_output=True, timeout=60)
+        clips[(path.suffix, *arguments)] = path.read_bytes()
         return path
 
     return made

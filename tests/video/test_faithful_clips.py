@@ -20,7 +20,7 @@ SHORT = ClipOptions(segment_frames=10, preset="veryfast")
 QUICK = ClipOptions(preset="ultrafast")
 
 
-@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+@pytest.mark.parametrize("suffix", ["mp4", pytest.param("mkv", marks=pytest.mark.slow)])
 def test_the_times_of_a_variable_rate_with_b_frames_stay_equal(
     make: Make, moving: Any, upscaler: Upscaler, suffix: str
 ) -> None:
@@ -32,7 +32,7 @@ def test_the_times_of_a_variable_rate_with_b_frames_stay_equal(
     assert (probe(larger)["streams"][0]["width"], probe(larger)["streams"][0]["height"]) == (192, 128)
 
 
-@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+@pytest.mark.parametrize("suffix", ["mp4", pytest.param("mkv", marks=pytest.mark.slow)])
 def test_a_late_start_stays_late_and_the_sound_beside_it(make: Make, moving: Any, upscaler: Upscaler, suffix: str) -> None:
     sound = ["-f", "lavfi", "-i", "sine=duration=3"]
     plain = str(make("plain.mp4", *moving, "-c:v", "libx264"))
@@ -124,9 +124,15 @@ def test_rotation_aspect_and_colour_tags_are_kept(make: Make, moving: Any, upsca
     assert after["color_space"] == "bt709"
 
 
-@pytest.mark.parametrize("matrix", ["bt709", "smpte170m", "bt2020nc"])
-@pytest.mark.parametrize("shown", ["tv", "pc"])
-@pytest.mark.parametrize("depth", ["yuv444p", "yuv444p10le"])
+@pytest.mark.parametrize(
+    ("matrix", "shown", "depth"),
+    [
+        ("bt709", "tv", "yuv444p"),
+        pytest.param("smpte170m", "pc", "yuv444p", marks=pytest.mark.slow),
+        pytest.param("bt2020nc", "tv", "yuv444p10le", marks=pytest.mark.slow),
+        ("bt709", "pc", "yuv444p10le"),
+    ],
+)
 def test_a_flat_colour_keeps_its_code_values(
     make: Make, upscaler: Upscaler, tmp_path: Path, matrix: str, shown: str, depth: str
 ) -> None:
@@ -140,6 +146,7 @@ def test_a_flat_colour_keeps_its_code_values(
     assert np.abs(after.reshape(2, 3, -1)[:, :, 0] - before.reshape(2, 3, -1)[:, :, 0]).max() <= levels
 
 
+@pytest.mark.slow
 def test_hdr10_keeps_its_ten_bits_its_mastering_data_and_light_levels(make: Make, nearest: Model) -> None:
     hdr = "hdr10=1:master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50):max-cll=1000,400"
     tags = ["-color_primaries", "bt2020", "-color_trc", "smpte2084", "-colorspace", "bt2020nc", "-color_range", "tv"]
@@ -182,6 +189,7 @@ def test_a_part_begins_at_its_start_with_its_sound(make: Make, moving: Any, upsc
     assert duration == pytest.approx(0.2, abs=0.03)
 
 
+@pytest.mark.slow
 def test_a_sample_shows_bicubic_at_the_left_and_the_network_at_the_right(make: Make, moving: Any, upscaler: Upscaler) -> None:
     clip = make("clip.mp4", *moving, "-c:v", "libx264")
     upscale_clip(upscaler, clip, larger := clip.with_name("sample.mkv"), ClipOptions(sample=0.2, codec="ffv1"))

@@ -45,7 +45,7 @@ def unfinished(target: Path) -> list[str]:
     return sorted(path.name for path in target.with_name(f"{target.name}.unfinished").glob("segment-*"))
 
 
-@pytest.mark.parametrize("frames", [1, 10, 13, 24])
+@pytest.mark.parametrize("frames", [10, pytest.param(13, marks=pytest.mark.slow)])
 def test_a_stopped_run_goes_on_from_its_last_segment_to_the_same_frames(clip: Path, upscaler: Upscaler, frames: int) -> None:
     upscale_clip(upscaler, clip, whole := clip.with_name("whole.mp4"), SHORT)
     target, done_again = clip.with_name("stopped.mp4"), []
@@ -74,6 +74,7 @@ def test_each_segment_begins_with_a_key_frame_and_no_frame_is_lost_between(clip:
     assert times(target) == times(clip)
 
 
+@pytest.mark.slow
 def test_another_command_does_not_go_on_with_a_begun_clip_unless_it_may_replace_it(clip: Path, upscaler: Upscaler) -> None:
     target = clip.with_name("larger.mp4")
     with pytest.raises(Cancelled):
@@ -119,11 +120,12 @@ def test_on_a_full_disk_what_is_done_stays(clip: Path, upscaler: Upscaler, monke
     assert times(target) == times(clip)
 
 
+@pytest.mark.slow
 def test_damaged_packets_are_counted_and_told(make: Make, upscaler: Upscaler) -> None:
-    moving = ["-f", "lavfi", "-i", "testsrc2=size=160x120:rate=25:duration=0.96"]
+    moving = ["-f", "lavfi", "-i", "testsrc2=size=96x64:rate=25:duration=0.96"]
     clip = make("clip.mp4", *moving, "-c:v", "libx264", "-g", "8")
     data = bytearray(clip.read_bytes())
-    data[len(data) // 2 : len(data) // 2 + 400] = np.random.default_rng(0).integers(0, 256, 400, np.uint8).tobytes()
+    data[len(data) // 2 : len(data) // 2 + 100] = np.random.default_rng(0).integers(0, 256, 100, np.uint8).tobytes()
     clip.write_bytes(data)
     small = Upscaler(upscaler.model, device="cpu", backend="torch", scale=1)
     made = upscale_clip(small, clip, larger := clip.with_name("larger.mp4"), ClipOptions(preset="ultrafast"))

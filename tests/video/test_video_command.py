@@ -84,7 +84,7 @@ def test_a_dry_run_tells_the_frames_and_writes_nothing(run: Any, make: Make, mov
     ("arguments", "code", "said"),
     [
         (["-o", "-"], 1, "cannot go to standard output"),
-        (["-o", "out.png"], 2, "expected a video, as .m4v, .mkv, .mov, .mp4, .webm"),
+        pytest.param(["-o", "out.png"], 2, "expected a video, as .m4v, .mkv, .mov, .mp4, .webm", marks=pytest.mark.slow),
         (["--codec", "h266"], 2, "did you mean 'h264'?"),
         (["--duration", "1:2:3:4"], 2, "hours:minutes:seconds"),
         (["--max-pixels", "100"], 1, "48x32 is more than 100 pixels"),
