@@ -23,6 +23,7 @@ PAGES = [
     ("real-world.md", "pack/preview.png"),
     ("training.md", "compared.png"),
     ("finetuning.md", "large.png"),
+    ("video.md", "short.mp4"),
 ]
 
 
@@ -30,6 +31,8 @@ PAGES = [
 def test_every_block_of_the_page_runs(page: str, made: str, commands: Path, tmp_path: Path) -> None:
     if page == "training.md":
         pytest.importorskip("matplotlib")
+    if page == "video.md":
+        pytest.importorskip("av")
     blocks = BLOCK.findall((DOCS / page).read_text())
     assert blocks
     environment = os.environ | {"PATH": f"{commands}{os.pathsep}{os.environ['PATH']}"}

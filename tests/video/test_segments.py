@@ -122,10 +122,10 @@ def test_on_a_full_disk_what_is_done_stays(clip: Path, upscaler: Upscaler, monke
 
 @pytest.mark.slow
 def test_damaged_packets_are_counted_and_told(make: Make, upscaler: Upscaler) -> None:
-    moving = ["-f", "lavfi", "-i", "testsrc2=size=96x64:rate=25:duration=0.96"]
+    moving = ["-f", "lavfi", "-i", "testsrc2=size=160x120:rate=25:duration=0.96"]
     clip = make("clip.mp4", *moving, "-c:v", "libx264", "-g", "8")
     data = bytearray(clip.read_bytes())
-    data[len(data) // 2 : len(data) // 2 + 100] = np.random.default_rng(0).integers(0, 256, 100, np.uint8).tobytes()
+    data[len(data) // 2 : len(data) // 2 + 400] = np.random.default_rng(0).integers(0, 256, 400, np.uint8).tobytes()
     clip.write_bytes(data)
     small = Upscaler(upscaler.model, device="cpu", backend="torch", scale=1)
     made = upscale_clip(small, clip, larger := clip.with_name("larger.mp4"), ClipOptions(preset="ultrafast"))

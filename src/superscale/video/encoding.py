@@ -90,7 +90,8 @@ class Encoding:
         stream.width, stream.height, stream.pix_fmt = self.width, self.height, self.pixel_format
         context, look = stream.codec_context, self.look
         context.time_base = stream.time_base = self.time_base
-        context.sample_aspect_ratio = self.aspect
+        if self.aspect is not None:
+            context.sample_aspect_ratio = self.aspect
         context.color_range = 2 if look.full_range else 1
         context.colorspace, context.color_primaries, context.color_trc = look.matrix, look.primaries, look.transfer
         if self.codec == "hevc" and container.format.name in ("mp4", "mov"):
