@@ -20,6 +20,7 @@ from superscale.video.segments import coded
 
 # Of the container itself, which is another one now.
 OWN_TAGS = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder"})
+STALE_TAGS = frozenset({"encoder", "DURATION", "NUMBER_OF_FRAMES", "NUMBER_OF_BYTES", "BPS"})
 # What a chapter list and a time code of mp4 and mov are stored as: copied, they make a file that no player opens.
 UNCOPIED = {"data": "a data stream", "video": "a further stream of pictures", "attachment": "an attachment"}
 
@@ -50,27 +51,39 @@ def join(
     stream: IO[bytes], suffix: str, clip: Clip, encoding: Encoding, segments: Sequence[Path], times: Times, cut: Cut
 ) -> list[str]:
     """Write the finished file. Return what of the original the container does not hold."""
-    options = {"movflags": "use_metadata_tags"} if CONTAINERS[suffix] in ("mp4", "mov") else {}
-    options["avoid_negative_ts"] = "disabled"  # shifting would move every frame
-    with (
-        container_of(clip.path) as source,
-        av.open(stream, "w", format=CONTAINERS[suffix], container_options=options) as target,
-    ):
-        pictures = encoding.add_to(target)
-        original = source.streams[clip.index]
-        pictures.metadata.update(_tags(original.metadata, target))
-        pictures.disposition = original.disposition
-        if clip.rotation:
-            pictures.set_display_rotation(clip.rotation)
-        copies, left_out = _copies(source, target, clip) if cut.with_sound else ({}, [])
-        target.metadata.update({key: value for key, value in source.metadata.items() if key not in OWN_TAGS})
-        target.set_chapters(_chapters(source, cut))
-        target.start_encoding()
-        _check_headers(pictures, segments)
-        clock = cut.zero
-        packets = heapq.merge(_pictures(pictures, segments, times, encoding, clock), _others(source, copies, cut), key=_first)
-        for _, packet in packets:
-            target.mux(packet)
+    options = {"avoid_negative_ts": "disabled"}  # shifting would move every frame
+    with container_of(clip.path) as source:
+        has_cover = any(one.disposition & Disposition.attached_pic for one in source.streams)
+        if CONTAINERS[suffix] in ("mp4", "mov") and not has_cover:
+            options["movflags"] = "use_metadata_tags"  # tags of any name, in a list that has no place for a cover
+        with av.open(stream, "w", format=CONTAINERS[suffix], container_options=options) as target:
+            return _filled(source, target, clip, encoding, segments, times, cut)
+
+
+def _filled(
+    source: InputContainer,
+    target: OutputContainer,
+    clip: Clip,
+    encoding: Encoding,
+    segments: Sequence[Path],
+    times: Times,
+    cut: Cut,
+) -> list[str]:
+    pictures = encoding.add_to(target)
+    original = source.streams[clip.index]
+    pictures.metadata.update(_tags(original.metadata))
+    pictures.disposition = original.disposition
+    if clip.rotation:
+        pictures.set_display_rotation(clip.rotation)
+    copies, left_out = _copies(source, target, clip) if cut.with_sound else ({}, [])
+    target.metadata.update({key: value for key, value in source.metadata.items() if key not in OWN_TAGS})
+    target.set_chapters(_chapters(source, cut))
+    target.start_encoding()
+    _check_headers(pictures, segments)
+    others = _others(source, copies, cut)
+    packets = heapq.merge(_pictures(pictures, segments, times, encoding, cut.zero), others, key=_first)
+    for _, packet in packets:
+        target.mux(packet)
     return left_out
 
 
@@ -78,10 +91,9 @@ def _first(timed: tuple[Fraction, Any]) -> Fraction:
     return timed[0]
 
 
-def _tags(tags: dict[str, str], target: OutputContainer) -> dict[str, str]:
-    dropped = {"handler_name", "vendor_id", "encoder", "DURATION", "NUMBER_OF_FRAMES", "NUMBER_OF_BYTES", "BPS"}
-    kept = {} if target.format.name in ("mp4", "mov") else {"handler_name", "vendor_id"}
-    return {key: value for key, value in tags.items() if key not in dropped - set(kept) or key == "handler_name"}
+def _tags(tags: dict[str, str]) -> dict[str, str]:
+    """What a stream says of itself, without what mkvmerge counted: it adds a language, as in BPS-eng."""
+    return {key: value for key, value in tags.items() if key.partition("-")[0] not in STALE_TAGS}
 
 
 def _copies(source: InputContainer, target: OutputContainer, clip: Clip) -> tuple[dict[int, Any], list[str]]:
@@ -95,19 +107,29 @@ def _copies(source: InputContainer, target: OutputContainer, clip: Clip) -> tupl
         is_cover = bool(stream.disposition & Disposition.attached_pic)
         name = None if stream.codec_context is None else stream.codec_context.codec.canonical_name
         fits = stream.type in ("audio", "subtitle") or (is_cover and stream.type == "video")
-        fits = fits and name in held
+        fits = fits and (name in held or (is_cover and name == "png" and target.format.name == "matroska"))
         fits = fits or (stream.type == "attachment" and target.format.name == "matroska")
+        if fits and is_cover and target.format.name == "matroska":
+            kind = "jpeg" if name == "mjpeg" else str(name)
+            target.add_attachment(f"cover.{kind.replace('jpeg', 'jpg')}", f"image/{kind}", _only_packet(clip.path, stream.index))
+            continue
         if not fits:
             # The chapters that mp4 stores a second time, as a stream of texts.
             if not (stream.type == "data" and source.chapters() and "mov" in clip.format):
                 left_out.append(_named(stream, name))
             continue
         copy = target.add_stream_from_template(stream, opaque=True)
-        copy.metadata.update(_tags(stream.metadata, target))
+        copy.metadata.update(_tags(stream.metadata))
         copy.disposition = stream.disposition
         if stream.type != "attachment":
             copies[stream.index] = copy
     return copies, left_out
+
+
+def _only_packet(path: Path, index: int) -> bytes:
+    """The picture of a stream that holds one."""
+    with container_of(path) as container:
+        return next(bytes(packet) for packet in container.demux(container.streams[index]) if packet.size)
 
 
 def _named(stream: Any, name: str | None) -> str:
@@ -165,6 +187,11 @@ def _others(source: InputContainer, copies: dict[int, Any], cut: Cut) -> Iterato
     if cut.start is not None and cut.start - 1 > Fraction(source.start_time or 0, MICROSECONDS):
         source.seek(int((cut.start - 1) * MICROSECONDS), backward=True)
     for packet in source.demux(*(source.streams[index] for index in copies)):
+        if packet.size and packet.stream.disposition & Disposition.attached_pic:
+            packet.stream = copies[packet.stream_index]
+            packet.pts = packet.dts = 0
+            yield Fraction(0), packet
+            continue
         at = packet.pts if packet.dts is None else packet.dts
         if not packet.size or at is None:
             continue
