@@ -11,6 +11,8 @@ from superscale.errors import Damaged, Unsupported, install_line
 
 # file suffix -> the format it is written in, as Pillow calls it
 SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF", ".dcm": "DICOM"}
+# the same for several pictures in one file
+ANIMATED_SUFFIXES = {**SUFFIXES, ".gif": "GIF"}
 READABLE = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "HEIC", "JPEG XL", "DICOM")
 READ_ONLY_SUFFIXES = frozenset({".gif", ".bmp", ".avif", ".heic", ".heif", ".jxl"})
 READ_SUFFIXES = READ_ONLY_SUFFIXES | SUFFIXES.keys()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from superscale.errors import UnknownNameError, UsageError
+from superscale.image.animation import is_animated
 from superscale.image.formats import SUFFIXES, UNWRITTEN_SUFFIXES, VIDEO_SUFFIXES, VIDEOS, known_suffix
 from superscale.image.io import source_of
 from superscale.inference.inputs import STDIN, Found
@@ -22,7 +23,8 @@ STDOUT = "-"
 # Where the input's own format is not written, and nothing else is asked for.
 FALLBACK_SUFFIX = ".png"
 FALLBACK_VIDEO_SUFFIX = ".mkv"
-WRITTEN = SUFFIXES.keys() | VIDEO_SUFFIXES
+GIF = ".gif"  # written of animations only
+WRITTEN = SUFFIXES.keys() | VIDEO_SUFFIXES | {GIF}
 FIELDS = ("stem", "name", "ext", "scale", "model", "parent")
 # Every file system in use allows so many bytes a name.
 LONGEST_NAME_BYTES = 250
@@ -144,6 +146,8 @@ def _destination(output: str | None, fit: list[Found], scale: Scale, model: str,
         return replace(destination, kind="folder")
     if ending not in WRITTEN:
         raise UsageError(f"{output} is a file, and not one of {', '.join(SUFFIXES)}; give a folder or another name")
+    if ending == GIF and any(one.from_stdin or not is_animated(one.path) for one in fit):
+        raise UsageError(f"{output}: cannot write this format, but for animations; expected one of {', '.join(SUFFIXES)}")
     if fit and _is_video(fit[0]) != (ending in VIDEO_SUFFIXES):
         expected = f"a video, as {', '.join(sorted(VIDEO_SUFFIXES))}" if _is_video(fit[0]) else f"one of {', '.join(SUFFIXES)}"
         raise UsageError(f"{output}: expected {expected}, for {fit[0].path}")
@@ -242,6 +246,8 @@ def _extension(one: Found, destination: Destination) -> str:
         return own if own.lower() in VIDEO_SUFFIXES else FALLBACK_VIDEO_SUFFIX
     if destination.suffix or own.lower() in SUFFIXES:
         return destination.suffix or own
+    if own.lower() == GIF and not one.from_stdin and is_animated(one.path):
+        return own
     return ".dcm" if known_suffix(one.path) == ".dcm" else FALLBACK_SUFFIX
 
 

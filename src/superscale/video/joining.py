@@ -111,7 +111,9 @@ def _copies(source: InputContainer, target: OutputContainer, clip: Clip) -> tupl
         fits = fits or (stream.type == "attachment" and target.format.name == "matroska")
         if fits and is_cover and target.format.name == "matroska":
             kind = "jpeg" if name == "mjpeg" else str(name)
-            target.add_attachment(f"cover.{kind.replace('jpeg', 'jpg')}", f"image/{kind}", _only_packet(clip.path, stream.index))
+            target.add_attachment(
+                f"cover.{kind.replace('jpeg', 'jpg')}", f"image/{kind}", _only_packet(clip.path, stream.index)
+            )
             continue
         if not fits:
             # The chapters that mp4 stores a second time, as a stream of texts.
