@@ -11,7 +11,7 @@ from superscale.image.io import read_image
 
 
 def test_examples_are_photographs_large_enough_for_a_patch() -> None:
-    assert all(min(read_image(photo(name)).pixels.shape[:2]) >= 128 for name in PHOTOS)
+    assert all(min(read_image(photo(name)).pixels.shape[:2]) >= 160 for name in PHOTOS)
 
 
 def test_examples_are_copied_and_copied_again(command: object, tmp_path: Path) -> None:

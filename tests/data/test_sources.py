@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from superscale.data.pack import Pack
 from superscale.data.prepare import prepare
 from superscale.data.synthetic import synthetic_picture
-from superscale.errors import DataError, MissingExtraError
+from superscale.errors import DataError, MissingExtraError, install_line
 
 
 def database(folder: Path, pictures: dict[str, np.ndarray]) -> Path:
@@ -62,5 +63,5 @@ def test_what_is_no_such_folder_is_an_error(tmp_path: Path, monkeypatch: pytest.
         prepare(folder, tmp_path / "pack")
     database(tmp_path / "other.lmdb", {"a": synthetic_picture(0, 48)})
     monkeypatch.setitem(sys.modules, "lmdb", None)
-    with pytest.raises(MissingExtraError, match=r"superscale\[lmdb\]"):
+    with pytest.raises(MissingExtraError, match=re.escape(install_line("lmdb"))):
         prepare(tmp_path / "other.lmdb", tmp_path / "pack")

@@ -257,7 +257,7 @@ def send():
     os.kill(os.getpid(), {int(number)})
     saved = lambda: os.path.isdir({str(states_folder)!r}) and any(n[:4] == "step" for n in os.listdir({str(states_folder)!r}))
     while not saved(): time.sleep(0.02)
-    time.sleep(0.2)
+    time.sleep({0.2 if number == signal.SIGUSR1 else 60})
     os.kill(os.getpid(), signal.SIGKILL)
 threading.Thread(target=send, daemon=True).start()
 main()

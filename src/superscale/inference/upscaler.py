@@ -44,7 +44,7 @@ class Upscaler:
     >>> upscaler
     Upscaler('compact-x4', scale=2, device='cpu')
     >>> upscaler(photo("cat.jpg")).size
-    (452, 300)
+    (542, 360)
     """
 
     def __init__(
