@@ -104,6 +104,18 @@ def test_what_the_container_does_not_hold_is_named_and_no_success(
     assert made.damage in {f"left out: a stream of subtitle (subrip, {language})" for language in ("fra", "fre")}
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_a_cover_stays_a_cover(make: Make, moving: Any, upscaler: Upscaler, suffix: str) -> None:
+    cover = make("cover.jpg", "-f", "lavfi", "-i", "testsrc2=size=64x64", "-frames:v", "1")
+    inputs = [*moving, "-i", str(cover), "-map", "0", "-map", "1", "-c:v:0", "libx264", "-c:v:1", "copy"]
+    clip = make("clip.mp4", *inputs, "-disposition:v:1", "attached_pic")
+    made = upscale_clip(upscaler, clip, larger := clip.with_name(f"larger.{suffix}"), QUICK)
+    assert made.damage is None
+    kinds = [stream["disposition"]["attached_pic"] for stream in probe(larger, "-show_streams")["streams"]]
+    assert kinds == [0, 1]
+    assert stream_sum(larger, "0:v:1") == stream_sum(clip, "0:v:1")
+
+
 def test_rotation_aspect_and_colour_tags_are_kept(make: Make, moving: Any, upscaler: Upscaler) -> None:
     tags = ["-color_primaries", "bt709", "-color_trc", "bt709", "-colorspace", "bt709", "-color_range", "pc"]
     flat = make("flat.mp4", *moving, "-vf", "scale=out_range=full:out_color_matrix=bt709,setsar=4/3", "-c:v", "libx264", *tags)
@@ -224,8 +236,15 @@ def test_a_sound_a_picture_a_cut_file_and_a_wrong_choice_are_one_clear_error(
     (picture := tmp_path / "picture.mp4").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50))
     (cut := tmp_path / "cut.mp4").write_bytes(clip.read_bytes()[:2000])
     (empty := tmp_path / "empty.mkv").write_bytes(b"")
+    (listed := tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile clip.mp4\n")
     target = tmp_path / "larger.mp4"
-    for path, said in [(sound, "no video"), (picture, "a PNG file"), (cut, "no video|not a video"), (empty, "not a video")]:
+    for path, said in [
+        (sound, "no video"),
+        (picture, "a PNG file"),
+        (cut, "no video|not a video"),
+        (empty, "not a video"),
+        (listed, "not a video"),
+    ]:
         with pytest.raises((Damaged, Unsupported), match=said):
             upscale_clip(upscaler, path, target)
     for options, refused in [

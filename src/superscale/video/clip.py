@@ -28,6 +28,8 @@ LOST = {
     "DOVI_RPU_BUFFER": "Dolby Vision data",
     "STEREO3D": "the note that this is a stereoscopic picture",
 }
+# Of FFmpeg's formats those that hold video; others are lists, which would make it open further files, or the network.
+FORMATS = ("mov", "matroska", "avi", "mpeg", "mpegts", "mpegvideo", "asf", "flv", "ogg", "mxf")
 # Enough for the head of a Matroska file.
 EBML_BYTES = 256
 # These keep a start offset; other formats have clocks that begin anywhere.
@@ -117,7 +119,8 @@ def opened(path: Path) -> Iterator[InputContainer]:
 
 def container_of(path: Path) -> InputContainer:
     """A file, open for reading. Raises FFmpeg's errors."""
-    return av.open(str(path.absolute()), "r", metadata_errors="replace")
+    options = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"}
+    return av.open(str(path.absolute()), "r", container_options=options, metadata_errors="replace")
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from superscale.errors import UnknownNameError, UsageError
 
 # The encoder is restarted at each segment; a run that is killed loses at most one.
-SEGMENT_FRAMES = 120
+SEGMENT_FRAMES = 48
 # name -> the names under which people also know it
 CODEC_NAMES = {
     "h264": ("x264", "libx264", "avc"),

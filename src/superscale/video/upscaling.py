@@ -214,7 +214,7 @@ def encode_segments(
     while segment_path(folder, done).exists():
         done += 1
     if done and say is not None:
-        say(f"goes on with what is done: {done * per_segment} frames or all, in {done} segments")
+        say(f"goes on after the {done * per_segment} frames that are done")
     pace = Pace(plan.frames, progress, say)
     ticks: list[int] = []
     last = 1
@@ -286,7 +286,7 @@ class Pace:
             return
         seconds = (self.frames - done) / computed * (time.monotonic() - self.began)
         if seconds >= 60:
-            left = f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.0f} minutes"
+            left = f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.0f} min"
             self.say(f"{self.frames} frames, about {left}")
 
 
