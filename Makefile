@@ -1,13 +1,16 @@
-# make demo: upscale a photograph. make test: the tests. make slow: longer tests. make check: style, types, import contracts.
+# make demo: upscale a photograph. make serve: the web page. make test: the tests. make slow: longer tests. make check: style, types, import contracts.
 # Each sets up .venv first if it is missing or pyproject.toml has changed.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test slow check format clean
+.PHONY: demo serve test slow check format clean
 demo: $(READY)
 	@$(BIN)/python examples/demo.py
+
+serve: $(READY)
+	@$(BIN)/superscale serve
 
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal

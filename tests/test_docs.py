@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -33,11 +34,32 @@ def test_every_block_of_the_page_runs(page: str, made: str, commands: Path, tmp_
         pytest.importorskip("matplotlib")
     if page == "video.md":
         pytest.importorskip("av")
-    blocks = BLOCK.findall((DOCS / page).read_text())
+    run_blocks((DOCS / page).read_text(), commands, tmp_path)
+    assert (tmp_path / made).is_file()
+
+
+def run_blocks(text: str, commands: Path, folder: Path) -> None:
+    blocks = BLOCK.findall(text)
     assert blocks
     environment = os.environ | {"PATH": f"{commands}{os.pathsep}{os.environ['PATH']}"}
     for language, block in blocks:
         command = ["bash", "-euo", "pipefail", "-c", block] if language == "sh" else ["python", "-c", block]
-        result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
         assert result.returncode == 0, f"{block}\n{result.stdout}\n{result.stderr}"
-    assert (tmp_path / made).is_file()
+
+
+@pytest.mark.slow
+def test_every_line_for_the_server_works_as_written(commands: Path, tmp_path: Path) -> None:
+    pytest.importorskip("fastapi", reason="the extra 'serve' is not installed")
+    from live_server import Running
+
+    server = Running({"spool": str(tmp_path / "spool"), "model": "compact-x4"}, dict(os.environ))
+    try:
+        server.wait_until_ready()
+        text = (DOCS / "server.md").read_text().replace("127.0.0.1:8000", f"127.0.0.1:{server.port}")
+        run_blocks(text, commands, tmp_path)
+    finally:
+        server.close()
+    for name, size in (("job.jpg", (904, 600)), ("big.webp", (452, 300))):
+        with Image.open(tmp_path / name) as picture:
+            assert picture.size == size

@@ -31,6 +31,12 @@ GROUPS = {
         "Metrics and conventions": ("metric", "color", "border", "lr_convention", "peak", "lpips_weights", "niqe_model"),
         "Output": ("output", "overwrite", "as_json", "explain", "against_papers", "fail_below"),
     },
+    "serve": {
+        "Address": ("host", "port", "token", "allow_host", "root_path"),
+        "Computing": ("model", "device", "backend", "tile", "memory"),
+        "Limits": ("queue", "timeout", "max_bytes", "max_pixels", "max_output_pixels"),
+        "Keeping": ("spool", "quota", "keep"),
+    },
 }
 OTHER = "Options"
 LIKENESS = 0.5

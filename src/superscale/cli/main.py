@@ -26,6 +26,7 @@ from superscale.cli.plot import plot
 from superscale.cli.prepare import prepare
 from superscale.cli.progress import explained, say, shown
 from superscale.cli.recipes import recipes
+from superscale.cli.serve import serve
 from superscale.cli.settings import defaults, plain_commands
 from superscale.cli.train import train
 from superscale.cli.upscale import upscale
@@ -61,6 +62,7 @@ SUMMARIES: dict[Callable[..., None], str] = {
     plot: "Plot the curves of training runs",
     export: "Write a model as ONNX, OpenVINO or ncnn",
     blend: "Interpolate between two models",
+    serve: "Serve a web page and an HTTP API",
     fit_niqe: "Fit the NIQE metric to your own photographs",
     doctor: "Show versions, devices, backends and formats",
     examples: "Copy three photographs to try things with",
