@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from av import VideoFrame
-from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
+from av import VideoFormat, VideoFrame
+from av.filter import Graph
+from av.video.reformatter import ColorRange
 from numpy.typing import NDArray
 
 from superscale.errors import Unsupported
@@ -27,7 +30,9 @@ MATRICES = {
 BT709, BT601, UNSPECIFIED, OF_RGB = 1, 6, 2, 0
 # Players take the matrix of BT.709 for a picture of at least so many rows that says nothing.
 HD_ROWS = 720
-FLAGS = int(Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP | Interpolation.ACCURATE_RND)
+FLAGS = "bicubic+full_chroma_int+full_chroma_inp+accurate_rnd"
+# the same, as FFmpeg's scaler calls them
+NAMES = {1: "bt709", 4: "fcc", 5: "bt470", 6: "smpte170m", 7: "smpte240m", 9: "bt2020"}
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ class Painter:
 
     def __init__(self, look: Look) -> None:
         self.look = look
-        self._scaler = VideoReformatter()
+        self._scalers: dict[Any, Graph] = {}
 
     def pixels(self, frame: VideoFrame) -> Array:
         """Frame -> (H, W, 3)."""
@@ -106,17 +111,16 @@ class Painter:
         return self._as(_deep_frame(pixels, look, depth), form, look.full_range, look.full_range)
 
     def _as(self, frame: VideoFrame, form: str, full: bool, full_then: bool, matrix: int | None = None) -> VideoFrame:
-        ranges = [ColorRange.JPEG if one else ColorRange.MPEG for one in (full, full_then)]
         matrix = (self.look.matrix if matrix is None else matrix) or BT709
-        made = self._scaler.reformat(
-            frame,
-            format=form,
-            src_colorspace=matrix,
-            dst_colorspace=matrix,
-            interpolation=FLAGS,
-            src_color_range=int(ranges[0]),
-            dst_color_range=int(ranges[1]),
-        )
+        # Stated in the scaler's options: a frame that says otherwise, or changes its mind, would be refused.
+        frame.colorspace, frame.color_range = UNSPECIFIED, int(ColorRange.UNSPECIFIED)
+        key = (frame.width, frame.height, frame.format.name, form, full, full_then, matrix)
+        if key not in self._scalers:
+            self._scalers[key] = _scaler(*key)
+        scaler = self._scalers[key]
+        scaler.push(frame)
+        made = scaler.pull()
+        assert isinstance(made, VideoFrame)
         return made
 
     def _deep_pixels(self, frame: VideoFrame) -> Array:
@@ -130,6 +134,25 @@ class Painter:
         g = (luma - red * r - blue * b) / (1 - red - blue)
         deep: Array = (np.stack((r, g, b), -1).clip(0, 1) * white(look.dtype) + 0.5).astype(look.dtype)
         return deep
+
+
+def _scaler(width: int, height: int, form: str, form_then: str, full: bool, full_then: bool, matrix: int) -> Graph:
+    """FFmpeg's scaler between two pixel formats. Chroma lies where MPEG-2 and all later codecs have it unless they say otherwise, which PyAV does
+    not tell: at the left one of two pixels, and between two rows; the scaler's own default is between the pixels too."""
+    graph = Graph()
+    ranges = f"in_range={'pc' if full else 'tv'}:out_range={'pc' if full_then else 'tv'}"
+    matrices = f"in_color_matrix={NAMES[matrix]}:out_color_matrix={NAMES[matrix]}"
+    places = "in_h_chr_pos=0:out_h_chr_pos=0"
+    nodes = [
+        graph.add_buffer(width=width, height=height, format=VideoFormat(form), time_base=Fraction(1, 25)),
+        graph.add("scale", f"flags={FLAGS}:{ranges}:{matrices}:{places}"),
+        graph.add("format", form_then),
+        graph.add("buffersink"),
+    ]
+    for before, after in pairwise(nodes):
+        before.link_to(after)
+    graph.configure()
+    return graph
 
 
 def _steps(full_range: bool, depth: int) -> tuple[float, float, float, float]:
