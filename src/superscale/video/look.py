@@ -137,8 +137,8 @@ class Painter:
 
 
 def _scaler(width: int, height: int, form: str, form_then: str, full: bool, full_then: bool, matrix: int) -> Graph:
-    """FFmpeg's scaler between two pixel formats. Chroma lies where MPEG-2 and all later codecs have it unless they say otherwise, which PyAV does
-    not tell: at the left one of two pixels, and between two rows; the scaler's own default is between the pixels too."""
+    """FFmpeg's scaler between two pixel formats. Chroma lies where MPEG-2 and all later codecs have it unless they say otherwise, which PyAV
+    does not tell: at the left one of two pixels, and between two rows; the scaler's own default is between the pixels too."""
     graph = Graph()
     ranges = f"in_range={'pc' if full else 'tv'}:out_range={'pc' if full_then else 'tv'}"
     matrices = f"in_color_matrix={NAMES[matrix]}:out_color_matrix={NAMES[matrix]}"
