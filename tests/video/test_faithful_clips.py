@@ -18,6 +18,7 @@ from superscale.weights.checkpoint import Model
 UNEVEN = ("-vf", "setpts='(N/25+0.1*floor(N/5))/TB'", "-vsync", "vfr", "-bf", "2", "-c:v", "libx264")
 SHORT = ClipOptions(segment_frames=10, preset="veryfast")
 QUICK = ClipOptions(preset="ultrafast")
+ENCRYPTED = ("-encryption_scheme", "cenc-aes-ctr", "-encryption_key", "12" * 16, "-encryption_kid", "34" * 16)
 
 
 @pytest.mark.parametrize("suffix", ["mp4", pytest.param("mkv", marks=pytest.mark.slow)])
@@ -216,6 +217,8 @@ def test_a_sample_shows_bicubic_at_the_left_and_the_network_at_the_right(make: M
     [
         (["-vf", "setfield=tff", "-flags", "+ilme+ildct", "-c:v", "libx264"], Unsupported, "bwdif"),
         (["-an", "-c:v", "libx264", "-t", "0"], Damaged, "no frame|not a video|holds no video"),
+        (["-c:v", "libx264", *ENCRYPTED], Unsupported, "its pictures are encrypted"),
+        (["-vf", "scale=4400:16", "-c:v", "libx264", "-t", "0.04"], Unsupported, "no h264 of 17600x64 can be written"),
     ],
 )
 def test_what_cannot_be_done_is_one_clear_error(

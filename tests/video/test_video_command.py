@@ -66,8 +66,13 @@ def test_other_containers_become_matroska_and_a_sample_has_a_name_of_its_own(run
 def test_what_is_left_out_is_named_and_the_exit_code_is_1(run: Any, make: Make, moving: Any, tmp_path: Path) -> None:
     (tmp_path / "said.srt").write_text("1\n00:00:00,100 --> 00:00:00,700\nHello\n")
     clip = make("clip.mkv", *moving, "-i", str(tmp_path / "said.srt"), "-c:v", "libx264", "-c:s", "srt")
-    done = run(clip, "-o", "clip_x4.mp4", *FAST)
+    done = run(clip, "-o", "clip_x4.mp4", *FAST, "--json")
     assert done.returncode == 1
+    *events, results = map(json.loads, done.stdout.splitlines())
+    assert [one["done"] for one in events] == sorted({1, *(one["done"] for one in events), 24})
+    assert {(one["event"], one["input"], one["total"]) for one in events} == {("frames", str(clip), 24)}
+    assert events[-1]["frames_per_second"] > events[-1]["seconds_left"] == 0
+    assert results["results"][0]["code"] == "left-out"
     assert "incomplete: " in done.stderr
     assert "left out: a stream of subtitle (subrip); what there is of it is in clip_x4.mp4" in done.stderr
     assert len(times(tmp_path / "clip_x4.mp4")) == 24
@@ -75,8 +80,9 @@ def test_what_is_left_out_is_named_and_the_exit_code_is_1(run: Any, make: Make, 
 
 def test_a_dry_run_tells_the_frames_and_writes_nothing(run: Any, make: Make, moving: Any, tmp_path: Path) -> None:
     clip = make("clip.mp4", *moving, "-c:v", "libx264")
-    done = run(clip, "-n", "--json", *FAST)
-    assert json.loads(done.stdout)["jobs"][0]["tiles"] == 24
+    for part, tiles in ([], 24), (["--start", "0.6"], 9), (["--sample", "0.2"], 5):
+        done = run(clip, "-n", "--json", *FAST, *part)
+        assert json.loads(done.stdout)["jobs"][0]["tiles"] == tiles
     assert list(tmp_path.iterdir()) == [clip]
 
 
@@ -86,6 +92,8 @@ def test_a_dry_run_tells_the_frames_and_writes_nothing(run: Any, make: Make, mov
         (["-o", "-"], 1, "cannot go to standard output"),
         pytest.param(["-o", "out.png"], 2, "expected a video, as .m4v, .mkv, .mov, .mp4, .webm", marks=pytest.mark.slow),
         (["--codec", "h266"], 2, "did you mean 'h264'?"),
+        (["--preset", "fastest"], 1, "did you mean 'faster'?"),
+        (["--crf", "52"], 1, "from 0 to 51, got 52"),
         (["--duration", "1:2:3:4"], 2, "hours:minutes:seconds"),
         (["--max-pixels", "100"], 1, "48x32 is more than 100 pixels"),
         (["--consistent"], 1, "for pictures only"),

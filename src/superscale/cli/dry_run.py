@@ -6,11 +6,8 @@ import json
 from dataclasses import asdict, replace
 from typing import Any
 
-import numpy as np
-
 from superscale.cli.progress import duration, explained, say, shown, with_flags
 from superscale.errors import ImageError
-from superscale.image.picture import Image
 from superscale.image.scene import Scene
 from superscale.inference.estimate import Estimate, estimate, seconds_per_pixel
 from superscale.inference.jobs import before_reading, check_output_size, read_input
@@ -24,7 +21,7 @@ from superscale.video.options import ClipOptions
 MEGABYTE = 1_000_000
 
 
-def dry_run(jobs: list[Job], upscaler: Upscaler, settings: Settings, as_json: bool) -> None:
+def dry_run(jobs: list[Job], upscaler: Upscaler, settings: Settings, as_json: bool, clips: ClipOptions) -> None:
     """Print one line per job and the totals, or JSON. Exits with 1 if an input cannot be read."""
     pixel_seconds = seconds_per_pixel(upscaler)
     entries: list[dict[str, Any]] = []
@@ -38,7 +35,7 @@ def dry_run(jobs: list[Job], upscaler: Upscaler, settings: Settings, as_json: bo
             entries.append({"input": job.name, "output": None, "error": why, "failed": fails})
             continue
         try:
-            taken = _estimated(job, upscaler, settings, pixel_seconds)
+            taken = _estimated(job, upscaler, settings, pixel_seconds, clips)
         except ImageError as error:
             why = explained(error).removeprefix(f"{job.name}: ")
             say(f"would fail: {shown(job.name)}: {shown(why)}")
@@ -61,12 +58,12 @@ def dry_run(jobs: list[Job], upscaler: Upscaler, settings: Settings, as_json: bo
         raise SystemExit(1)
 
 
-def _estimated(job: Job, upscaler: Upscaler, settings: Settings, pixel_seconds: float) -> Estimate | None:
+def _estimated(job: Job, upscaler: Upscaler, settings: Settings, pixel_seconds: float, clips: ClipOptions) -> Estimate | None:
     # Standard input can be read only once, so it is left for the real run.
     if job.from_stdin:
         return None
     if is_video(job):
-        return _clip_estimated(job, upscaler, settings, pixel_seconds)
+        return _clip_estimated(job, upscaler, settings, pixel_seconds, clips)
     if Windows(upscaler).wanted(job, settings):
         with Scene(job.input) as scene:
             return estimate(scene.header, upscaler, pixel_seconds, by_windows=True)
@@ -76,16 +73,15 @@ def _estimated(job: Job, upscaler: Upscaler, settings: Settings, pixel_seconds: 
     return replace(one, tiles=one.tiles * pages, seconds=one.seconds * pages)
 
 
-def _clip_estimated(job: Job, upscaler: Upscaler, settings: Settings, pixel_seconds: float) -> Estimate:
-    """Of all frames of a video, moving ones."""
-    Clips(upscaler, ClipOptions(), Windows(upscaler)).wanted(job, settings)
-    from superscale.video.clip import read_clip
+def _clip_estimated(job: Job, upscaler: Upscaler, settings: Settings, pixel_seconds: float, clips: ClipOptions) -> Estimate:
+    """Of all frames of a video that are asked for, moving ones."""
+    Clips(upscaler, clips, Windows(upscaler)).wanted(job, settings)
+    from superscale.video.upscaling import estimated, planned
 
-    clip = read_clip(job.input)
-    check_output_size(clip.width, clip.height, settings)
-    header = Image(np.broadcast_to(np.zeros((1, 1, 3), clip.look.dtype), (clip.height, clip.width, 3)))
-    one = estimate(header, upscaler, pixel_seconds)
-    return replace(one, tiles=one.tiles * clip.frames_said, seconds=one.seconds * clip.frames_said)
+    assert job.output is not None
+    one = estimated(upscaler, planned(upscaler, job.input, job.output.suffix.lower(), clips), pixel_seconds)
+    check_output_size(one.width, one.height, settings)
+    return one
 
 
 def _line(taken: Estimate | None) -> str:

@@ -29,6 +29,8 @@ FLAGS = {
     "skip_existing": "--skip-existing",
 }
 
+EVENT_SECONDS = 1.0
+
 
 def say(text: str) -> None:
     """Print to stderr."""
@@ -166,7 +168,6 @@ class Bar:
         console = Console(stderr=True)
         self.progress = Progress(TextColumn("{task.description}", markup=False), *columns, console=console, transient=True)
         self.begun = self.finished = self.pixels = 0
-        self._counted: tuple[()] | tuple[int, float] = ()
         self.began = time.monotonic()
         self.task = self.progress.add_task(f"{model}: starting", total=pictures, finished=0, pictures=pictures, rate="")
 
@@ -180,7 +181,6 @@ class Bar:
     def begin(self, name: str, size: str) -> None:
         """Say which image is at work."""
         self.begun += 1
-        self._counted = ()
         self.progress.update(self.task, description=f"{shown(Path(name).name)} {size}")
 
     def tile(self, done: int, total: int) -> None:
@@ -188,14 +188,10 @@ class Bar:
         # An image counts as finished when it is written, which is after the next has begun.
         self._reach(max(self.begun - 1, self.finished) + done / total)
 
-    def frames(self, done: int, total: int) -> None:
+    def frames(self, done: int, total: int, a_second: float | None) -> None:
         """Show how many frames of the current video are done, and how many a second."""
-        if done == 1 or not self._counted:
-            self._counted = done, time.monotonic()
-        first, began = self._counted
-        seconds = time.monotonic() - began
-        a_second = f", {(done - first) / seconds:.3g} frames/s" if done > first and seconds else ""
-        self.progress.update(self.task, rate=f"frame {done} of {total}{a_second}")
+        rate = f", {a_second:.3g} frames/s" if a_second else ""
+        self.progress.update(self.task, rate=f"frame {done} of {total}{rate}")
         self.tile(done, total)
 
     def _reach(self, images: float) -> None:
@@ -209,6 +205,27 @@ class Bar:
         rate = f"{self.pixels / 1e6 / (time.monotonic() - self.began):.1f} MP/s" if self.pixels else ""
         self.progress.update(self.task, finished=self.finished, rate=rate)
         self._reach(self.finished)
+
+
+class FrameWatch:
+    """Tells how many frames of a video are done: on a bar, and ``as_json`` in lines on standard output, at most one a second and the last."""
+
+    def __init__(self, shown_bar: Bar | None, as_json: bool) -> None:
+        self.bar, self.as_json = shown_bar, as_json
+        self._name, self._first, self._began, self._told = "", 0, 0.0, 0.0
+
+    def __call__(self, name: str, done: int, total: int) -> None:
+        """So many frames of the video ``name`` are done."""
+        now = time.monotonic()
+        if name != self._name:
+            self._name, self._first, self._began, self._told = name, done, now, -EVENT_SECONDS
+        rate = (done - self._first) / (now - self._began) if now > self._began and done > self._first else None
+        if self.bar is not None:
+            self.bar.frames(done, total, rate)
+        if self.as_json and (done == total or now - self._told >= EVENT_SECONDS):
+            self._told = now
+            pace = {"frames_per_second": rate and round(rate, 3), "seconds_left": rate and round((total - done) / rate, 1)}
+            print(json.dumps({"event": "frames", "input": name, "done": done, "total": total, **pace}), flush=True)
 
 
 def bar(pictures: int, quiet: bool, model: str) -> Any:

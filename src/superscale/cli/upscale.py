@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from superscale.cli.completion import model_names
-from superscale.cli.progress import Bar, Report, bar, say, shown
+from superscale.cli.progress import Bar, FrameWatch, Report, bar, say, shown
 from superscale.cli.streams import binary
 from superscale.errors import Cancelled, ModelError, UsageError
 from superscale.options import Scale, TargetSize, UpscaleOptions
@@ -84,7 +84,9 @@ def upscale(
     duration: Annotated[str | None, typer.Option(metavar="TIME", help="Video: only for so long.")] = None,
     sample: Annotated[float | None, typer.Option(metavar="SECONDS", help=SAMPLE)] = None,
     still_tolerance: Annotated[float, typer.Option(metavar="LEVELS", help=STILL)] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the results as JSON; before them, a line for each second of a video.")
+    ] = False,
     no_progress: Annotated[bool, typer.Option("--no-progress", help="No progress bar.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Print the model, device and tile size.")] = False,
@@ -129,7 +131,7 @@ def upscale(
     if dry_run:
         from superscale.cli.dry_run import dry_run as describe
 
-        describe(jobs, upscaler, settings, as_json)
+        describe(jobs, upscaler, settings, as_json, clips)
     else:
         passed_over = counted(one.path for one in found if one.is_passed_over)
         report = Report([job.again for job in jobs], as_json, quiet, failed_list, verbose, passed_over)
@@ -228,7 +230,7 @@ def _run(
             settings = replace(settings, began=partial(_begin, shown_bar, upscaler))
         progress = None if shown_bar is None else shown_bar.tile
         windows = Windows(upscaler, progress, say if report.verbose else None)
-        frames = None if shown_bar is None else shown_bar.frames
+        frames = FrameWatch(shown_bar, report.as_json and not report.quiet)
         windows_or_video = Clips(upscaler, clips, windows, frames, None if report.quiet else say)
         try:
             enlarge = partial(upscaler.enlarge, progress=progress)

@@ -214,6 +214,8 @@ def decoded(container: InputContainer, stream: VideoStream, damage: Damage) -> I
     """Its frames as they are shown; what is damaged is counted and passed over."""
     stream.thread_type = "AUTO"
     for packet in _packets(container, stream, damage):
+        if packet.has_sidedata("encryption_info"):
+            raise Unsupported(f"{container.name}: its pictures are encrypted")
         try:
             frames = packet.decode()
         except av.error.InvalidDataError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -11,7 +12,7 @@ import av
 from av.container import OutputContainer
 from av.video.stream import VideoStream
 
-from superscale.errors import Unsupported, UsageError
+from superscale.errors import UnknownNameError, Unsupported, UsageError
 from superscale.video.clip import Clip, Mastering
 from superscale.video.look import BT709, Look
 from superscale.video.options import CODEC_NAMES, ClipOptions
@@ -24,21 +25,26 @@ CHROMA = ("420", "422", "444")
 QUIET = {"SVT_LOG": "1"}
 
 
+X26X = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
+
+
 @dataclass(frozen=True)
 class Coding:
-    """A codec: its encoder, the default of ``--crf`` (None: it has none), whether it has presets, and writes HDR10's mastering data."""
+    """A codec: its encoder, the default of ``--crf`` (None: it has none) and its largest, its presets, and whether it writes HDR10's mastering
+    data."""
 
     encoder: str
     crf: float | None = None
-    has_presets: bool = False
+    most_crf: int = 63
+    presets: tuple[str, ...] = ()
     writes_hdr10: bool = False
     options: tuple[tuple[str, str], ...] = ()
 
 
 CODINGS = {
-    "h264": Coding("libx264", 18, True),
-    "hevc": Coding("libx265", 20, True, True),
-    "av1": Coding("libsvtav1", 24, True, True),
+    "h264": Coding("libx264", 18, 51, X26X),
+    "hevc": Coding("libx265", 20, 51, X26X, True),
+    "av1": Coding("libsvtav1", 24, presets=tuple(map(str, range(14))), writes_hdr10=True),
     "vp9": Coding("libvpx-vp9", 24, options=(("b", "0"), ("row-mt", "1"))),
     "ffv1": Coding("ffv1", options=(("level", "3"), ("slicecrc", "1"))),
     "prores": Coding("prores_ks"),
@@ -115,7 +121,7 @@ def encoding_of(clip: Clip, width: int, height: int, options: ClipOptions, suffi
     if look.chroma == "rgb" and not form.startswith(("gbr", "bgr")):
         look = replace(look, chroma="444", matrix=BT709, full_range=False)
     _check_quality(name, options)
-    return Encoding(
+    encoding = Encoding(
         codec=name,
         pixel_format=form,
         width=width,
@@ -128,6 +134,18 @@ def encoding_of(clip: Clip, width: int, height: int, options: ClipOptions, suffi
         crf=options.crf,
         preset=options.preset,
     )
+    _check_opens(encoding, clip)
+    return encoding
+
+
+def _check_opens(encoding: Encoding, clip: Clip) -> None:
+    """Whether the encoder takes pictures so large, asked before anything is computed."""
+    with av.open(io.BytesIO(), "w", format=encoding.segment_format) as container:
+        try:
+            encoding.add_to(container).codec_context.open()
+        except av.FFmpegError as error:
+            size = f"{encoding.width}x{encoding.height}"
+            raise Unsupported(f"{clip.path}: no {encoding.codec} of {size} can be written; take a smaller scale") from error
 
 
 def even_size(height: int, width: int, look: Look) -> tuple[int, int]:
@@ -147,8 +165,6 @@ def _held(suffix: str) -> set[str]:
     """The codecs that a container holds."""
     if suffix.lower() not in CONTAINERS:
         raise UsageError(f"{suffix or 'no suffix'}: expected a video of one of {', '.join(CONTAINERS)}")
-    import io
-
     with av.open(io.BytesIO(), "w", format=CONTAINERS[suffix.lower()]) as container:
         return set(container.supported_codecs)
 
@@ -181,11 +197,15 @@ def _candidates(look: Look) -> list[str]:
 
 
 def _check_quality(name: str, options: ClipOptions) -> None:
-    coding = CODINGS[name]
-    if options.crf is not None and coding.crf is None:
+    coding, crf, preset = CODINGS[name], options.crf, options.preset
+    if crf is not None and coding.crf is None:
         raise UsageError(f"{name} has no crf: {'it is lossless' if name == 'ffv1' else 'its quality is fixed'}; leave crf out")
-    if options.preset is not None and not coding.has_presets:
+    if crf is not None and crf > coding.most_crf:
+        raise UsageError(f"the crf of {name} is from 0 to {coding.most_crf}, got {crf:g}")
+    if preset is not None and not coding.presets:
         raise UsageError(f"{name} has no presets; leave preset out")
+    if preset is not None and preset not in coding.presets:
+        raise UnknownNameError("preset", preset, coding.presets)
 
 
 def _x265(mastering: Mastering | None) -> list[str]:

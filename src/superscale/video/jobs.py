@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from superscale.errors import ImageError, MissingExtraError, TooLarge, Unsupported
 from superscale.image.formats import VIDEOS
 from superscale.image.picture import Image
-from superscale.inference.engine import Progress
 from superscale.inference.inputs import unfit
 from superscale.inference.jobs import check_output_size
 from superscale.inference.outcomes import ByWindows, Settings
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from superscale.inference.upscaler import Upscaler
 
 Say = Callable[[str], None]
+# name of the input, frames that are done, frames in all
+Frames = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Clips:
     upscaler: Upscaler
     options: ClipOptions
     others: ByWindows
-    progress: Progress | None = None
+    progress: Frames | None = None
     say: Say | None = None
 
     def wanted(self, job: Job, settings: Settings) -> bool:
@@ -71,7 +73,7 @@ class Clips:
             job.output,
             self.options,
             overwrite=settings.existing == "overwrite",
-            progress=self.progress,
+            progress=None if self.progress is None else partial(self.progress, job.name),
             say=None if self.say is None else lambda said: self._say(job, said),
             size_limit=check,
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -26,6 +25,7 @@ from superscale.image.io import Image
 from superscale.image.region import whole
 from superscale.image.resize import resize_part
 from superscale.inference.engine import Cancel, Progress
+from superscale.inference.estimate import Estimate, estimate, seconds_per_pixel
 from superscale.inference.outcomes import LEFT_OUT
 from superscale.inference.sizes import enlarged
 from superscale.inference.unfinished import Begun
@@ -44,8 +44,6 @@ Say = Callable[[str], None]
 FORMAT = 1
 # So many frames are encoded or waited for at a time.
 IN_FLIGHT = 2
-# After so many the time that is left is told.
-ESTIMATED_FRAMES = 5
 
 
 @dataclass(frozen=True)
@@ -95,11 +93,12 @@ def upscale_clip(
     Returns the header of the result: an `Image` of its size whose ``damage`` says what is missing in it. Raises ImageError, UsageError,
     Cancelled, OSError, and what the network raises.
     """
-    say = say or _nothing
+    say = say or (lambda _said: None)
     _check(upscaler, target, overwrite)
     plan = planned(upscaler, source, target.suffix.lower(), options or ClipOptions())
     if size_limit is not None:
         size_limit(plan.clip.width, plan.clip.height)
+    _foretell(upscaler, plan, say)
     begun = Begun(target, _order(upscaler, plan), overwrite)
     try:
         image = _made(upscaler, plan, begun, progress, cancel, say, overwrite)
@@ -141,6 +140,24 @@ def planned(upscaler: Upscaler, source: Path, suffix: str, options: ClipOptions)
     return Plan(clip, encoding, (height, width), start, duration, options)
 
 
+def estimated(upscaler: Upscaler, plan: Plan, pixel_seconds: float) -> Estimate:
+    """What a clip takes, all of its frames being computed; ``pixel_seconds``: as `seconds_per_pixel` measures it."""
+    one = estimate(_blank(plan.clip, plan.clip.height, plan.clip.width), upscaler, pixel_seconds)
+    return replace(one, tiles=one.tiles * plan.frames, seconds=one.seconds * plan.frames)
+
+
+def _foretell(upscaler: Upscaler, plan: Plan, say: Say) -> None:
+    seconds = estimated(upscaler, plan, seconds_per_pixel(upscaler)).seconds
+    if seconds >= 60:
+        time = f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.0f} min"
+        say(f"{plan.frames} frames, about {time}; less where they stand still")
+
+
+def _blank(clip: Clip, height: int, width: int) -> Image:
+    """A picture of this size that takes no memory."""
+    return Image(np.broadcast_to(np.zeros((1, 1, 3), clip.look.dtype), (height, width, 3)))
+
+
 def _order(upscaler: Upscaler, plan: Plan) -> dict[str, Any]:
     """What makes the bits of a result, as JSON has it."""
     order = {
@@ -176,9 +193,8 @@ def _enlarger(upscaler: Upscaler, plan: Plan, begun: Begun, cancel: Cancel | Non
         for path in begun.folder.glob("segment-*"):
             path.unlink()
     tile_px = (found or {}).get("tile_px", upscaler.engine.tile_px)
-    pixels = np.broadcast_to(np.zeros((1, 1, 3), clip.look.dtype), (clip.height, clip.width, 3))
     begun_by = None if found is None else found["backend"]
-    engine = upscaler.engine.suited(pixels, begun_by)
+    engine = upscaler.engine.suited(_blank(clip, clip.height, clip.width).pixels, begun_by)
     if begun_by not in (None, engine.backend.name):
         raise ImageError(f"{begun.folder} was begun by {begun_by}, which is not here any more; delete the folder to begin anew")
     if found is None:
@@ -215,7 +231,6 @@ def encode_segments(
         done += 1
     if done and say is not None:
         say(f"goes on after the {done * per_segment} frames that are done")
-    pace = Pace(plan.frames, progress, say)
     ticks: list[int] = []
     last = 1
     with (
@@ -225,7 +240,6 @@ def encode_segments(
         for one in islice(frames_, done * per_segment):
             ticks.append(one.ticks)
             last = one.duration
-        pace.begin(len(ticks))
         for one in frames_:
             enlarger.restart()
             with new_segment(segment_path(folder, done), plan.encoding) as writer:
@@ -238,7 +252,8 @@ def encode_segments(
                         last = next_.duration
                         if len(pending) > IN_FLIGHT:
                             pending.popleft().result()
-                        pace.step(len(ticks))
+                        if progress is not None:
+                            progress(len(ticks), max(plan.frames, len(ticks)))
                     for waiting in pending:
                         waiting.result()
                 finally:
@@ -267,29 +282,6 @@ def _read(plan: Plan, damage: Damage, skipped: int) -> Iterator[Read]:
             yield Read(one.ticks, one.duration, None if number < skipped else painter.pixels(one.frame))
 
 
-class Pace:
-    """Tells how many frames are done and, once, how long the rest will take."""
-
-    def __init__(self, frames: int, progress: Progress | None, say: Say | None) -> None:
-        self.frames, self.progress, self.say = frames, progress, say
-
-    def begin(self, done: int) -> None:
-        """From here on time is taken."""
-        self.skipped, self.began = done, time.monotonic()
-
-    def step(self, done: int) -> None:
-        """So many frames are done."""
-        if self.progress is not None:
-            self.progress(done, max(self.frames, done))
-        computed = done - self.skipped
-        if self.say is None or computed != ESTIMATED_FRAMES:
-            return
-        seconds = (self.frames - done) / computed * (time.monotonic() - self.began)
-        if seconds >= 60:
-            left = f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.0f} min"
-            self.say(f"{self.frames} frames, about {left}")
-
-
 def _joined(plan: Plan, begun: Begun, times: Times, overwrite: bool) -> tuple[list[str], Fraction]:
     """Put the finished file at its place."""
     suffix = begun.target.suffix.lower()
@@ -309,7 +301,7 @@ def _header(plan: Plan, damage: Damage, left_out: list[str], error: Fraction, en
     said = [str(damage)] * bool(str(damage))
     if missing:
         said.insert(0, f"{LEFT_OUT}{', '.join(missing)}")
-    image = Image(np.broadcast_to(np.zeros((1, 1, 3), clip.look.dtype), (encoding.height, encoding.width, 3)))
+    image = _blank(clip, encoding.height, encoding.width)
     tiles = enlarger.other if isinstance(enlarger, SideBySide) else enlarger
     if isinstance(tiles, StillTiles):
         share = tiles.kept / max(tiles.kept + tiles.computed, 1)
@@ -326,7 +318,3 @@ def _header(plan: Plan, damage: Damage, left_out: list[str], error: Fraction, en
 def exact(seconds: float) -> Fraction:
     """0.4 -> 2/5, which the nearest float is not."""
     return Fraction(seconds).limit_denominator(MICROSECONDS)
-
-
-def _nothing(_said: str) -> None:
-    pass
