@@ -27,11 +27,11 @@ class Ran:
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """Runs ``superscale upscale`` in this process."""
+    """Runs ``superscale upscale``, or another command, in this process."""
     monkeypatch.chdir(tmp_path)
 
-    def command(*arguments: str | Path) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["superscale", "upscale", *map(str, arguments)])
+    def run_(*arguments: str | Path, command: str = "upscale") -> Ran:
+        monkeypatch.setattr(sys, "argv", ["superscale", command, *map(str, arguments)])
         code = 0
         try:
             main()
@@ -39,7 +39,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
             code = int(stop.code or 0)
         return Ran(code, *capsys.readouterr())
 
-    return command
+    return run_
 
 
 def test_a_video_is_written_beside_itself_and_an_image_with_it(run: Any, make: Make, moving: Any, photos: Path) -> None:
@@ -114,3 +114,15 @@ def test_times_and_codecs_are_read_as_people_write_them() -> None:
         ClipOptions(crf=-1)
     with pytest.raises(UnknownNameError):
         ClipOptions(codec="theora")
+
+
+def test_evaluate_measures_the_frames_of_a_clip_and_how_steady_they_are(
+    run: Any, make: Make, moving: Any, tmp_path: Path
+) -> None:
+    clip = make("clip.mp4", *moving, "-vf", "scale=64:64", "-frames:v", "4", "-c:v", "libx264")
+    done = run("--data", clip, "--json", "--metric", "psnr,warping,flicker", "-o", "report", command="evaluate")
+    rows = [row for row in json.loads(done.stdout)["rows"] if row["model"] == "bicubic"]
+    counts = [(row["data"], row["metric"], len(row["images"])) for row in rows]
+    assert counts == [("clip.mp4", "psnr", 4), ("clip.mp4", "warping", 3), ("clip.mp4", "flicker", 3)]
+    assert "4 pictures" in (tmp_path / "report" / "report.html").read_text()
+    assert "FLICKER" in run("--data", clip, command="evaluate").stdout
