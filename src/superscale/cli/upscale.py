@@ -33,6 +33,7 @@ BANDS = "Bands upscaled together as RGB, the others one by one: auto, all (each 
 FIT = "Or the box it just fits into, upright or not: hd, fullhd, 4k, 8k or such as 1920x1200."
 CODEC = "Video: h264, hevc, av1, vp9, ffv1 or prores. Default: the input's."
 STILL = "Video: a tile that changed by no more than so many of 255 levels is not computed again. Default: 0."
+STEADY = "Video: against flicker, the share of the frame before, moved along, in each. Default: 0."
 SAMPLE = "Video: only so many seconds, from --start or the middle, with bicubic at the left, as NAME_sample."
 CONSISTENT = "Back-projection: downscaling the output gives back the input."
 
@@ -84,6 +85,7 @@ def upscale(
     duration: Annotated[str | None, typer.Option(metavar="TIME", help="Video: only for so long.")] = None,
     sample: Annotated[float | None, typer.Option(metavar="SECONDS", help=SAMPLE)] = None,
     still_tolerance: Annotated[float, typer.Option(metavar="LEVELS", help=STILL)] = 0,
+    steady: Annotated[float, typer.Option(metavar="0..1", help=STEADY)] = 0,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the results as JSON; before them, a line for each second of a video.")
     ] = False,
@@ -104,7 +106,9 @@ def upscale(
     _check(inputs, model, metadata, failed_list, overwrite and skip_existing)
     how: Any = {"device": device, "precision": precision, "backend": backend, "consistent": consistent, "tta": tta}
     how |= {"value_range": _value_range(values), "bands": _bands(bands), "scale": _scale(scale, width, height, long_side, fit)}
-    clips = _clip_options(start, duration, codec=codec, crf=crf, preset=preset, sample=sample, still_tolerance=still_tolerance)
+    clips = _clip_options(
+        start, duration, codec=codec, crf=crf, preset=preset, sample=sample, still_tolerance=still_tolerance, steady=steady
+    )
     options = UpscaleOptions(**how, tile=_number("--tile", tile), overlap=_number("--overlap", overlap))
     suffix = _suffix(form)
     found = _found(inputs, early=not as_json and failed_list is None)

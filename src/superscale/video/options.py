@@ -25,6 +25,7 @@ class ClipOptions:
     ``preset``: its speed. ``start`` and ``duration``: of the part to do, in seconds. ``sample``: instead of all, this many seconds
     with the bicubic enlargement at the left. ``still_tolerance``: by how many levels of 8 bits the samples of a tile may have changed
     for its last result to be used again; 0: not at all, so that the result is that of computing every tile.
+    ``steady``: the share of the last output, moved along, in each frame.
 
     Raises UsageError for what contradicts itself.
     """
@@ -36,6 +37,7 @@ class ClipOptions:
     duration: float | None = None
     sample: float | None = None
     still_tolerance: float = 0
+    steady: float = 0
     segment_frames: int = SEGMENT_FRAMES
 
     def __post_init__(self) -> None:
@@ -45,6 +47,8 @@ class ClipOptions:
         for name in ("duration", "sample", "segment_frames"):
             if (value := getattr(self, name)) is not None and not 0 < value < float("inf"):
                 raise UsageError(f"{name} must be more than 0, got {value:g}")
+        if not 0 <= self.steady <= 1:
+            raise UsageError(f"steady is a share from 0 to 1, got {self.steady:g}")
         if self.sample is not None and self.duration is not None:
             raise UsageError("sample is the duration of a sample; leave duration out")
         object.__setattr__(self, "codec", None if self.codec is None else codec_name(self.codec))

@@ -201,7 +201,14 @@ def _enlarger(upscaler: Upscaler, plan: Plan, begun: Begun, cancel: Cancel | Non
         begun.note({"tile_px": tile_px, "backend": engine.backend.name})
     parts = upscaler.engine.parts(clip.height, clip.width, plan.size, tile_px)
     tiles = StillTiles(partial(upscaler.part, cancel=cancel, engine=engine), parts, plan.options.still_tolerance)
-    return tiles if plan.options.sample is None else SideBySide(tiles, plan.size)
+    steady = tiles if not plan.options.steady else _steadied(tiles, plan.options.steady)
+    return steady if plan.options.sample is None else SideBySide(steady, plan.size)
+
+
+def _steadied(other: Enlarger, share: float) -> Enlarger:
+    from superscale.video.steadying import Steadied  # torch, which no one else here needs
+
+    return Steadied(other, share)
 
 
 class SideBySide:
@@ -302,7 +309,9 @@ def _header(plan: Plan, damage: Damage, left_out: list[str], error: Fraction, en
     if missing:
         said.insert(0, f"{LEFT_OUT}{', '.join(missing)}")
     image = _blank(clip, encoding.height, encoding.width)
-    tiles = enlarger.other if isinstance(enlarger, SideBySide) else enlarger
+    tiles = enlarger
+    while not isinstance(tiles, StillTiles) and hasattr(tiles, "other"):
+        tiles = tiles.other
     if isinstance(tiles, StillTiles):
         share = tiles.kept / max(tiles.kept + tiles.computed, 1)
         image = replace(image, remarks=(f"{share:.1%} of the tiles stood still",))
