@@ -115,7 +115,7 @@ def upscale(
     upscaler = _upscaler(model, fidelity, options, verbose)
     jobs = _planned(found, output, upscaler, suffix, as_json and not dry_run, quiet)
     if sample is not None:
-        jobs = [_sampled(job) for job in jobs]
+        jobs = [_sampled(job, output) for job in jobs]
     from superscale.image.formats import counted
     from superscale.inference.outcomes import Settings
 
@@ -298,12 +298,14 @@ def _clip_options(start: str | None, duration: str | None, **given: Any) -> Clip
     return ClipOptions(**times, **given)
 
 
-def _sampled(job: Job) -> Job:
-    """A sample is not what the whole clip will be called."""
+def _sampled(job: Job, named: str | None) -> Job:
+    """A sample is not what the whole clip will be called, unless somebody said so."""
     from superscale.video.jobs import is_video
 
     if not is_video(job) or job.output is None:
         raise UsageError(f"--sample is for videos only, got {job.name}")
+    if str(job.output) == named:
+        return job
     return replace(job, output=job.output.with_stem(f"{job.output.stem}_sample"))
 
 
