@@ -26,6 +26,7 @@ LONG_PAGES = [
     ("models.md", "half.png"),
     ("training.md", "compared.png"),
     ("finetuning.md", "large.png"),
+    ("video.md", "short.mp4"),
 ]
 
 
@@ -33,6 +34,8 @@ LONG_PAGES = [
 def test_every_block_of_the_page_runs(page: str, made: str, commands: Path, tmp_path: Path) -> None:
     if page == "training.md":
         pytest.importorskip("matplotlib")
+    if page == "video.md":
+        pytest.importorskip("av")
     run_blocks((DOCS / page).read_text(), commands, tmp_path)
     assert (tmp_path / made).is_file()
 

@@ -15,6 +15,7 @@ OWNERS = {
     "PIL": ("image/",),
     "safetensors": ("weights/",),
     "torch.distributed": ("machine/processes.py",),
+    "av": ("video/",),
     "lmdb": ("data/sources.py",),
     "onnx": (),
     "onnxruntime": ("weights/export.py", "inference/backends/onnx_backend.py"),
