@@ -56,11 +56,11 @@ def test_the_installed_command_answers() -> None:
 
 def test_the_help_shows_examples_before_options(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    for arguments in ((), ("upscale",)):
+    for arguments, count in (((), 5), (("upscale",), 6)):
         assert run(monkeypatch, *arguments, "--help") == 0
         lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
         examples = [number for number, line in enumerate(lines) if line.startswith("superscale ")]
-        assert len(examples) == 5
+        assert len(examples) == count
         assert examples[-1] < next(number for number, line in enumerate(lines) if "Options" in line)
 
 

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -98,9 +99,14 @@ def test_an_uploaded_name_is_a_short_text_and_never_a_path(sent: str, shown: str
 
 
 def test_fields_become_values() -> None:
-    assert asked({"model": "m", "scale": "2", "format": "JPEG", "quality": "80"}) == Asked("m", 2.0, None, "jpg", 80, "keep")
-    assert asked({"scale": "", "format": "tif"}) == Asked("", None, None, "tiff")
-    for name, text in (("scale", "1e999"), ("quality", "many"), ("fidelity", "-0.1")):
+    models: Any = [{"name": "first", "scale": 4, "fidelity": True}, {"name": "m", "scale": 2, "fidelity": False}]
+    form = {"model": "m", "scale": "2", "format": "JPEG", "quality": "80"}
+    assert asked(form, models) == Asked("m", 2.0, None, "jpg", 80, "keep")
+    assert asked({"scale": "", "format": "tif"}, models) == Asked("first", None, None, "tiff")
+    refused = {"scale": "1e999", "quality": "many", "fidelity": "-0.1", "model": "nobody"}
+    for name, text in refused.items():
         with pytest.raises(Problem) as found:
-            asked({name: text})
+            asked({name: text}, models)
         assert found.value.document()["errors"][0]["field"] == name
+    with pytest.raises(Problem, match="is for the models first"):
+        asked({"model": "m", "fidelity": "0.5"}, models)
