@@ -234,6 +234,10 @@ class Worker:
             )
         return upscaler
 
+    def commit(self) -> None:
+        """Write what is kept of the manifest."""
+        self.manifest.commit()
+
     def close(self) -> None:
         """Write the rest of the manifest, and leave no file."""
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -33,8 +33,11 @@ class Works(Protocol):
     def do(self, task: Any) -> Any:
         """Do one task, whatever goes wrong with it being in its result."""
 
+    def commit(self) -> None:
+        """Write what is kept: what comes next may be the end."""
+
     def close(self) -> None:
-        """Write what is kept."""
+        """Write what is kept, and leave nothing."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,9 @@ class _Host:
     def ready(self) -> bool:
         return True
 
-    def do(self, task: Any) -> Any:
+    def do(self, task: Any, is_alone: bool) -> Any:
+        if is_alone:
+            self.worker.commit()
         return self.worker.do(task)
 
     def close(self) -> None:
@@ -184,8 +189,8 @@ class _Pool(Generic[Task, Result]):
                 if actor.at_work:
                     is_kept_free = True
                 else:
-                    self._give(actor, self._suspects.popleft())
                     actor.alone = True
+                    self._give(actor, self._suspects.popleft())
                 continue
             while len(actor.at_work) < IN_FLIGHT and not self._is_empty:
                 task = next(self._tasks, None)
@@ -195,7 +200,7 @@ class _Pool(Generic[Task, Result]):
                     self._give(actor, _Try(task))
 
     def _give(self, actor: _Actor[Task], one: _Try[Task]) -> None:
-        actor.at_work[actor.handle.do.remote(one.task)] = one
+        actor.at_work[actor.handle.do.remote(one.task, actor.alone)] = one
 
     def _waited(self) -> list[Result]:
         by_ref = {ref: actor for actor in self._actors for ref in actor.at_work}
