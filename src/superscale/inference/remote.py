@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
+from posixpath import splitext
 from threading import Lock
 from typing import Any
 
@@ -95,11 +96,10 @@ class Task:
 def output_name(name: str, scale: Scale, suffix: str | None) -> str:
     """The name of the output of an input, from its name alone: ``a.png`` -> ``a_x4.png``; ``a.gif`` -> ``a_gif_x4.png``, where the
     format changes, as ``a.png`` may lie beside it."""
-    path = PurePosixPath(name)
-    own = path.suffix
+    stem, own = splitext(name)
     new = suffix or (own if own.lower() in SUFFIXES else FALLBACK_SUFFIX)
-    stem = path.stem if new.lower() == own.lower() else f"{path.stem}_{own[1:]}"
-    return str(path.with_name(f"{stem}_{label(scale)}{new}"))
+    stem = stem if new.lower() == own.lower() else f"{stem}_{own[1:]}"
+    return f"{stem}_{label(scale)}{new}"
 
 
 class Plan:
@@ -188,9 +188,8 @@ def _folder(address: Address) -> Address:
 
 
 def _is_picture(key: str) -> bool:
-    path = PurePosixPath(key)
-    suffix = path.suffix.lower()
-    return suffix in READ_SUFFIXES and not path.name.startswith("._") and missing_extra(suffix) is None
+    suffix = splitext(key)[1].lower()
+    return suffix in READ_SUFFIXES and not key.rpartition("/")[2].startswith("._") and missing_extra(suffix) is None
 
 
 def _unfit(task: Task, name: str, settings: Settings) -> Fault | None:
