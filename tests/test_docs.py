@@ -18,23 +18,28 @@ DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
+# test_readme.py types the tutorial.
 PAGES = [
-    ("tutorial.md", "big.png"),
-    ("pictures.md", "faithful.png"),
-    ("measurements.md", "natural.tif"),
     ("evaluation.md", "report/report.html"),
     ("speed.md", "again.png"),
-    ("models.md", "half.png"),
     ("real-world.md", "pack/preview.png"),
+]
+LONG_PAGES = [
+    ("pictures.md", "faithful.png"),
+    ("measurements.md", "natural.tif"),
+    ("models.md", "half.png"),
     ("training.md", "compared.png"),
     ("finetuning.md", "large.png"),
+    ("video.md", "short.mp4"),
 ]
 
 
-@pytest.mark.parametrize(("page", "made"), PAGES)
+@pytest.mark.parametrize(("page", "made"), PAGES + [pytest.param(*page, marks=pytest.mark.slow) for page in LONG_PAGES])
 def test_every_block_of_the_page_runs(page: str, made: str, commands: Path, tmp_path: Path) -> None:
     if page == "training.md":
         pytest.importorskip("matplotlib")
+    if page == "video.md":
+        pytest.importorskip("av")
     run_blocks((DOCS / page).read_text(), commands, tmp_path)
     assert (tmp_path / made).is_file()
 
@@ -69,6 +74,6 @@ def test_every_line_for_the_server_works_as_written(commands: Path, tmp_path: Pa
         run_blocks(text, commands, tmp_path)
     finally:
         server.close()
-    for name, size in (("job.jpg", (904, 600)), ("big.webp", (452, 300))):
+    for name, size in (("job.jpg", (1084, 720)), ("big.webp", (542, 360))):
         with Image.open(tmp_path / name) as picture:
             assert picture.size == size

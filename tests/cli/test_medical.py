@@ -48,7 +48,7 @@ def test_scans_stay_dicom_and_what_is_not_taken_is_counted(
 ) -> None:
     assert command("upscale", folder, "-o", "out/", "--model", model_file, "-v") == 0
     said = capsys.readouterr().err
-    assert "skipped: 2 .mp4 (video is not read), 1 without suffix, 1 .txt" in said
+    assert "skipped: 2 .mp4 (of videos, only those that are named are taken), 1 without suffix, 1 .txt" in said
     assert said.count("not for diagnosis") == 3
     made = sorted(path.name for path in Path("out").iterdir())
     assert made == ["1.2.826_x4.dcm", "IM0001_x4.dcm", "a_x4.png", "ct_x4.dcm"]

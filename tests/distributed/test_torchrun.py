@@ -24,6 +24,7 @@ def rows(run_dir: Path) -> list[tuple[str, int]]:
     return [(row["stage"], row["images"]) for row in found]
 
 
+@pytest.mark.slow
 def test_torchrun_trains_and_the_first_process_alone_writes_and_speaks(tmp_path: Path) -> None:
     code, out, errors = finish(start([*TORCHRUN, *SMOKE, "--set", "report_every_images=8"], tmp_path))
     assert code == 0, errors

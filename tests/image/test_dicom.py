@@ -454,4 +454,4 @@ def test_without_pydicom_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp
         read_image(CT)
     paths = [Path(name) for name in ("a.dcm", "b.DCM", "c.mp4", ".hidden", "d.txt", "e.txt", "e.png")]
     passed = formats.counted(path for path in paths if not formats.is_taken(path))
-    assert passed == f"2 .dcm ({install_line('medical')}), 2 .txt, 1 .mp4 (video is not read)"
+    assert passed == f"2 .dcm ({install_line('medical')}), 2 .txt, 1 .mp4 (of videos, only those that are named are taken)"

@@ -16,6 +16,7 @@ from s3_server import S3Server
 from superscale.remote.manifest import lines
 from superscale.remote.names import Address
 
+pytestmark = pytest.mark.slow
 Faults = dict[tuple[str, int], str]
 NAMES = ("a.png", "b.png", "c.png")
 

@@ -63,7 +63,7 @@ def test_objects_are_those_that_the_same_command_makes_of_a_folder(
     assert below(s3, bucket.below("out/")) == expected
 
 
-def test_what_is_finished_costs_listings_and_no_more_and_a_change_is_done_again(
+def test_what_is_finished_costs_listings_and_no_more(
     s3: S3Server, bucket: Address, command: Command, draw: Draw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     line = (f"{bucket}in", "-o", f"{bucket}out")
@@ -80,6 +80,14 @@ def test_what_is_finished_costs_listings_and_no_more_and_a_change_is_done_again(
     )  # `in`, the proof of conditions
     assert below(s3, bucket.below("out/")) == before
 
+
+def test_a_changed_input_is_done_again_when_asked_and_other_settings_replace_nothing_unasked(
+    s3: S3Server, bucket: Address, command: Command, draw: Draw
+) -> None:
+    line = (f"{bucket}in", "-o", f"{bucket}out")
+    draw(bucket.below("in/"), "a.png", "b.png")
+    assert command(*line) == 0
+    before = below(s3, bucket.below("out/"))
     s3.ask("delete_object", Bucket=bucket.bucket, Key=f"{bucket.key}in/b.png")
     draw(bucket.below("in/"), "b.png", side=20)
     assert command(*line) == 1
@@ -87,8 +95,7 @@ def test_what_is_finished_costs_listings_and_no_more_and_a_change_is_done_again(
     assert command(*line, "--overwrite") == 0
     after = below(s3, bucket.below("out/"))
     assert [name for name in after if after[name] != before[name]] == ["b_x4.png"]
-    assert command(*line, "--quality", "50") == 1  # other settings: nothing is replaced unasked
-    assert command(*line, "--quality", "50", "--skip-existing") == 0
+    assert command(*line, "--quality", "50") == 1
     assert below(s3, bucket.below("out/")) == after
 
 

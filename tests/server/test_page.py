@@ -87,11 +87,11 @@ def test_choose_try_enlarge_compare_download(page: Any) -> None:
     page.locator(".try-after:not(.busy) img[src]").wait_for(timeout=20_000)
     page.get_by_role("button", name="Enlarge cat.jpg").click()
     done(page)
-    text_of(page, "226 × 150 → 904 × 600 pixels")
+    text_of(page, "271 × 180 → 1,084 × 720 pixels")
     with page.expect_download() as downloading:
         page.get_by_role("link", name="Download cat.jpg").click()
     assert downloading.value.suggested_filename == "cat_enlarged.jpg"
-    assert Image.open(io.BytesIO(downloading.value.path().read_bytes())).size == (904, 600)
+    assert Image.open(io.BytesIO(downloading.value.path().read_bytes())).size == (1084, 720)
     page.get_by_role("button", name="Remove cat.jpg").click()
     page.locator(".card").wait_for(state="detached")
 
@@ -123,7 +123,7 @@ def test_several_at_once_wait_their_turn_and_come_as_a_zip(page: Any) -> None:
     with zipfile.ZipFile(downloading.value.path()) as packed:
         assert packed.testzip() is None
         assert sorted(packed.namelist()) == ["cat_enlarged-2.jpg", "cat_enlarged.jpg", "coffee_enlarged.jpg"]
-        assert Image.open(io.BytesIO(packed.read("coffee_enlarged.jpg"))).size == (800, 640)
+        assert Image.open(io.BytesIO(packed.read("coffee_enlarged.jpg"))).size == (880, 704)
 
 
 def test_a_reload_in_the_middle_finds_the_job_again(page: Any, server: Running) -> None:

@@ -116,6 +116,7 @@ def lengthened(recipe: Recipe, steps: int) -> Recipe:
     return replace(recipe, stage={name: replace(stage, images=images) for name, stage in recipe.stage.items()})
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_the_midst_of_a_save_ends_bitwise_as_one_never_killed(tiny: Tiny, tmp_path: Path) -> None:
     kill_and_finish(lengthened(tiny(), 12), tmp_path, [(15, True)])
 

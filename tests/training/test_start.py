@@ -72,6 +72,7 @@ def test_a_start_of_another_network_is_refused_with_the_way_out(tmp_path: Path, 
         load_recipe("finetune_x4", ["start=''"])
 
 
+@pytest.mark.slow
 def test_a_short_fine_tuning_is_better_at_pictures_of_its_kind_that_it_has_not_seen(tmp_path: Path) -> None:
     for number in range(12):
         write_image(tmp_path / "own" / f"{number}.png", Image(synthetic_picture(number, 96)))

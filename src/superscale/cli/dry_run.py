@@ -15,11 +15,13 @@ from superscale.inference.outcomes import Settings
 from superscale.inference.plan import STDOUT, Job
 from superscale.inference.scenes import Windows
 from superscale.inference.upscaler import Upscaler
+from superscale.video.jobs import Clips, is_video
+from superscale.video.options import ClipOptions
 
 MEGABYTE = 1_000_000
 
 
-def dry_run(jobs: list[Job], upscaler: Upscaler, settings: Settings, as_json: bool) -> None:
+def dry_run(jobs: list[Job], upscaler: Upscaler, settings: Settings, as_json: bool, clips: ClipOptions) -> None:
     """Print one line per job and the totals, or JSON. Exits with 1 if an input cannot be read."""
     pixel_seconds = seconds_per_pixel(upscaler)
     entries: list[dict[str, Any]] = []
@@ -33,7 +35,7 @@ def dry_run(jobs: list[Job], upscaler: Upscaler, settings: Settings, as_json: bo
             entries.append({"input": job.name, "output": None, "error": why, "failed": fails})
             continue
         try:
-            taken = _estimated(job, upscaler, settings, pixel_seconds)
+            taken = _estimated(job, upscaler, settings, pixel_seconds, clips)
         except ImageError as error:
             why = explained(error).removeprefix(f"{job.name}: ")
             say(f"would fail: {shown(job.name)}: {shown(why)}")
@@ -56,10 +58,12 @@ def dry_run(jobs: list[Job], upscaler: Upscaler, settings: Settings, as_json: bo
         raise SystemExit(1)
 
 
-def _estimated(job: Job, upscaler: Upscaler, settings: Settings, pixel_seconds: float) -> Estimate | None:
+def _estimated(job: Job, upscaler: Upscaler, settings: Settings, pixel_seconds: float, clips: ClipOptions) -> Estimate | None:
     # Standard input can be read only once, so it is left for the real run.
     if job.from_stdin:
         return None
+    if is_video(job):
+        return _clip_estimated(job, upscaler, settings, pixel_seconds, clips)
     if Windows(upscaler).wanted(job, settings):
         with Scene(job.input) as scene:
             return estimate(scene.header, upscaler, pixel_seconds, by_windows=True)
@@ -67,6 +71,17 @@ def _estimated(job: Job, upscaler: Upscaler, settings: Settings, pixel_seconds: 
     check_output_size(image.width, image.height, settings)
     one = estimate(image, upscaler, pixel_seconds)
     return replace(one, tiles=one.tiles * pages, seconds=one.seconds * pages)
+
+
+def _clip_estimated(job: Job, upscaler: Upscaler, settings: Settings, pixel_seconds: float, clips: ClipOptions) -> Estimate:
+    """Of all frames of a video that are asked for, moving ones."""
+    Clips(upscaler, clips, Windows(upscaler)).wanted(job, settings)
+    from superscale.video.upscaling import estimated, planned
+
+    assert job.output is not None
+    one = estimated(upscaler, planned(upscaler, job.input, job.output.suffix.lower(), clips), pixel_seconds)
+    check_output_size(one.width, one.height, settings)
+    return one
 
 
 def _line(taken: Estimate | None) -> str:

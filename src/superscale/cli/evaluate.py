@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from math import isfinite
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -27,7 +28,9 @@ NAMED = typer.Option(
 
 
 def evaluate(
-    data: Annotated[list[Path], typer.Option(metavar="DIR", help="High-resolution images, or HR/ with LR_x4/; repeatable.")],
+    data: Annotated[
+        list[Path], typer.Option(metavar="DIR", help="High-resolution images, HR/ with LR_x4/, or a video; repeatable.")
+    ],
     model: Annotated[list[str] | None, NAMED] = None,
     outputs: Annotated[
         list[Path] | None, typer.Option(metavar="DIR", help="Finished outputs of another tool; repeatable.")
@@ -38,7 +41,8 @@ def evaluate(
         typer.Option(
             metavar="NAMES",
             help="Comma-separated: psnr, ssim, ms-ssim, lr-psnr, delta-e, grid, grain, features, lpips-alex, lpips-vgg, lpips-squeeze, "
-            "dists, niqe; default: psnr,ssim, with -o also niqe where the pictures are large enough.",
+            "dists, niqe, and of the frames of a clip warping, flicker; default: psnr,ssim, of clips also the last two, with -o also niqe "
+            "where the pictures are large enough.",
         ),
     ] = None,
     color: Annotated[str, typer.Option(metavar="y|rgb", help="Measured on luma, as the papers do, or on RGB.")] = "y",
@@ -86,22 +90,28 @@ def evaluate(
     superscale evaluate --data Set5 -m srgan-x4 -m bicubic
     superscale evaluate --data Set5 -m srgan-x4 -o report   write report.html
     superscale evaluate --data Set5 --outputs other/        of another tool
+    superscale evaluate --data clip.mp4 -m srgan-x4         is it steady?
     """
+    from superscale.evaluation.clips import frames_folder, is_clip
     from superscale.evaluation.measuring import PSNR_SSIM, pair_folders, report_metrics
     from superscale.evaluation.page import write_report
     from superscale.files import require_writable
     from superscale.machine import processes
+    from superscale.metrics.notation import OVER_TIME
 
-    with processes.together(device), _first_speaks():
+    with processes.together(device), _first_speaks(), TemporaryDirectory(prefix="superscale-") as frames:
         _choice("--color", color, ("y", "rgb"))
         _choice("--lr-convention", lr_convention, ("double", "uint8"))
         named = _metrics(metric) if metric is not None else None
+        clips = [path for path in data if is_clip(path)]
+        data = [frames_folder(path, Path(frames)) if path in clips else path for path in data]
         folders = pair_folders(data, scale, lr_convention, peak)  # type: ignore[arg-type]
         if explain:
             alone = not (outputs or as_json or output is not None or against_papers or fail_below or peak)
             _explain(model or ["bicubic"], folders, scale, device, alone)
             return
         metrics = named or (PSNR_SSIM if output is None else report_metrics(folders, scale if border is None else border))
+        metrics = metrics if named or not clips else (*metrics, *OVER_TIME)
         limits = _limits(fail_below or [], metrics)
         if output is not None:
             _check_output(output, overwrite)

@@ -29,6 +29,8 @@ FLAGS = {
     "skip_existing": "--skip-existing",
 }
 
+EVENT_SECONDS = 1.0
+
 
 def say(text: str) -> None:
     """Print to stderr."""
@@ -93,7 +95,8 @@ class Report:
         if outcome.status == "failed":
             say(f"failed: {_reason(outcome)}")
         elif not outcome.is_whole:
-            say(f"damaged: {_reason(outcome)}; what there is of it is in {shown(outcome.output or '')}")
+            word = "incomplete" if outcome.code == "left-out" else "damaged"
+            say(f"{word}: {_reason(outcome)}; what there is of it is in {shown(outcome.output or '')}")
         elif not self.quiet:
             if outcome.error:
                 say(f"skipped: {_reason(outcome)}")
@@ -214,6 +217,12 @@ class Bar:
         # An image counts as finished when it is written, which is after the next has begun.
         self._reach(max(self.begun - 1, self.finished) + done / total)
 
+    def frames(self, done: int, total: int, a_second: float | None) -> None:
+        """Show how many frames of the current video are done, and how many a second."""
+        rate = f", {a_second:.3g} frames/s" if a_second else ""
+        self.progress.update(self.task, rate=f"frame {done} of {total}{rate}")
+        self.tile(done, total)
+
     def _reach(self, images: float) -> None:
         task = self.progress.tasks[0]
         self.progress.update(self.task, completed=max(task.completed, images))
@@ -229,6 +238,27 @@ class Bar:
         rate = f"{self.pixels / 1e6 / (time.monotonic() - self.began):.1f} MP/s" if self.pixels else ""
         self.progress.update(self.task, finished=self.finished + before, rate=rate)
         self._reach(self.finished + before)
+
+
+class FrameWatch:
+    """Tells how many frames of a video are done: on a bar, and ``as_json`` in lines on standard output, at most one a second and the last."""
+
+    def __init__(self, shown_bar: Bar | None, as_json: bool) -> None:
+        self.bar, self.as_json = shown_bar, as_json
+        self._name, self._first, self._began, self._told = "", 0, 0.0, 0.0
+
+    def __call__(self, name: str, done: int, total: int) -> None:
+        """So many frames of the video ``name`` are done."""
+        now = time.monotonic()
+        if name != self._name:
+            self._name, self._first, self._began, self._told = name, done, now, -EVENT_SECONDS
+        rate = (done - self._first) / (now - self._began) if now > self._began and done > self._first else None
+        if self.bar is not None:
+            self.bar.frames(done, total, rate)
+        if self.as_json and (done == total or now - self._told >= EVENT_SECONDS):
+            self._told = now
+            pace = {"frames_per_second": rate and round(rate, 3), "seconds_left": rate and round((total - done) / rate, 1)}
+            print(json.dumps({"event": "frames", "input": name, "done": done, "total": total, **pace}), flush=True)
 
 
 def bar(pictures: int, quiet: bool, model: str) -> Any:

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from superscale.cli.completion import model_names
-from superscale.cli.progress import Bar, Report, bar, say, shown
+from superscale.cli.progress import Bar, FrameWatch, Report, bar, say, shown
 from superscale.cli.remote import remote_of, upscale_remote
 from superscale.cli.streams import binary
 from superscale.errors import Cancelled, ModelError, UsageError
@@ -23,10 +23,9 @@ if TYPE_CHECKING:
     from superscale.inference.outcomes import Outcome, Settings
     from superscale.inference.plan import Job
     from superscale.inference.upscaler import Upscaler
+    from superscale.video.options import ClipOptions
 
-INPUTS = (
-    "Images, folders, quoted globs (also '**'), @list.txt (one path per line), s3://bucket/prefix/, or - for standard input."
-)
+INPUTS = "Images, videos, folders, quoted globs (also '**'), @list.txt (one path per line), s3://bucket/prefix/, or - for standard input."
 OUTPUT = (
     "File, folder, s3://bucket/prefix/, - for standard output, or a template with {stem} {name} {ext} {scale} {model} {parent}."
 )
@@ -38,6 +37,10 @@ LIMITS = ("max_pixels", "max_output_pixels", "max_bytes")
 RANGE = "The values of black and white: auto, full (of the type), LOW:HIGH, or percentiles such as p1:p99."
 BANDS = "Bands upscaled together as RGB, the others one by one: auto, all (each by itself), rgb+rest, or three as 4,3,2."
 FIT = "Or the box it just fits into, upright or not: hd, fullhd, 4k, 8k or such as 1920x1200."
+CODEC = "Video: h264, hevc, av1, vp9, ffv1 or prores. Default: the input's."
+STILL = "Video: a tile that changed by no more than so many of 255 levels is not computed again. Default: 0."
+STEADY = "Video: against flicker, the share of the frame before, moved along, in each. Default: 0."
+SAMPLE = "Video: only so many seconds, from --start or the middle, with bicubic at the left, as NAME_sample."
 CONSISTENT = "Back-projection: downscaling the output gives back the input."
 
 NAMED = typer.Option("-m", "--model", metavar="NAME|FILE", help=MODEL, autocompletion=model_names)
@@ -87,7 +90,17 @@ def upscale(
     dry_run: Annotated[
         bool, typer.Option("-n", "--dry-run", help="Print sizes, tiles, memory and time; write nothing.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+    codec: Annotated[str | None, typer.Option(metavar="NAME", help=CODEC)] = None,
+    crf: Annotated[float | None, typer.Option(metavar="N", help="Video: quality of the encoder, smaller is better.")] = None,
+    preset: Annotated[str | None, typer.Option(metavar="NAME", help="Video: speed of the encoder, as it calls it.")] = None,
+    start: Annotated[str | None, typer.Option(metavar="TIME", help="Video: from here on, in seconds or as 1:02:03.")] = None,
+    duration: Annotated[str | None, typer.Option(metavar="TIME", help="Video: only for so long.")] = None,
+    sample: Annotated[float | None, typer.Option(metavar="SECONDS", help=SAMPLE)] = None,
+    still_tolerance: Annotated[float, typer.Option(metavar="LEVELS", help=STILL)] = 0,
+    steady: Annotated[float, typer.Option(metavar="0..1", help=STEADY)] = 0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the results as JSON; before them, a line for each second of a video.")
+    ] = False,
     no_progress: Annotated[bool, typer.Option("--no-progress", help="No progress bar.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Print the model, device and tile size.")] = False,
@@ -101,16 +114,22 @@ def upscale(
     superscale upscale photo.jpg -m srresnet-x4 -n    only say what would be done
     superscale upscale - < photo.png > upscaled.png
     superscale upscale s3://bucket/in/ -o s3://bucket/out/
+    superscale upscale clip.mp4 --sample 5            a video: a sample first
     """
     _check(inputs, model, metadata, failed_list, overwrite and skip_existing)
     how: Any = {"device": device, "precision": precision, "backend": backend, "consistent": consistent, "tta": tta}
     how |= {"value_range": _value_range(values), "bands": _bands(bands), "scale": _scale(scale, width, height, long_side, fit)}
+    clips = _clip_options(
+        start, duration, codec=codec, crf=crf, preset=preset, sample=sample, still_tolerance=still_tolerance, steady=steady
+    )
     options = UpscaleOptions(**how, tile=_number("--tile", tile), overlap=_number("--overlap", overlap))
     suffix = _suffix(form)
     remote = remote_of(inputs, output, endpoint_url, requester_pays, on, share, workers, price, dry_run)
     found = [] if remote else _found(inputs, early=not as_json and failed_list is None)
     upscaler = _upscaler(model, fidelity, options, verbose)
     jobs = [] if remote else _planned(found, output, upscaler, suffix, as_json and not dry_run, quiet)
+    if sample is not None:
+        jobs = [_sampled(job, output) for job in jobs]
     from superscale.image.formats import counted
     from superscale.inference.outcomes import Settings
 
@@ -133,12 +152,12 @@ def upscale(
     elif dry_run:
         from superscale.cli.dry_run import dry_run as describe
 
-        describe(jobs, upscaler, settings, as_json)
+        describe(jobs, upscaler, settings, as_json, clips)
     else:
         passed_over = counted(one.path for one in found if one.is_passed_over)
         report = Report([job.again for job in jobs], as_json, quiet, failed_list, verbose, passed_over)
         report = replace(report, model=upscaler.model.name, retry=_given(context))
-        _run(jobs, upscaler, settings, report, no_progress)
+        _run(jobs, upscaler, settings, report, no_progress, clips)
 
 
 def _check(inputs: list[str], model: str | None, metadata: str, failed_list: Path | None, contradicts: bool) -> None:
@@ -217,9 +236,12 @@ def _planned(
     return jobs
 
 
-def _run(jobs: list[Job], upscaler: Upscaler, settings: Settings, report: Report, no_progress: bool) -> None:
+def _run(
+    jobs: list[Job], upscaler: Upscaler, settings: Settings, report: Report, no_progress: bool, clips: ClipOptions
+) -> None:
     from superscale.inference.jobs import run_jobs
     from superscale.inference.scenes import Windows
+    from superscale.video.jobs import Clips
 
     code = 0
     unsaid: list[Outcome] = []
@@ -229,9 +251,11 @@ def _run(jobs: list[Job], upscaler: Upscaler, settings: Settings, report: Report
             settings = replace(settings, began=partial(_begin, shown_bar, upscaler))
         progress = None if shown_bar is None else shown_bar.tile
         windows = Windows(upscaler, progress, say if report.verbose else None)
+        frames = FrameWatch(shown_bar, report.as_json and not report.quiet)
+        windows_or_video = Clips(upscaler, clips, windows, frames, None if report.quiet else say)
         try:
             enlarge = partial(upscaler.enlarge, progress=progress)
-            with closing(run_jobs(jobs, enlarge, settings, *standard, windows, unsaid)) as outcomes:
+            with closing(run_jobs(jobs, enlarge, settings, *standard, windows_or_video, unsaid)) as outcomes:
                 for outcome in outcomes:
                     report.add(outcome)
                     if shown_bar is not None:
@@ -280,6 +304,26 @@ def _scale(scale: str | None, *sides: Any) -> Scale | None:
         return float(scale.lower().strip("x"))
     except ValueError:
         raise UsageError(f"--scale must be a number such as 2 or 3.5, got {scale!r}") from None
+
+
+def _clip_options(start: str | None, duration: str | None, **given: Any) -> ClipOptions:
+    from superscale.video.options import ClipOptions, seconds
+
+    times: dict[str, Any] = {
+        name: seconds(text) for name, text in (("start", start), ("duration", duration)) if text is not None
+    }
+    return ClipOptions(**times, **given)
+
+
+def _sampled(job: Job, named: str | None) -> Job:
+    """A sample is not what the whole clip will be called, unless somebody said so."""
+    from superscale.video.jobs import is_video
+
+    if not is_video(job) or job.output is None:
+        raise UsageError(f"--sample is for videos only, got {job.name}")
+    if str(job.output) == named:
+        return job
+    return replace(job, output=job.output.with_stem(f"{job.output.stem}_sample"))
 
 
 def _suffix(form: str | None) -> str | None:

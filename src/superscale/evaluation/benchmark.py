@@ -13,8 +13,8 @@ import torch
 from superscale.data.pairs import Array, Pair, PairFolder
 from superscale.errors import DataError, UsageError
 from superscale.evaluation.table import Convention, Row, Table
-from superscale.metrics.catalog import NOTHING_LEARNED, Learned, measure
-from superscale.metrics.notation import require_metrics
+from superscale.metrics.catalog import NOTHING_LEARNED, Before, Learned, measure
+from superscale.metrics.notation import OVER_TIME, require_metrics
 from superscale.metrics.planes import Color
 
 # (h, w, C) -> (h*scale, w*scale, C) of the same type, uint8 or uint16: RGB, or as many bands as the files hold
@@ -107,6 +107,7 @@ def measure_outputs(
     require_metrics(metrics)
     images: Mapping[str, dict[str, float]] = {name: {} for name in metrics}
     names: set[str] = set()
+    before: Before | None = None
     for number, pair in enumerate(pairs, start=1):
         if pair.name in names:
             raise DataError(f"{data}: two pictures are called {pair.name}; rename one, since values are kept by name")
@@ -117,15 +118,20 @@ def measure_outputs(
         _check(super_res, pair, model)
         try:
             how: Any = {"border": border, "color": color, "learned": learned, "peak": pair.peak}
-            values = measure(super_res, pair.high_res, metrics, low_res=pair.low_res, **how)
+            named = [name for name in metrics if before is not None or name not in OVER_TIME]
+            values = measure(super_res, pair.high_res, named, low_res=pair.low_res, before=before, **how)
         except UsageError as error:
             raise DataError(f"{data}, {pair.name}: {error}") from error
+        if set(metrics) & set(OVER_TIME):
+            before = super_res, pair.high_res
         for name, value in values.items():
             images[name][pair.name] = value
         if observe is not None:
             observe(Seen(pair, super_res, values, seconds))
         if progress is not None:
             progress(number)
+    if alone := [name for name in metrics if not images[name]]:
+        raise DataError(f"{data}: {alone[0]} compares a picture with the one before it; expected two or more frames of a clip")
     return [Row(model, data, name, images[name]) for name in metrics]
 
 

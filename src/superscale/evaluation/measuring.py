@@ -23,7 +23,7 @@ from superscale.metrics.dists import Dists
 from superscale.metrics.features import FeatureNetwork
 from superscale.metrics.lpips import Lpips
 from superscale.metrics.niqe import NaturalModel, blocks_in, read_model
-from superscale.metrics.notation import require_metrics
+from superscale.metrics.notation import OVER_TIME, require_metrics
 from superscale.metrics.planes import Color
 from superscale.weights.features import feature_network
 from superscale.weights.metric_networks import METRIC_NETWORKS, load_metric_network
@@ -82,6 +82,8 @@ def evaluate(
     Raises UsageError, DataError or ModelError, at every process what went wrong at any.
     """
     require_metrics(metrics)
+    if processes.world_size() > 1 and (ordered := set(metrics) & set(OVER_TIME)):
+        raise UsageError(f"{min(ordered)} needs the frames in their order; use one process, or leave it out of the metrics")
     with processes.together(device) as place:
         folders = pair_folders(data, scale, rounding, peak)
         sources = " / ".join(dict.fromkeys(folder.low_res_source for folder in folders))
@@ -240,7 +242,7 @@ def _whole_rows(parts: Sequence[Mapping[str, Any]], folders: Sequence[PairFolder
     rows = []
     for same in zip(*(part["rows"] for part in parts), strict=True):
         found = {name: value for row in same for name, value in row["images"].items()}
-        rows.append(Row(**same[0] | {"images": {name: found[name] for name in names[same[0]["data"]]}}))
+        rows.append(Row(**same[0] | {"images": {name: found[name] for name in names[same[0]["data"]] if name in found}}))
     return rows
 
 

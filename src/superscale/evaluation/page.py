@@ -13,7 +13,7 @@ from superscale.evaluation.plane import planes
 from superscale.evaluation.report import cost_lines, per_image, summary, to_csv, to_json, to_latex, to_markdown
 from superscale.evaluation.table import Row, Table
 from superscale.files import write_texts
-from superscale.metrics.notation import METRICS, heading, number
+from superscale.metrics.notation import METRICS, heading
 
 # A report shows this many of the worst pictures.
 MOST_CROPS = 24
@@ -71,9 +71,16 @@ def _title(table: Table) -> str:
 def _measured(table: Table) -> str:
     """What was measured on what: models, data sets with their number of pictures."""
     models = list(dict.fromkeys(PurePath(row.model).name for row in table))
-    sizes = {row.data: len(row.images) for row in table}
+    sizes = _sizes(table)
     data = ", ".join(f"{name} ({size} {'picture' if size == 1 else 'pictures'})" for name, size in sizes.items())
     return f"{', '.join(models)} · {data}"
+
+
+def _sizes(table: Table) -> dict[str, int]:
+    """The pictures of each data set; a row over time has one less."""
+    return {
+        data: max(len(row.images) for row in table if row.data == data) for data in dict.fromkeys(row.data for row in table)
+    }
 
 
 def _fact(name: str, value: str) -> str:
@@ -83,7 +90,7 @@ def _fact(name: str, value: str) -> str:
 
 def _order(table: Table, shown: int) -> str:
     """By what the pictures are sorted, and how many of them there are."""
-    pictures = sum({row.data: len(row.images) for row in table}.values())
+    pictures = sum(_sizes(table).values())
     last = table[-1]
     count = f"All {pictures} pictures" if shown == pictures else f"{shown} of {pictures} pictures"
     by = f"{table[0].metric.upper()} of {PurePath(last.model).name}"
@@ -129,7 +136,7 @@ def _viewer(data: str, name: str, pieces: Mapping[str, str], rows: Sequence[Row]
     for what in models:
         model = what.removeprefix("model ")
         own = [row for row in rows if (row.data, row.model) == (data, model)]
-        values = [f"{heading(row.metric)} {number(row.metric, row.images[name])}" for row in own]
+        values = [f"{heading(row.metric)} {row.of(name)}" for row in own]
         figures.append(_figure("model", PurePath(model).name, values, pieces[what]))
     figures.append(_figure("original", "original", ["high-res"], pieces[TRUTH]))
     lines = ceil(len(figures) / MOST_COLUMNS)

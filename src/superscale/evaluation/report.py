@@ -76,8 +76,8 @@ def per_image(table: Table) -> Iterator[tuple[str, list[list[str]]]]:
     for data in dict.fromkeys(row.data for row in table):
         own = sorted((row for row in table if row.data == data), key=lambda row: table.metrics.index(row.metric))
         lines = [["image", *(f"{row.model}: {heading(row.metric)}" for row in own)]]
-        for name in own[0].images:
-            lines.append([name, *(number(row.metric, row.images[name]) for row in own)])
+        for name in dict.fromkeys(name for row in own for name in row.images):
+            lines.append([name, *(row.of(name) for row in own)])
         yield data, lines
 
 

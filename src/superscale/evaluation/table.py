@@ -80,6 +80,10 @@ class Row:
         """The mean as every table prints it."""
         return number(self.metric, self.mean)
 
+    def of(self, name: str) -> str:
+        """The value of a picture as every table prints it; the first frame of a clip has none over time."""
+        return number(self.metric, self.images[name]) if name in self.images else "–"
+
 
 class Table(list[Row]):
     """Rows, the one convention that all were measured under, and what they cost; printed, it is the command line's table."""

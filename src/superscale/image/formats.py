@@ -11,6 +11,8 @@ from superscale.errors import Damaged, Unsupported, install_line
 
 # file suffix -> the format it is written in, as Pillow calls it
 SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF", ".dcm": "DICOM"}
+# the same for several pictures in one file
+ANIMATED_SUFFIXES = {**SUFFIXES, ".gif": "GIF"}
 READABLE = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "HEIC", "JPEG XL", "DICOM")
 READ_ONLY_SUFFIXES = frozenset({".gif", ".bmp", ".avif", ".heic", ".heif", ".jxl"})
 READ_SUFFIXES = READ_ONLY_SUFFIXES | SUFFIXES.keys()
@@ -50,7 +52,28 @@ HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"
 
 # suffix -> (the module that reads it, the extra that brings the module): without it, such files in a folder are passed over
 EXTRAS = {".dcm": ("pydicom", "medical")}
-VIDEOS = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg"})
+# What is read as a video where it is named, by `superscale.video`; and of these, the ones that are written.
+VIDEOS = frozenset(
+    {
+        ".mp4",
+        ".m4v",
+        ".mov",
+        ".mkv",
+        ".webm",
+        ".avi",
+        ".mpg",
+        ".mpeg",
+        ".ts",
+        ".m2ts",
+        ".mts",
+        ".wmv",
+        ".flv",
+        ".ogv",
+        ".3gp",
+        ".mxf",
+    }
+)
+VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm"})
 # A DICOM file that lists others, and holds no picture.
 DICOM_LIST = "DICOMDIR"
 
@@ -91,12 +114,18 @@ def counted(paths: Iterable[Path]) -> str:
 
 def _way_in(suffix: str) -> str:
     extra = missing_extra(suffix)
-    return f" ({install_line(extra)})" if extra else " (video is not read)" if suffix in VIDEOS else ""
+    return (
+        f" ({install_line(extra)})"
+        if extra
+        else " (of videos, only those that are named are taken)"
+        if suffix in VIDEOS
+        else ""
+    )
 
 
 def recognised(header: bytes, name: str) -> str:
     """The format of a file that starts with ``header``. Raises Damaged for an empty file, and Unsupported for what we do not read."""
-    form = _form(header)
+    form = format_of(header)
     if form in READABLE:
         return form
     expected = f"expected {', '.join(READABLE)}"
@@ -107,11 +136,12 @@ def recognised(header: bytes, name: str) -> str:
 
 def suffix_of(header: bytes) -> str | None:
     """The suffix under which a file that starts with ``header`` is written again; None for a format that we do not write."""
-    form = _form(header)
+    form = format_of(header)
     return next((suffix for suffix, written in SUFFIXES.items() if written == form), None)
 
 
-def _form(header: bytes) -> str | None:
+def format_of(header: bytes) -> str | None:
+    """The format of a file that starts with ``header``; None for what is not known as a picture."""
     if header[DICOM_PREFIX] == b"DICM":
         return "DICOM"
     for start, form in SIGNATURES:

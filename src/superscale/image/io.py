@@ -21,6 +21,7 @@ from PIL.Image import Image as PillowPicture
 from superscale.errors import Damaged, ImageError, Unsupported, install_line
 from superscale.files import write_bytes
 from superscale.image import holes
+from superscale.image.animation import animated, read_gif
 from superscale.image.codecs import (
     decode,
     encode_jpeg,
@@ -34,7 +35,7 @@ from superscale.image.codecs import (
     rescue_bmp,
     rescue_png,
 )
-from superscale.image.formats import HEADER_BYTES, SUFFIXES, counted, is_taken, recognised
+from superscale.image.formats import ANIMATED_SUFFIXES, HEADER_BYTES, SUFFIXES, counted, is_taken, recognised
 from superscale.image.jpeg import jpeg_size, read_jpeg, rescue_jpeg
 from superscale.image.jxl import jxl_size, read_jxl
 from superscale.image.metadata import Metadata
@@ -122,11 +123,11 @@ def _by_pillow(form: str, rescue: Rescuer | None = None) -> Codec:
 
 
 CODECS = {
-    "PNG": Codec(read_png, png_size, encode_png, rescue_png),
+    "PNG": Codec(read_png, png_size, encode_png, rescue_png, *animated("PNG", read_png)),
     "JPEG": Codec(read_jpeg, jpeg_size, encode_jpeg, rescue_jpeg),
-    "WEBP": Codec(read_webp, partial(pillow_size, "WEBP"), encode_webp),
+    "WEBP": Codec(read_webp, partial(pillow_size, "WEBP"), encode_webp, None, *animated("WEBP", read_webp)),
     "TIFF": Codec(read_tiff, tiff_size, encode_tiff, rescue_tiff, TiffPages, TiffPagesWriter),
-    "GIF": _by_pillow("GIF"),
+    "GIF": Codec(read_gif, partial(pillow_size, "GIF"), None, None, *animated("GIF", read_gif)),
     "BMP": _by_pillow("BMP", rescue_bmp),
     "AVIF": Codec(read_avif, partial(pillow_size, "AVIF")),
     "HEIC": Codec(read_heic, partial(pillow_size, "HEIC")),
@@ -229,7 +230,7 @@ class _Pages:
 
 def stack_writer(stream: IO[bytes], suffix: str, count: int) -> StackWriter:
     """What writes ``count`` pictures to a stream, one at a time, in the format that ``suffix`` names. Raises Unsupported where it holds one."""
-    codec = CODECS.get(SUFFIXES.get(suffix.lower(), ""))
+    codec = CODECS.get(ANIMATED_SUFFIXES.get(suffix.lower(), ""))
     if codec is None or codec.write_pages is None:
         raise Unsupported(f"{suffix[1:]} holds one picture, and there are {count}; choose tiff, or dcm for DICOM")
     return codec.write_pages(stream, count)

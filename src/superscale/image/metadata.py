@@ -42,7 +42,8 @@ class Metadata:
     ``per_unit``: pixels across and down in the unit of its description (ImageJ); ``stated_range``: what its header calls the least
     and the greatest value; ``tile_px``: rows and columns of its tiles; ``overviews``: how many smaller copies are beside it; ``ome``:
     its OME-XML. ``calibrated``: ``dpi`` says how large the things are that it shows. ``dicom``: the header of a DICOM file, a pydicom
-    Dataset; ``anonymous``: without what tells the patient; ``derivation``: how the image was made of that file.
+    Dataset; ``anonymous``: without what tells the patient; ``derivation``: how the image was made of that file. Of a frame of an
+    animation: ``frame_ms``, for how many milliseconds it is shown, and ``loops``, how often the animation runs, 0 for ever.
     """
 
     icc_profile: bytes | None = None
@@ -63,6 +64,8 @@ class Metadata:
     dicom: Any = None
     anonymous: bool = False
     derivation: str | None = None
+    frame_ms: float | None = None
+    loops: int | None = None
 
     def stripped(self) -> Metadata:
         """Only what the samples need: without it a picture would look different, and no data would be taken for data."""

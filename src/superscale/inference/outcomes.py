@@ -31,6 +31,8 @@ CODES: dict[type[SuperscaleError], str] = {
     OutOfMemoryError: "out-of-memory",
     MissingExtraError: "needs-extra",
 }
+# How the damage of a result begins that lacks something of a whole input.
+LEFT_OUT = "left out: "
 TOO_LITTLE_MEMORY = "too large for the memory there is; smaller tiles or a lower limit of pixels may help"
 
 
@@ -81,7 +83,7 @@ class Outcome:
     """What became of one job; ``width`` and ``height`` of the output, None if there is none.
 
     A job that is done and has an ``error`` was done on what there is of a damaged picture, and is no success: see `is_whole`.
-    ``pages``: how many pictures the file holds. ``code``: the kind of error: damaged, unsupported, too-large, unreadable, exists,
+    ``pages``: how many pictures the file holds. ``code``: the kind of error: damaged, left-out, unsupported, too-large, unreadable, exists,
     is-input, unwritable, elsewhere, out-of-memory, needs-extra, system (of the operating system) or error.
     ``notices``: what had to be changed in the picture; ``again``: its name in a list of pictures to try again; ``settings``:
     those that ``error`` speaks of, by name; ``range``: the values that were black and white; ``remarks``: what was chosen.
@@ -178,7 +180,7 @@ def done(job: Job, image: Image, size: tuple[int, int], pages: int = 1) -> Outco
     """The outcome of a job that is done. ``size``: (height, width) of the input."""
     target = STDOUT if job.output is None else str(job.output)
     values = None if image.values is None else (image.values.low, image.values.high)
-    code = None if image.damage is None else "damaged"
+    code = None if image.damage is None else "left-out" if image.damage.startswith(LEFT_OUT) else "damaged"
     one = Outcome(job.name, target, "done", image.width, image.height, pages=pages, error=image.damage, code=code)
     one = replace(one, input_height=size[0], input_width=size[1])
     return replace(one, notices=image.notices, range=values, remarks=image.remarks)

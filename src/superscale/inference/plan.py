@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from superscale.errors import UnknownNameError, UsageError
-from superscale.image.formats import SUFFIXES, UNWRITTEN_SUFFIXES, known_suffix
+from superscale.image.animation import is_animated
+from superscale.image.formats import SUFFIXES, UNWRITTEN_SUFFIXES, VIDEO_SUFFIXES, VIDEOS, known_suffix
 from superscale.image.io import source_of
 from superscale.inference.inputs import STDIN, Found
 from superscale.inference.sizes import label
@@ -21,6 +22,9 @@ from superscale.reading import fingerprint
 STDOUT = "-"
 # Where the input's own format is not written, and nothing else is asked for.
 FALLBACK_SUFFIX = ".png"
+FALLBACK_VIDEO_SUFFIX = ".mkv"
+GIF = ".gif"  # written of animations only
+WRITTEN = SUFFIXES.keys() | VIDEO_SUFFIXES | {GIF}
 FIELDS = ("stem", "name", "ext", "scale", "model", "parent")
 # Every file system in use allows so many bytes a name.
 LONGEST_NAME_BYTES = 250
@@ -134,14 +138,19 @@ def _destination(output: str | None, fit: list[Found], scale: Scale, model: str,
         default = f"{{stem}}_{label(scale)}{{ext}}" if output.endswith(("/", os.sep)) else ""
         return replace(destination, kind="template", where=output + default)
     ending = Path(output).suffix.lower()
-    if os.path.isdir(output) or output.endswith(("/", os.sep)) or not (ending in SUFFIXES or os.path.isfile(output)):
+    if os.path.isdir(output) or output.endswith(("/", os.sep)) or not (ending in WRITTEN or os.path.isfile(output)):
         if ending in UNWRITTEN_SUFFIXES and not os.path.isdir(output):
             raise UsageError(f"{output}: cannot write this format; expected one of {', '.join(SUFFIXES)}")
         if ending and not os.path.isdir(output) and not output.endswith(("/", os.sep)):
             raise UsageError(f"{output}: unknown format; expected one of {', '.join(SUFFIXES)}, or {output}/ for a folder")
         return replace(destination, kind="folder")
-    if ending not in SUFFIXES:
+    if ending not in WRITTEN:
         raise UsageError(f"{output} is a file, and not one of {', '.join(SUFFIXES)}; give a folder or another name")
+    if ending == GIF and any(one.from_stdin or not is_animated(one.path) for one in fit):
+        raise UsageError(f"{output}: cannot write this format, but for animations; expected one of {', '.join(SUFFIXES)}")
+    if fit and _is_video(fit[0]) != (ending in VIDEO_SUFFIXES):
+        expected = f"a video, as {', '.join(sorted(VIDEO_SUFFIXES))}" if _is_video(fit[0]) else f"one of {', '.join(SUFFIXES)}"
+        raise UsageError(f"{output}: expected {expected}, for {fit[0].path}")
     if len(fit) > 1:
         raise UsageError(f"{output} is one file, and there are {len(fit)} pictures; give a folder ({output}/) or a template")
     return replace(destination, kind="file")
@@ -227,10 +236,18 @@ def _renamed(one: Found, destination: Destination, taken: set[str]) -> Path | No
     return None
 
 
+def _is_video(one: Found) -> bool:
+    return not one.from_stdin and one.path.suffix.lower() in VIDEOS
+
+
 def _extension(one: Found, destination: Destination) -> str:
     own = one.path.suffix
+    if _is_video(one):
+        return own if own.lower() in VIDEO_SUFFIXES else FALLBACK_VIDEO_SUFFIX
     if destination.suffix or own.lower() in SUFFIXES:
         return destination.suffix or own
+    if own.lower() == GIF and not one.from_stdin and is_animated(one.path):
+        return own
     return ".dcm" if known_suffix(one.path) == ".dcm" else FALLBACK_SUFFIX
 
 
@@ -269,12 +286,12 @@ def _filled(one: Found, destination: Destination, stem: str) -> Path:
     path = Path(text)
     if path.suffix.lower() in UNWRITTEN_SUFFIXES and destination.where.lower().endswith(path.suffix.lower()):
         raise UsageError(f"output {destination.where}: cannot write this format; expected one of {', '.join(SUFFIXES)}")
-    start, end = (path.stem, path.suffix) if path.suffix.lower() in SUFFIXES else (path.name, extension)
+    start, end = (path.stem, path.suffix) if path.suffix.lower() in WRITTEN else (path.name, extension)
     return path.with_name(_fitting(start, end, one.path.name))
 
 
 def _agreeing(path: Path, destination: Destination) -> Path:
-    if destination.suffix and SUFFIXES[path.suffix.lower()] != SUFFIXES[destination.suffix]:
+    if destination.suffix and SUFFIXES.get(path.suffix.lower(), "") != SUFFIXES[destination.suffix]:
         raise UsageError(
             f"the output ends in {path.suffix}, and the format asked for is {destination.suffix[1:]}; leave one of them out"
         )

@@ -29,11 +29,11 @@ SAMPLES, ORDER, DONE, LOCK, RESULT = "samples", "order.json", "done", "lock", "r
 SYNC_SECONDS = 5.0
 
 
-class Unfinished:
-    """``order``: what is being made, in JSON; only a run with the same order goes on with a folder. ``done``: which parts are there.
+class Begun:
+    """A folder ``target`` + ".unfinished", which one process has. ``order``: what is being made, in JSON; only a run with the same order goes
+    on with a folder. ``found``: the order that was begun here, with what was added to it; None for a new one.
 
-    To be used in a ``with`` statement, which says on the disk what is done even after an error. ``replaces``: whether another order
-    gives way. Raises ImageError where it does not, where a running process has the folder, or where the disk has no room.
+    ``replaces``: whether another order gives way. Raises ImageError where it does not, or where a running process has the folder.
     """
 
     def __init__(self, target: Path, order: dict[str, Any], replaces: bool) -> None:
@@ -42,9 +42,6 @@ class Unfinished:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = _locked(self.folder)
         self.found = self._found(replaces)
-        self._canvas: Canvas | None = None
-        self._synced = 0.0
-        self._is_gone = False
 
     def _found(self, replaces: bool) -> dict[str, Any] | None:
         """The order that was begun here, if it can be gone on with."""
@@ -63,6 +60,33 @@ class Unfinished:
             )
         return found
 
+    def note(self, facts: dict[str, Any]) -> None:
+        """Write the order down, from when on a later run goes on with the folder, which then has these ``facts`` in ``found``."""
+        write_text(self.folder / ORDER, json.dumps({**self.order, **facts}))
+
+    def discard(self) -> None:
+        """Delete the folder."""
+        self.close()
+        remove_folder(self.folder)
+
+    def close(self) -> None:
+        """Give the folder free."""
+        self._lock.close()
+
+
+class Unfinished(Begun):
+    """A picture that is made part by part. ``done``: which parts are there.
+
+    To be used in a ``with`` statement, which says on the disk what is done even after an error. Raises ImageError as `Begun` does, and where
+    the disk has no room.
+    """
+
+    def __init__(self, target: Path, order: dict[str, Any], replaces: bool) -> None:
+        super().__init__(target, order, replaces)
+        self._canvas: Canvas | None = None
+        self._synced = 0.0
+        self._is_gone = False
+
     def begin(self, header: Image, parts: int, facts: dict[str, Any]) -> None:
         """Open the samples of the picture; ``facts`` are kept in ``found`` for a later run."""
         begun = self.found is not None
@@ -78,7 +102,7 @@ class Unfinished:
             return
         self._canvas.sync()
         write_bytes(self.folder / DONE, self.done.tobytes())
-        write_text(self.folder / ORDER, json.dumps({**self.order, **facts}))
+        self.note(facts)
 
     def put(self, number: int, target: Region, samples: Array, mask: Array | None) -> None:
         """Write a part."""
@@ -97,8 +121,7 @@ class Unfinished:
 
     def discard(self) -> None:
         """Delete the folder."""
-        self.close()
-        remove_folder(self.folder)
+        super().discard()
         self._is_gone = True
 
     def close(self) -> None:
@@ -106,7 +129,7 @@ class Unfinished:
         if self._canvas is not None:
             self._canvas.close()
         self._canvas = None
-        self._lock.close()
+        super().close()
 
     def __enter__(self) -> Unfinished:
         return self

@@ -26,15 +26,21 @@ from superscale.metrics.notation import LPIPS, require_metrics
 from superscale.metrics.planes import Color
 from superscale.metrics.psnr import psnr
 from superscale.metrics.ssim import ms_ssim, ssim
+from superscale.metrics.steadiness import Frames, flicker, warping_error
 
 # metric -> what it learned from people or pictures: LPIPS's network with its weights, NIQE's model of clean photographs
 Learned = Mapping[str, nn.Module | NaturalModel]
 NOTHING_LEARNED: Learned = {}
 
 
+# The output and the truth of the frame before.
+Before = tuple[NDArray[Any], NDArray[Any]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One output beside its truth, (1, 3, H, W) in [0, 1], its input if there is one, and the convention to measure under."""
+    """One output beside its truth, (1, 3, H, W) in [0, 1], its input if there is one, what comes before it in a clip, and the convention
+    to measure under."""
 
     super_res: Tensor
     high_res: Tensor
@@ -42,6 +48,7 @@ class Sample:
     border: int
     color: Color
     learned: Learned = field(default_factory=dict)
+    before: tuple[Tensor, Tensor] | None = None
 
 
 def _full_reference(function: Callable[..., Tensor], sample: Sample) -> Tensor:
@@ -64,6 +71,13 @@ def _by_network(function: Callable[..., Tensor], name: str, sample: Sample) -> T
     return function(sample.super_res, sample.high_res, network, data_range=1.0, border=sample.border)
 
 
+def _over_time(function: Callable[..., Tensor], sample: Sample) -> Tensor:
+    if sample.before is None:
+        raise UsageError("compares with the picture before, and there is none")
+    frames = (Frames(now, before) for now, before in zip((sample.super_res, sample.high_res), sample.before, strict=True))
+    return function(*frames, data_range=1.0, border=sample.border, color=sample.color)
+
+
 def _niqe(sample: Sample) -> Tensor:
     model = sample.learned.get("niqe")
     natural = model if isinstance(model, NaturalModel) else shipped_model()
@@ -83,6 +97,8 @@ MEASURES: dict[str, Callable[[Sample], Tensor]] = {
     **{name: partial(_by_network, lpips, name) for name in LPIPS},
     "dists": partial(_by_network, dists, "dists"),
     "niqe": _niqe,
+    "warping": partial(_over_time, warping_error),
+    "flicker": partial(_over_time, flicker),
 }
 
 
@@ -99,6 +115,7 @@ def measure(
     border: int,
     color: Color,
     low_res: NDArray[Any] | None = None,
+    before: Before | None = None,
     learned: Learned = NOTHING_LEARNED,
     peak: int | None = None,
 ) -> dict[str, float]:
@@ -111,6 +128,7 @@ def measure(
         super_res=_planes(super_res, peak),
         high_res=_planes(high_res, peak),
         low_res=None if low_res is None else _planes(low_res, peak),
+        before=None if before is None else (_planes(before[0], peak), _planes(before[1], peak)),
         border=border,
         color=color,
         learned=learned,

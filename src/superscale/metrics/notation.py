@@ -31,8 +31,12 @@ METRICS: dict[str, Metric] = {
     **dict.fromkeys(LPIPS, Metric("", False, 4, "v0.1, always RGB")),
     "dists": Metric("", False, 4, "always RGB, pictures at their own size"),
     "niqe": Metric("", False, 3, "no reference, always Y; values compare only within one model of clean photographs"),
+    "warping": Metric("levels", False, 2, "of each picture against the one before it, moved by the original's optical flow"),
+    "flicker": Metric("", False, 2, "changes where the original stands still; about 1 where it is as steady as the original"),
 }
 
+# What compares a picture with the one before it, in the order of their names: for the frames of a clip.
+OVER_TIME = ("warping", "flicker")
 # Metrics of likeness to the eye: one axis of the perception-distortion plane, the first that was measured.
 PERCEPTUAL = (*LPIPS, "dists", "features", "niqe")
 

@@ -7,11 +7,11 @@ import errno
 import hashlib
 import json
 import sqlite3
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, FastAPI, Header, Request
 from fastapi.exceptions import RequestValidationError
@@ -33,6 +33,7 @@ STATIC = Path(str(files("superscale.server") / "static"))
 LAST_EVENT = 101
 LONGEST_KEY = 200
 HEARTBEAT_SECONDS = 10.0
+Result = TypeVar("Result")
 
 
 async def _found(job_id: str, request: Request) -> Job:
@@ -58,15 +59,7 @@ def build_app(service: Service) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        exception_handlers={
-            Problem: _problem,
-            HTTPException: _framework_error,
-            RequestValidationError: _invalid,
-            ClientDisconnect: _gone,
-            OSError: _full,
-            sqlite3.OperationalError: _full,
-            Exception: _failure,
-        },
+        exception_handlers=ANSWERS_TO_ERRORS,
     )
     app.state.service = service
     _add_pages(app)
@@ -122,13 +115,13 @@ def _add_pictures(app: FastAPI, service: Service) -> None:
         """Enlarge a picture; the answer is the enlarged one. A client that leaves ends its job."""
         job = await _submitted(request, service, attached=True)
         try:
-            job = await _awaited(request, service, job)
+            job = await unless_the_client_leaves(request, service.end(job.id))
         except (ClientDisconnect, asyncio.CancelledError):
             service.cancel(service.job(job.id))
             raise
         if job.error is not None:
             service.spool.delete(job.id)
-            raise _of_document(job.error)
+            raise problem_of(job.error["type"].rpartition(":")[2], job.error)
 
         async def sent() -> None:
             service.cancel(job)
@@ -191,7 +184,7 @@ async def _submitted(request: Request, service: Service, *, attached: bool) -> J
         checksum = hashlib.sha256(json.dumps([form.sha256, form.fields], sort_keys=True).encode()).hexdigest()
         if (before := _before(service, key, checksum)) is not None:
             return before
-        asked = service.chosen(uploads.asked(form.fields))
+        asked = uploads.asked(form.fields, service.models)
         width, height = await service.inspect(upload, asked)
         if (before := _before(service, key, checksum)) is not None:
             return before
@@ -211,9 +204,9 @@ def _before(service: Service, key: str | None, checksum: str) -> Job | None:
     return job
 
 
-async def _awaited(request: Request, service: Service, job: Job) -> Job:
-    """The job when it is over. Raises ClientDisconnect when its client leaves before."""
-    end, leaving = asyncio.ensure_future(service.end(job.id)), asyncio.ensure_future(_disconnected(request))
+async def unless_the_client_leaves(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+    """What the work returns. Raises ClientDisconnect when the client leaves before."""
+    end, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_disconnected(request))
     try:
         await asyncio.wait((end, leaving), return_when=asyncio.FIRST_COMPLETED)
         if not end.done():
@@ -260,8 +253,10 @@ def _picture(service: Service, job: Job, background: BackgroundTask | None = Non
     return FileResponse(path, media_type=job.result["type"], filename=name, background=background)
 
 
-def _of_document(error: dict[str, Any]) -> Problem:
-    return Problem(error["type"].rpartition(":")[2], error["detail"])
+def problem_of(kind: str, said: dict[str, Any]) -> Problem:
+    """The problem that a worker tells of."""
+    limit = said.get("limit")
+    return Problem(kind, said["detail"], None if limit is None else {"limit": limit})
 
 
 async def _problem(_: Request, problem: Exception) -> Response:
@@ -293,3 +288,14 @@ async def _full(_: Request, error: Exception) -> Response:
 
 async def _failure(_: Request, _error: Exception) -> Response:
     return Problem("failed", "The server failed; its log says why.").response()
+
+
+ANSWERS_TO_ERRORS: dict[int | type[Exception], Any] = {
+    Problem: _problem,
+    HTTPException: _framework_error,
+    RequestValidationError: _invalid,
+    ClientDisconnect: _gone,
+    OSError: _full,
+    sqlite3.OperationalError: _full,
+    Exception: _failure,
+}

@@ -9,11 +9,10 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from superscale.server.limits import LOOPBACK, Settings, headers_of
-from superscale.server.metrics import Metrics
 from superscale.server.problems import Problem
 
 Message = MutableMapping[str, Any]
@@ -42,10 +41,20 @@ LOGGED_PATH = 24
 log = logging.getLogger("superscale.access")
 
 
+class Counts(Protocol):
+    """Where requests are counted."""
+
+    def request(self, method: str, route: str, status: int) -> None:
+        """One that was answered."""
+
+    def rejected(self, reason: str) -> None:
+        """One that was refused, by the kind of problem."""
+
+
 class Door:
     """The outermost ASGI application."""
 
-    def __init__(self, app: App, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, app: App, settings: Settings, metrics: Counts) -> None:
         self._app, self._settings, self._metrics = app, settings, metrics
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:

@@ -35,6 +35,10 @@ class Asked:
     quality: int = 95
     metadata: str = "keep"
 
+    def scale_of(self, models: list[dict[str, Any]]) -> float:
+        """The factor asked for, or the model's."""
+        return self.scale or float(next(one["scale"] for one in models if one["name"] == self.model))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Job:

@@ -137,6 +137,13 @@ def too_many_bytes(limit: int) -> Problem:
     )
 
 
+def check_output(width: int, height: int, scale: float, limit: int) -> None:
+    """Raises Problem when the enlarged picture would have more than ``limit`` pixels."""
+    if (pixels := round(width * scale) * round(height * scale)) > limit:
+        detail = f"The enlarged picture would have {pixels:,} pixels, more than {limit:,}; choose a smaller scale."
+        raise Problem("output-too-large", detail, {"limit": limit})
+
+
 def headers_of(scope: Any) -> dict[str, str]:
     """The headers of a request by their names in small letters; the last of several equal ones."""
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}

@@ -16,9 +16,9 @@ from typing import Any
 
 from superscale.server.children import Child, Unfit
 from superscale.server.jobs import Asked, Job, Spool
-from superscale.server.limits import Settings
+from superscale.server.limits import Settings, check_output
 from superscale.server.metrics import Metrics
-from superscale.server.problems import Problem, bad_field
+from superscale.server.problems import Problem
 
 log = logging.getLogger("superscale.server")
 INSPECTION_SECONDS = 10.0
@@ -139,25 +139,12 @@ class Service:
         self.metrics.rejected(kind)
         return Problem(kind, detail, retry_after=max(1, math.ceil(seconds)))
 
-    def chosen(self, asked: Asked) -> Asked:
-        """A request with its model filled in. Raises Problem for a model that is not known, or has no partner."""
-        model = next((one for one in self.models if asked.model in (one["name"], "")), None)
-        if model is None:
-            raise bad_field("model", f"must be one of {', '.join(one['name'] for one in self.models)}")
-        if asked.fidelity is not None and not model["fidelity"]:
-            names = ", ".join(one["name"] for one in self.models if one["fidelity"])
-            raise bad_field("fidelity", f"is for the models {names}")
-        return Asked(**{**asdict(asked), "model": model["name"]})
-
     async def inspect(self, upload: Path, asked: Asked) -> tuple[int, int]:
         """Width and height of an upload. Raises Problem for what is no picture, damaged, or beyond the limits."""
         async with self._inspecting:  # one that takes its time takes none of the others'
             said = await self._inspected(upload)
         width, height = said["ended"]["width"], said["ended"]["height"]
-        scale = asked.scale or next(one["scale"] for one in self.models if one["name"] == asked.model)
-        if (pixels := round(width * scale) * round(height * scale)) > (limit := self.settings.max_output_pixels):
-            detail = f"The enlarged picture would have {pixels:,} pixels, more than {limit:,}; choose a smaller scale."
-            raise Problem("output-too-large", detail, {"limit": limit})
+        check_output(width, height, asked.scale_of(self.models), self.settings.max_output_pixels)
         return width, height
 
     async def _inspected(self, upload: Path) -> dict[str, Any]:

@@ -164,11 +164,16 @@ def shown_name(text: str) -> str:
     return "".join(one for one in name if unicodedata.category(one)[0] != "C")[-LONGEST_NAME:]
 
 
-def asked(fields: dict[str, str]) -> Asked:
-    """The fields as values. Raises Problem with the field's name."""
+def asked(fields: dict[str, str], models: list[dict[str, Any]]) -> Asked:
+    """The fields as values, for one of these models, by default the first. Raises Problem with the field's name."""
     given = {name: text for name, text in fields.items() if text}
+    model = next((one for one in models if given.get("model", "") in (one["name"], "")), None)
+    if model is None:
+        raise bad_field("model", f"must be one of {', '.join(one['name'] for one in models)}")
+    if "fidelity" in given and not model["fidelity"]:
+        raise bad_field("fidelity", f"is for the models {', '.join(one['name'] for one in models if one['fidelity'])}")
     return Asked(
-        model=given.get("model", ""),
+        model=model["name"],
         scale=_number(given, "scale", 0.0625, LARGEST_SCALE),
         fidelity=_number(given, "fidelity", 0.0, 1.0),
         format=_one_of(given, "format", FORMATS),

@@ -47,6 +47,9 @@ class Inbox:
     def __init__(self) -> None:
         self.tasks: SimpleQueue[Message] = SimpleQueue()
         self.cancels: dict[str, threading.Event] = {}
+
+    def listen(self) -> None:
+        """Read standard input from now on, and end this process with it."""
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
@@ -265,6 +268,7 @@ def main() -> None:
     os.nice(NICENESS)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     inbox = Inbox()
+    inbox.listen()
 
     def say(message: Message) -> None:
         replies.write(json.dumps(message).encode() + b"\n")

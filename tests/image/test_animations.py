@@ -1,0 +1,116 @@
+"""Animations come back with their frames, times, loops and transparency, as Pillow reads them."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from superscale.errors import TooLarge, Unsupported, UsageError
+from superscale.image.animation import AnimationWriter
+from superscale.image.io import Image, open_stack, stack_writer
+from superscale.inference.inputs import expand
+from superscale.inference.jobs import run_jobs
+from superscale.inference.outcomes import Settings
+from superscale.inference.plan import plan_jobs
+from superscale.inference.upscaler import Upscaler
+from superscale.weights.checkpoint import Model
+
+TIMES = [40, 80, 120, 200]
+SAVED: dict[str, dict[str, Any]] = {
+    "GIF": {"disposal": 2},
+    "WEBP": {"lossless": True, "exact": True},
+    "PNG": {"disposal": 0, "blend": 0},
+}
+
+
+def animation(path: Path, form: str, **options: Any) -> Path:
+    """Four frames of 32x24, of one colour each, with a growing hole at the top left."""
+    frames = []
+    for number in range(4):
+        samples = np.full((24, 32, 4), (40 * number, 100, 200 - 30 * number, 255), np.uint8)
+        samples[:8, : 8 * number + 4, 3] = 0
+        frames.append(Pillow.fromarray(samples))
+    saved = {"duration": TIMES, "loop": 3, **SAVED[form], **options}
+    frames[0].save(path, form, save_all=True, append_images=frames[1:], **saved)
+    return path
+
+
+def frames_in(path: Path) -> tuple[list[float], int | None, list[Any]]:
+    """Times, loops and RGBA as Pillow reads them."""
+    times, pictures = [], []
+    with Pillow.open(path) as picture:
+        for number in range(picture.n_frames):
+            picture.seek(number)
+            picture.load()
+            times.append(picture.info["duration"])
+            pictures.append(np.asarray(picture.convert("RGBA")))
+        return times, picture.info.get("loop"), pictures
+
+
+@pytest.mark.parametrize("form", SAVED)
+def test_frames_are_read_as_pillow_composes_them(tmp_path: Path, form: str) -> None:
+    path = animation(tmp_path / "moving", form)
+    times, _, pictures = frames_in(path)
+    with open_stack(path) as stack:
+        assert stack.count == 4
+        pages = [stack.page(number) for number in (0, 1, 2, 3, 1)]
+    assert [page.metadata.frame_ms for page in pages[:4]] == times == TIMES
+    for page, picture in zip(pages, [*pictures, pictures[1]], strict=True):
+        assert page.alpha is not None
+        np.testing.assert_array_equal(np.dstack([page.pixels, page.alpha]), picture)
+
+
+@pytest.mark.parametrize(("form", "suffix"), [("GIF", ".gif"), ("WEBP", ".webp"), ("PNG", ".png")])
+def test_an_upscaled_animation_keeps_times_loops_and_transparency(
+    tmp_path: Path, tiny_model: Model, form: str, suffix: str
+) -> None:
+    path = animation(tmp_path / f"moving{suffix}", form)
+    upscaler = Upscaler(tiny_model, device="cpu", backend="torch")
+    (outcome,) = run_jobs(plan_jobs(expand([str(path)]), None, scale=4), upscaler.enlarge, Settings(scale=4))
+    assert (outcome.status, outcome.pages) == ("done", 4), outcome.error
+    times, loops, pictures = frames_in(tmp_path / f"moving_x4{suffix}")
+    assert (times, loops) == (TIMES, 3)
+    for number, picture in enumerate(pictures):
+        assert picture.shape == (96, 128, 4)
+        assert picture[4, 4, 3] == 0
+        assert picture[4, 4 * (8 * number + 4) + 8, 3] == 255
+
+
+@pytest.mark.parametrize(("source", "target", "loops"), [("GIF", "WEBP", 4), ("WEBP", "GIF", 2), ("PNG", "WEBP", 3)])
+def test_how_often_it_runs_is_the_same_where_formats_count_differently(
+    tmp_path: Path, source: str, target: str, loops: int
+) -> None:
+    """GIF counts how often it runs again."""
+    with open_stack(animation(tmp_path / "one", source)) as stack, open(tmp_path / "other", "wb") as stream:
+        writer = AnimationWriter(target, stream, 4)
+        for number in range(4):
+            writer.add(stack.page(number))
+        writer.finish()
+    assert frames_in(tmp_path / "other")[1] == loops
+
+
+def test_all_frames_together_are_held_against_the_limit_before_they_are_decoded(tmp_path: Path) -> None:
+    path = animation(tmp_path / "moving.gif", "GIF")
+    with open_stack(path, 4 * 32 * 24) as stack:
+        assert stack.count == 4
+    with pytest.raises(TooLarge, match="4 frames of 32x24"), open_stack(path, 4 * 32 * 24 - 1):
+        pass
+
+
+def test_a_still_picture_is_one_page_and_pages_of_a_document_are_no_animation(tmp_path: Path) -> None:
+    Pillow.new("RGB", (8, 8), "red").save(tmp_path / "still.gif")
+    with open_stack(tmp_path / "still.gif") as stack:
+        assert (stack.count, stack.page(0).pixels.shape) == (1, (8, 8, 3))
+    (job,) = plan_jobs(expand([str(tmp_path / "still.gif")]), None, scale=4)
+    assert job.output is not None
+    assert job.output.suffix == ".png"
+    writer = stack_writer(io.BytesIO(), ".png", 2)
+    with pytest.raises(UsageError, match="but for animations"):
+        plan_jobs(expand([str(tmp_path / "still.gif")]), str(tmp_path / "out.gif"), scale=4)
+    with pytest.raises(Unsupported, match="holds one picture, and there are 2; choose tiff"):
+        writer.add(Image(np.zeros((8, 8, 3), np.uint8)))
