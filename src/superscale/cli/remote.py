@@ -35,7 +35,6 @@ class Remote:
     on: str | None
     share: float
     workers: int | None
-    price: float | None
 
 
 def remote_of(
@@ -46,7 +45,6 @@ def remote_of(
     on: str,
     share: float,
     workers: int | None,
-    price: float | None,
     dry_run: bool,
 ) -> Remote | None:
     """What is to be done in an object store; None where all is on this machine. Raises UsageError for what cannot be had together."""
@@ -71,7 +69,7 @@ def remote_of(
                 f"the output prefix is that of the input, {place}; give another, or the next run would enlarge outputs"
             )
     address = None if on == HERE else on if on != "ray" else ""
-    return Remote(inputs, place, endpoint(endpoint_url), requester_pays, address, share, workers, price)
+    return Remote(inputs, place, endpoint(endpoint_url), requester_pays, address, share, workers)
 
 
 def upscale_remote(

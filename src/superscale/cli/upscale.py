@@ -86,7 +86,6 @@ def upscale(
     on: Annotated[str, typer.Option(metavar="PLACE", help=ON)] = "here",
     share: Annotated[float, typer.Option(metavar="X", min=0.01, help=SHARE)] = 1.0,
     workers: Annotated[int | None, typer.Option(metavar="N", min=1, help="Workers on Ray. Default: as many as fit.")] = None,
-    price: Annotated[float | None, typer.Option(metavar="X", min=0, help="Of a worker's hour, to show the cost.")] = None,
     dry_run: Annotated[
         bool, typer.Option("-n", "--dry-run", help="Print sizes, tiles, memory and time; write nothing.")
     ] = False,
@@ -124,7 +123,7 @@ def upscale(
     )
     options = UpscaleOptions(**how, tile=_number("--tile", tile), overlap=_number("--overlap", overlap))
     suffix = _suffix(form)
-    remote = remote_of(inputs, output, endpoint_url, requester_pays, on, share, workers, price, dry_run)
+    remote = remote_of(inputs, output, endpoint_url, requester_pays, on, share, workers, dry_run)
     found = [] if remote else _found(inputs, early=not as_json and failed_list is None)
     upscaler = _upscaler(model, fidelity, options, verbose)
     jobs = [] if remote else _planned(found, output, upscaler, suffix, as_json and not dry_run, quiet)
