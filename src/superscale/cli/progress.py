@@ -65,12 +65,13 @@ def duration(seconds: float) -> str:
 class Report:
     """Prints each outcome as it comes and, at the end, the counts, the JSON and the list of failures.
 
-    ``names``: those of all jobs in order, as the list of failures has them. ``verbose``: also what was chosen for each image.
+    ``names``: those of all jobs in order, as the list of failures has them; None where they are not known beforehand, and what was
+    not begun is not counted. ``verbose``: also what was chosen for each image.
     ``model``: its name. ``retry``: the options that the run was given, for the command that tries failures again. ``passed_over``: files
     in folders that are no pictures.
     """
 
-    names: list[str]
+    names: list[str] | None
     as_json: bool = False
     quiet: bool = False
     failed_list: Path | None = None
@@ -78,14 +79,19 @@ class Report:
     passed_over: str = ""
     model: str = ""
     retry: Sequence[str] = ()
-    outcomes: list[Outcome] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
+    counts: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
+    again: list[str] = field(default_factory=list)
+    results: list[str] = field(default_factory=list)
+    pixels: int = 0
+    is_whole: bool = True
 
     def add(self, outcome: Outcome) -> None:
         """Record an outcome and print it."""
         if outcome.error:
             outcome = replace(outcome, error=with_flags(outcome.error, outcome.settings))
-        self.outcomes.append(outcome)
+        self._count(outcome)
         if outcome.status == "failed":
             say(f"failed: {_reason(outcome)}")
         elif not outcome.is_whole:
@@ -102,13 +108,18 @@ class Report:
             for notice in outcome.notices:
                 say(f"note: {shown(outcome.input)}: {notice}")
 
+    def finished(self, pictures: int, passed_over: int) -> None:
+        """Count pictures that were finished before, and objects that are no pictures: of millions, no line each."""
+        self.counts["skipped"] += pictures
+        if passed_over:
+            self.passed_over = f"{passed_over} objects that are no pictures by their name"
+
     def end(self, code: int, backends: Sequence[str] = ()) -> int:
         """Print the summary, in JSON also what computed. The exit code: ``code`` if it is not 0, else 1 if something failed or was damaged."""
-        counts = {status: sum(one.status == status for one in self.outcomes) for status in ("done", "skipped", "failed")}
-        failed = [one for one in self.outcomes if one.status == "failed"]
+        counts = {status: self.counts[status] for status in ("done", "skipped", "failed")}
         if self.as_json:
-            results = [one.to_dict() for one in self.outcomes]
-            print(json.dumps({"version": 1, "results": results, **counts, "backends": list(backends)}))
+            end = json.dumps({**counts, "backends": list(backends)})
+            print(f'{{"version": 1, "results": [{", ".join(self.results)}], {end[1:]}')
         elif self.verbose:
             say(f"computed by {', '.join(backends)}")
         if self.failed_list is not None:
@@ -116,13 +127,26 @@ class Report:
             from superscale.inference.inputs import STDIN, list_of
 
             # Inputs that were not begun are listed too, or an interrupted retry of a list would lose them.
-            again = [one.again for one in failed] + self.names[len(self.outcomes) :]
+            again = self.again + (self.names or [])[self.counts.total() :]
             write_bytes(self.failed_list, list_of(name for name in again if name != STDIN))
         if not self.quiet:
-            self._summary(counts, failed)
+            self._summary(counts)
         if code:
-            say("interrupted; the same command with --skip-existing does what is left")
-        return code or int(not all(one.is_whole for one in self.outcomes))
+            how = "" if self.names is None else " with --skip-existing"
+            say(f"interrupted; the same command{how} does what is left")
+        return code or int(not self.is_whole)
+
+    def _count(self, outcome: Outcome) -> None:
+        """Keep of an outcome what the end needs: of millions, none is kept but names of failures, and JSON where it is asked for."""
+        self.counts[outcome.status] += 1
+        self.is_whole = self.is_whole and outcome.is_whole
+        if outcome.status == "failed":
+            self.again.append(outcome.again)
+            self.kinds[outcome.code or "error"] += 1
+        elif outcome.status == "done":
+            self.pixels += (outcome.width or 0) * (outcome.height or 0) * outcome.pages
+        if self.as_json:
+            self.results.append(json.dumps(outcome.to_dict()))
 
     def _facts(self, outcome: Outcome) -> str:
         if outcome.width is None or outcome.input_width is None:
@@ -130,26 +154,26 @@ class Report:
         sizes = f"{outcome.input_width}x{outcome.input_height} to {outcome.width}x{outcome.height}"
         return f" ({sizes}, {duration(outcome.seconds or 0)}{f', {self.model}' if self.model else ''})"
 
-    def _summary(self, counts: dict[str, int], failed: list[Outcome]) -> None:
-        jobs = len(self.names)
+    def _summary(self, counts: dict[str, int]) -> None:
+        jobs = self.counts.total() if self.names is None else len(self.names)
         if not jobs:
             say("nothing to do: the list is empty")
         if jobs > 1:
-            left = jobs - len(self.outcomes)
+            left = jobs - self.counts.total()
             text = f"{counts['done']} done, {counts['skipped']} skipped, {counts['failed']} failed of {jobs}"
             say(text + (f", {left} not begun" if left else "") + self._rate())
-        if len(failed) > 1:
-            kinds = Counter(one.code or "error" for one in failed)
-            say(f"failed: {', '.join(f'{count} {kind}' for kind, count in kinds.most_common())}")
+        if counts["failed"] > 1:
+            say(f"failed: {', '.join(f'{count} {kind}' for kind, count in self.kinds.most_common())}")
         if self.passed_over:
             say(f"skipped: {self.passed_over}")
-        if failed and self.failed_list is not None:
+        if counts["failed"] and self.failed_list is not None:
             say(f"try these again: {shlex.join(['superscale', 'upscale', f'@{shown(self.failed_list)}', *self.retry])}")
 
     def _rate(self) -> str:
         seconds = time.monotonic() - self.began
-        pixels = sum((one.width or 0) * (one.height or 0) * one.pages for one in self.outcomes if one.status == "done")
-        return f"; {duration(seconds)}, {pixels / 1e6 / seconds:.1f} megapixels a second" if pixels and seconds else ""
+        if not (self.pixels and seconds):
+            return ""
+        return f"; {duration(seconds)}, {self.pixels / 1e6 / seconds:.1f} megapixels a second"
 
 
 def _reason(outcome: Outcome) -> str:
@@ -157,19 +181,24 @@ def _reason(outcome: Outcome) -> str:
 
 
 class Bar:
-    """A progress bar on stderr: the image at work, how much of all is done, megapixels a second, the time left."""
+    """A progress bar on stderr: the image at work, how much of all is done, megapixels a second, the time left.
+
+    ``pictures``: how many, 0 where that is not known yet (`expect`).
+    """
 
     def __init__(self, pictures: int, model: str) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-        counted = (TextColumn("{task.fields[finished]} of {task.fields[pictures]}"),) if pictures > 1 else ()
+        counted = (TextColumn("{task.fields[finished]} of {task.fields[pictures]}"),) if pictures != 1 else ()
         columns = (BarColumn(), TaskProgressColumn(), *counted, TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
         console = Console(stderr=True)
         self.progress = Progress(TextColumn("{task.description}", markup=False), *columns, console=console, transient=True)
         self.begun = self.finished = self.pixels = 0
         self.began = time.monotonic()
-        self.task = self.progress.add_task(f"{model}: starting", total=pictures, finished=0, pictures=pictures, rate="")
+        self.task = self.progress.add_task(
+            f"{model}: starting", total=pictures or None, finished=0, pictures=pictures or "?", rate=""
+        )
 
     def __enter__(self) -> Bar:
         self.progress.start()
@@ -198,13 +227,17 @@ class Bar:
         task = self.progress.tasks[0]
         self.progress.update(self.task, completed=max(task.completed, images))
 
-    def next(self, pixels: int) -> None:
-        """Count an image as finished, with so many pixels made."""
+    def expect(self, pictures: int) -> None:
+        """Say how many there are."""
+        self.progress.update(self.task, total=pictures, pictures=pictures)
+
+    def next(self, pixels: int, before: int = 0) -> None:
+        """Count an image as finished, with so many pixels made; ``before``: how many were finished before this run."""
         self.finished += 1
         self.pixels += pixels
         rate = f"{self.pixels / 1e6 / (time.monotonic() - self.began):.1f} MP/s" if self.pixels else ""
-        self.progress.update(self.task, finished=self.finished, rate=rate)
-        self._reach(self.finished)
+        self.progress.update(self.task, finished=self.finished + before, rate=rate)
+        self._reach(self.finished + before)
 
 
 class FrameWatch:

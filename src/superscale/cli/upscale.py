@@ -13,6 +13,7 @@ import typer
 
 from superscale.cli.completion import model_names
 from superscale.cli.progress import Bar, FrameWatch, Report, bar, say, shown
+from superscale.cli.remote import remote_of, upscale_remote
 from superscale.cli.streams import binary
 from superscale.errors import Cancelled, ModelError, UsageError
 from superscale.options import Scale, TargetSize, UpscaleOptions
@@ -24,8 +25,13 @@ if TYPE_CHECKING:
     from superscale.inference.upscaler import Upscaler
     from superscale.video.options import ClipOptions
 
-INPUTS = "Images, videos, folders, quoted globs (also '**'), @list.txt (one path per line), or - for standard input."
-OUTPUT = "File, folder, - for standard output, or a template with {stem} {name} {ext} {scale} {model} {parent}."
+INPUTS = "Images, videos, folders, quoted globs (also '**'), @list.txt (one path per line), s3://bucket/prefix/, or - for standard input."
+OUTPUT = (
+    "File, folder, s3://bucket/prefix/, - for standard output, or a template with {stem} {name} {ext} {scale} {model} {parent}."
+)
+ENDPOINT = "The server of s3:// addresses, where it is not AWS."
+ON = "Where to compute: here, or on a Ray cluster: ray (the one of this machine), or ray://head:10001. For s3:// only."
+SHARE = "GPUs (where there are none: CPUs) that each worker on Ray takes; 0.5: two workers share one."
 MODEL = "A model's name (see: superscale models list), or a model file. Default: srgan-x4."
 LIMITS = ("max_pixels", "max_output_pixels", "max_bytes")
 RANGE = "The values of black and white: auto, full (of the type), LOW:HIGH, or percentiles such as p1:p99."
@@ -75,6 +81,11 @@ def upscale(
     lenient: Annotated[bool, typer.Option("--lenient", help="Take what there is of a damaged image; exit code 1.")] = False,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = False,
     failed_list: Annotated[Path | None, typer.Option(metavar="FILE", help="List failed inputs here, for @FILE.")] = None,
+    endpoint_url: Annotated[str | None, typer.Option(metavar="URL", help=ENDPOINT)] = None,
+    requester_pays: Annotated[bool, typer.Option("--requester-pays", help="Pay for reading s3:// buckets of others.")] = False,
+    on: Annotated[str, typer.Option(metavar="PLACE", help=ON)] = "here",
+    share: Annotated[float, typer.Option(metavar="X", min=0.01, help=SHARE)] = 1.0,
+    workers: Annotated[int | None, typer.Option(metavar="N", min=1, help="Workers on Ray. Default: as many as fit.")] = None,
     dry_run: Annotated[
         bool, typer.Option("-n", "--dry-run", help="Print sizes, tiles, memory and time; write nothing.")
     ] = False,
@@ -101,6 +112,7 @@ def upscale(
     superscale upscale photo.png -s 3 -f webp         another scale and format
     superscale upscale photo.jpg -m srresnet-x4 -n    only say what would be done
     superscale upscale - < photo.png > upscaled.png
+    superscale upscale s3://bucket/in/ -o s3://bucket/out/
     superscale upscale clip.mp4 --sample 5            a video: a sample first
     """
     _check(inputs, model, metadata, failed_list, overwrite and skip_existing)
@@ -111,9 +123,10 @@ def upscale(
     )
     options = UpscaleOptions(**how, tile=_number("--tile", tile), overlap=_number("--overlap", overlap))
     suffix = _suffix(form)
-    found = _found(inputs, early=not as_json and failed_list is None)
+    remote = remote_of(inputs, output, endpoint_url, requester_pays, on, share, workers, dry_run)
+    found = [] if remote else _found(inputs, early=not as_json and failed_list is None)
     upscaler = _upscaler(model, fidelity, options, verbose)
-    jobs = _planned(found, output, upscaler, suffix, as_json and not dry_run, quiet)
+    jobs = [] if remote else _planned(found, output, upscaler, suffix, as_json and not dry_run, quiet)
     if sample is not None:
         jobs = [_sampled(job, output) for job in jobs]
     from superscale.image.formats import counted
@@ -132,7 +145,10 @@ def upscale(
         limits_given=frozenset(name for name in LIMITS if _is_given(context, name)),
         measure=upscaler.measure,
     )
-    if dry_run:
+    if remote:
+        report = Report(None, as_json, quiet, failed_list, verbose, model=upscaler.model.name, retry=_given(context))
+        upscale_remote(remote, upscaler, settings, report, model, fidelity, suffix, no_progress)
+    elif dry_run:
         from superscale.cli.dry_run import dry_run as describe
 
         describe(jobs, upscaler, settings, as_json, clips)

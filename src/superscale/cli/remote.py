@@ -1,0 +1,148 @@
+"""`superscale upscale` where pictures lie in an object store: here, or on a Ray cluster."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING
+
+from superscale.cli.progress import Report, bar
+from superscale.errors import SuperscaleError, UsageError
+from superscale.remote.names import Address, endpoint, is_remote, parsed
+
+if TYPE_CHECKING:
+    from superscale.cli.progress import Bar
+    from superscale.inference.outcomes import Outcome, Settings
+    from superscale.inference.remote import Plan
+    from superscale.inference.upscaler import Upscaler
+
+HERE, RAY = "here", re.compile(r"ray(://[^/@]+)?")
+MANIFEST = "/.superscale/manifest/"
+
+
+@dataclass(frozen=True)
+class Remote:
+    """What was asked for. ``on``: None for this machine, else the address of a Ray cluster, "" for the one of this machine."""
+
+    inputs: list[str]
+    output: Address
+    endpoint_url: str | None
+    requester_pays: bool
+    on: str | None
+    share: float
+    workers: int | None
+
+
+def remote_of(
+    inputs: list[str],
+    output: str | None,
+    endpoint_url: str | None,
+    requester_pays: bool,
+    on: str,
+    share: float,
+    workers: int | None,
+    dry_run: bool,
+) -> Remote | None:
+    """What is to be done in an object store; None where all is on this machine. Raises UsageError for what cannot be had together."""
+    if on != HERE and not RAY.fullmatch(on):
+        raise UsageError(f"--on must be here, ray or ray://host:port, got {on!r}")
+    if not is_remote([*inputs, output or ""]):
+        if on != HERE:
+            raise UsageError("--on ray needs inputs and output in an object store (s3://), which all machines can reach")
+        return None
+    if output is None and len(inputs) == 1 and MANIFEST in inputs[0]:
+        output = inputs[0][1 : inputs[0].index(MANIFEST) + 1]
+    if output is None or not is_remote([output]):
+        raise UsageError("pictures in an object store need an output there: -o s3://bucket/prefix/")
+    if dry_run:
+        raise UsageError("--dry-run does not look into an object store")
+    place = parsed(output if output.endswith("/") else output + "/")
+    for given in inputs:
+        if not given.startswith("@") and not is_remote([given]):
+            raise UsageError(f"{given} is on this machine and the output is in an object store; expected both in one place")
+        if not given.startswith("@") and parsed(given if given.endswith("/") else given + "/") == place:
+            raise UsageError(
+                f"the output prefix is that of the input, {place}; give another, or the next run would enlarge outputs"
+            )
+    address = None if on == HERE else on if on != "ray" else ""
+    return Remote(inputs, place, endpoint(endpoint_url), requester_pays, address, share, workers)
+
+
+def upscale_remote(
+    remote: Remote,
+    upscaler: Upscaler,
+    settings: Settings,
+    report: Report,
+    model: str | None,
+    fidelity: float | None,
+    suffix: str | None,
+    no_progress: bool,
+) -> None:
+    """Do it, and exit with 1 if something failed."""
+    from superscale.inference.remote import Order, Plan, upscale_objects, upscale_objects_on
+    from superscale.machine.ray_pool import Cluster
+    from superscale.remote.manifest import new_run
+    from superscale.remote.store import Access, Store
+
+    access = Access(remote.endpoint_url, remote.requester_pays)
+    order = Order(
+        model=model or upscaler.model.name,
+        digest=upscaler.model.digest(),
+        scale=upscaler.scale,
+        options=upscaler.options,
+        settings=replace(settings, measure=None),
+        access=access,
+        output=remote.output,
+        run=new_run(),
+        fidelity=fidelity,
+        suffix=suffix,
+    )
+    if remote.on is None:
+        plan = Plan(remote.inputs, order, Store(access))
+        outcomes = upscale_objects(plan, upscaler)
+    else:
+        plan = Plan(remote.inputs, replace(order, weights=_weights(order.model)), Store(access))
+        outcomes = upscale_objects_on(plan, Cluster(remote.on, remote.share, remote.workers))
+        del upscaler  # the driver computes nothing
+    _reported(outcomes, plan, report, settings.fail_fast, no_progress)
+
+
+def _weights(model: str) -> bytes | None:
+    """The bytes of a model that is a file: workers on other machines do not see it. Raises UsageError for one of several files."""
+    path = Path(model)
+    if not path.is_file():
+        return None
+    if path.suffix in (".xml", ".param"):
+        raise UsageError(f"{model} is one of two files; with --on ray give a model of one file, such as .safetensors or .onnx")
+    return path.read_bytes()
+
+
+def _reported(outcomes: Generator[Outcome, None, None], plan: Plan, report: Report, fail_fast: bool, no_progress: bool) -> None:
+    code = 0
+    with bar(0, report.quiet or no_progress, report.model) as shown_bar, closing(outcomes):
+        if shown_bar is not None:
+            Thread(target=_count, args=(plan, shown_bar), daemon=True).start()
+        try:
+            for outcome in outcomes:
+                report.add(outcome)
+                if shown_bar is not None:
+                    shown_bar.next((outcome.width or 0) * (outcome.height or 0), plan.finished)
+                if fail_fast and outcome.status == "failed":
+                    break
+        except KeyboardInterrupt:
+            code = 130
+        except SystemExit as stop:  # SIGTERM
+            code = int(stop.code or 0)
+    report.finished(plan.finished, plan.passed_over)
+    if code := report.end(code):
+        raise SystemExit(code)
+
+
+def _count(plan: Plan, shown_bar: Bar) -> None:
+    """Tell the bar how many pictures there are: a listing of its own, as the work takes names as it goes."""
+    with suppress(SuperscaleError):
+        shown_bar.expect(plan.count())

@@ -1,0 +1,151 @@
+"""A real Ray of two nodes: workers, nodes and drivers die, and nothing is lost or done twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from s3_server import S3Server
+from superscale.data.synthetic import synthetic_picture
+from superscale.image.io import Image, write_image
+from superscale.remote.manifest import lines
+from superscale.remote.names import Address
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+SECONDS = 90
+NAMES = [f"{number % 3}/p{number:02d}.png" for number in range(30)]
+# A dead node is counted as one within seconds.
+HEALTH = {"initial_delay_ms": "500", "period_ms": "500", "timeout_ms": "1000", "failure_threshold": "3"}
+
+
+@pytest.fixture(scope="module")
+def cluster(s3: S3Server) -> Iterator[Any]:
+    """Two nodes, with a worker's room each."""
+    pytest.importorskip("ray", reason="the extra 'ray' is not installed")
+    from ray.cluster_utils import Cluster
+
+    folder = Path(__file__).parent
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in HEALTH.items():
+            patch.setenv(f"RAY_health_check_{name}", value)
+        patch.setenv("PYTHONPATH", os.pathsep.join((str(folder), os.environ.get("PYTHONPATH", ""))))
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("OMP_NUM_THREADS", "1")
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        cluster.add_node(num_cpus=1)
+        patch.setenv("RAY_ADDRESS", cluster.address)
+        yield cluster
+        cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def expected(s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Pictures in the store, a poisoned one among them; the etags of the outputs that one machine makes."""
+    folder, prefix = tmp_path_factory.mktemp("pictures"), Address(s3.place.bucket, "ray/in/")
+    for number, name in enumerate(NAMES):
+        write_image(folder / "one.png", Image(synthetic_picture(number, 24)))
+        s3.store.put(prefix.below(name), folder / "one.png", {})
+    arguments = [f"{prefix}", "-o", f"s3://{s3.place.bucket}/ray/plain/"]
+    assert ended(begun(s3, *arguments, on=None))[0] == 0
+    s3.store.put(prefix.below("1/poison.png"), folder / "one.png", {})
+    return etags(s3, Address(s3.place.bucket, "ray/plain/"))
+
+
+def begun(s3: S3Server, *arguments: str, on: str | None = "ray") -> subprocess.Popen[str]:
+    fixed = ["--endpoint-url", s3.url, "-m", "compact-x4", "--backend", "onnx", "--device", "cpu", "--json"]
+    program = [sys.executable, str(Path(__file__).parent / "deadly.py"), "upscale", *arguments, *fixed]
+    command = program + (["--on", on] if on else [])
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, dict[str, Any]]:
+    text, _ = process.communicate(timeout=SECONDS)
+    (line,) = [line for line in text.splitlines() if line.startswith('{"version"')] or [f'{{"error": {json.dumps(text)}}}']
+    return process.returncode, json.loads(line)
+
+
+def etags(s3: S3Server, prefix: Address) -> dict[str, str]:
+    found = {one.address.key.removeprefix(prefix.key): one.etag for one in s3.store.listed(prefix)}
+    return {name: etag for name, etag in found.items() if ".superscale/" not in name}
+
+
+def wait_for(s3: S3Server, prefix: Address, count: int, process: subprocess.Popen[str]) -> None:
+    until = time.monotonic() + SECONDS
+    while len(etags(s3, prefix)) < count:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def workers() -> list[int]:
+    """The processes of workers."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            found += [int(folder.name)] if b"ray::_Host" in (folder / "cmdline").read_bytes() else []
+    return found
+
+
+def test_workers_nodes_and_drivers_die_and_nothing_is_lost_or_done_twice(
+    s3: S3Server, cluster: Any, expected: dict[str, str]
+) -> None:
+    output = Address(s3.place.bucket, "ray/killed/")
+    line = (f"s3://{s3.place.bucket}/ray/in/", "-o", str(output))
+    driver = begun(s3, *line)
+    wait_for(s3, output, 4, driver)
+    os.kill(workers()[0], signal.SIGKILL)
+    wait_for(s3, output, 8, driver)
+    node = next(iter(cluster.worker_nodes))
+    cluster.remove_node(node, allow_graceful=False)
+    wait_for(s3, output, 12, driver)
+    driver.kill()
+    driver.communicate()
+    half = etags(s3, output)
+    assert 12 <= len(half) < len(NAMES)
+    cluster.add_node(num_cpus=1)
+
+    code, answer = ended(begun(s3, *line))
+    assert code == 1
+    assert etags(s3, output) == expected
+    (failed,) = [one for one in answer["results"] if one["status"] == "failed"]
+    assert (failed["input"], failed["code"]) == (f"s3://{s3.place.bucket}/ray/in/1/poison.png", "worker-died")
+    assert "killed its worker 3 times" in failed["error"]
+    # Lines of workers that were killed are missing; of these outputs the next run asks the store.
+    last = {one["input"]: one["status"] for one in lines(s3.store, output.below(".superscale/manifest/"))}
+    assert last.pop(failed["input"]) == "failed"
+    assert set(last.values()) == {"done"}
+
+
+def test_two_drivers_at_once_share_a_prefix_and_ctrl_c_lets_what_is_begun_end(
+    s3: S3Server, cluster: Any, expected: dict[str, str]
+) -> None:
+    output = Address(s3.place.bucket, "ray/shared/")
+    line = (f"s3://{s3.place.bucket}/ray/in/0/", "-o", f"{output}0/")
+    here, there = begun(s3, *line, on=None), begun(s3, *line)
+    first, second = ended(here), ended(there)
+    assert (first[0], second[0]) == (0, 0)
+    assert first[1]["done"] + second[1]["done"] == 10
+    assert etags(s3, output) == {name: etag for name, etag in expected.items() if name.startswith("0/")}
+
+    line = (f"s3://{s3.place.bucket}/ray/in/2/", "-o", f"{output}2/")
+    driver = begun(s3, *line)
+    wait_for(s3, output.below("2/"), 2, driver)
+    driver.send_signal(signal.SIGINT)
+    code, answer = ended(driver)
+    assert code == 130
+    made = etags(s3, output.below("2/"))
+    told = {one["output"] for one in lines(s3.store, output.below("2/.superscale/manifest/"))}
+    assert answer["done"] == len(made) == len(told) < 10
