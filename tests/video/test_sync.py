@@ -43,7 +43,7 @@ def test_flashes_and_beeps_stay_together_to_half_a_frame(
     clip = make(f"clip.{suffix}", "-f", "lavfi", "-i", FLASHES, "-f", "lavfi", "-i", BEEPS, *CODECS)
     save_model(model := tmp_path / "nearest.safetensors", nearest.generator, {})
     monkeypatch.setattr(sys, "argv", ["superscale", "upscale", str(clip), "-m", str(model), "--preset", "ultrafast", "-q"])
-    with pytest.raises(SystemExit, match="^0$"):
+    with pytest.raises(SystemExit, match=r"^0$"):
         main()
     larger = clip.with_name(f"clip_x4.{suffix}")
     seen, heard = flashes(larger, 256, 192), beeps(larger)

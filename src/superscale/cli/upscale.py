@@ -41,6 +41,7 @@ CODEC = "Video: h264, hevc, av1, vp9, ffv1 or prores. Default: the input's."
 STILL = "Video: a tile that changed by no more than so many of 255 levels is not computed again. Default: 0."
 STEADY = "Video: against flicker, the share of the frame before, moved along, in each. Default: 0."
 SAMPLE = "Video: only so many seconds, from --start or the middle, with bicubic at the left, as NAME_sample."
+KEEP_PARTIAL = "Video: when stopped, make what is done a playable NAME.partial; removed when all is done."
 CONSISTENT = "Back-projection: downscaling the output gives back the input."
 
 NAMED = typer.Option("-m", "--model", metavar="NAME|FILE", help=MODEL, autocompletion=model_names)
@@ -97,6 +98,7 @@ def upscale(
     sample: Annotated[float | None, typer.Option(metavar="SECONDS", help=SAMPLE)] = None,
     still_tolerance: Annotated[float, typer.Option(metavar="LEVELS", help=STILL)] = 0,
     steady: Annotated[float, typer.Option(metavar="0..1", help=STEADY)] = 0,
+    keep_partial: Annotated[bool, typer.Option("--keep-partial", help=KEEP_PARTIAL)] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the results as JSON; before them, a line for each second of a video.")
     ] = False,
@@ -156,7 +158,7 @@ def upscale(
         passed_over = counted(one.path for one in found if one.is_passed_over)
         report = Report([job.again for job in jobs], as_json, quiet, failed_list, verbose, passed_over)
         report = replace(report, model=upscaler.model.name, retry=_given(context))
-        _run(jobs, upscaler, settings, report, no_progress, clips)
+        _run(jobs, upscaler, settings, report, no_progress, clips, keep_partial)
 
 
 def _check(inputs: list[str], model: str | None, metadata: str, failed_list: Path | None, contradicts: bool) -> None:
@@ -236,7 +238,13 @@ def _planned(
 
 
 def _run(
-    jobs: list[Job], upscaler: Upscaler, settings: Settings, report: Report, no_progress: bool, clips: ClipOptions
+    jobs: list[Job],
+    upscaler: Upscaler,
+    settings: Settings,
+    report: Report,
+    no_progress: bool,
+    clips: ClipOptions,
+    keep_partial: bool,
 ) -> None:
     from superscale.inference.jobs import run_jobs
     from superscale.inference.scenes import Windows
@@ -251,7 +259,7 @@ def _run(
         progress = None if shown_bar is None else shown_bar.tile
         windows = Windows(upscaler, progress, say if report.verbose else None)
         frames = FrameWatch(shown_bar, report.as_json and not report.quiet)
-        windows_or_video = Clips(upscaler, clips, windows, frames, None if report.quiet else say)
+        windows_or_video = Clips(upscaler, clips, windows, frames, None if report.quiet else say, keep_partial)
         try:
             enlarge = partial(upscaler.enlarge, progress=progress)
             with closing(run_jobs(jobs, enlarge, settings, *standard, windows_or_video, unsaid)) as outcomes:

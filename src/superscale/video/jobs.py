@@ -34,6 +34,7 @@ class Clips:
     others: ByWindows
     progress: Frames | None = None
     say: Say | None = None
+    keep_partial: bool = False
 
     def wanted(self, job: Job, settings: Settings) -> bool:
         """Whether a job is a video or one of the others. Raises ImageError for a video that cannot be read or written."""
@@ -73,6 +74,7 @@ class Clips:
             job.output,
             self.options,
             overwrite=settings.existing == "overwrite",
+            keep_partial=self.keep_partial,
             progress=None if self.progress is None else partial(self.progress, job.name),
             say=None if self.say is None else lambda said: self._say(job, said),
             size_limit=check,

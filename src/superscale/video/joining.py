@@ -188,6 +188,7 @@ def _others(source: InputContainer, copies: dict[int, Any], cut: Cut) -> Iterato
         return
     if cut.start is not None and cut.start - 1 > Fraction(source.start_time or 0, MICROSECONDS):
         source.seek(int((cut.start - 1) * MICROSECONDS), backward=True)
+    past: set[int] = set()
     for packet in source.demux(*(source.streams[index] for index in copies)):
         if packet.size and packet.stream.disposition & Disposition.attached_pic:
             packet.stream = copies[packet.stream_index]
@@ -199,7 +200,12 @@ def _others(source: InputContainer, copies: dict[int, Any], cut: Cut) -> Iterato
             continue
         base = packet.time_base
         time = (packet.pts if packet.pts is not None else at) * base
-        if (cut.start is not None and time < cut.start) or (cut.end is not None and time >= cut.end):
+        if cut.end is not None and time >= cut.end:
+            past.add(packet.stream_index)
+            if len(past) == len(copies):
+                return  # what follows is not read: it may be long, or damaged
+            continue
+        if cut.start is not None and time < cut.start:
             continue
         shift = round(cut.zero / base)
         packet.stream = copies[packet.stream_index]

@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from functools import partial
-from itertools import chain, islice
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import numpy as np
 
 from superscale import __version__
 from superscale.errors import Damaged, ImageError, Unsupported, UsageError
-from superscale.files import new_file
+from superscale.files import new_file, write_text
 from superscale.image.io import Image
 from superscale.image.region import whole
 from superscale.image.resize import resize_part
@@ -44,6 +44,8 @@ Say = Callable[[str], None]
 FORMAT = 1
 # So many frames are encoded or waited for at a time.
 IN_FLIGHT = 2
+# A file in that folder which says that a run of it made the partial result, so that no other file of that name is deleted.
+PARTIAL = "partial"
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ def upscale_clip(
     options: ClipOptions | None = None,
     *,
     overwrite: bool = False,
+    keep_partial: bool = False,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
     say: Say | None = None,
@@ -89,7 +92,8 @@ def upscale_clip(
 
     What is done lies in a folder ``target`` + ".unfinished" until ``target`` is there; if the process is killed, the same call goes on with
     it, and the result holds the same packets. ``progress(done, frames)`` counts frames, ``say`` is told what is going on; ``size_limit``
-    is asked about the width and height of the clip before anything is computed.
+    is asked about the width and height of the clip before anything is computed. ``keep_partial``: whatever stops the call, the whole
+    segments that are done are joined as `partial_path` of ``target``, which goes when ``target`` is there.
     Returns the header of the result: an `Image` of its size whose ``damage`` says what is missing in it. Raises ImageError, UsageError,
     Cancelled, OSError, and what the network raises.
     """
@@ -100,11 +104,20 @@ def upscale_clip(
         size_limit(plan.clip.width, plan.clip.height)
     _foretell(upscaler, plan, say)
     begun = Begun(target, _order(upscaler, plan), overwrite)
+    ticks: list[int] = []
     try:
-        image = _made(upscaler, plan, begun, progress, cancel, say, overwrite)
+        if keep_partial:
+            _check_partial(begun, overwrite)
+        image = _made(upscaler, plan, begun, ticks, progress, cancel, say, overwrite)
+        if (begun.folder / PARTIAL).exists():
+            partial_path(target).unlink(missing_ok=True)
         begun.discard()
         return image
-    except OSError as error:
+    except BaseException as error:
+        if keep_partial:
+            _keep_partial(plan, begun, ticks, say)
+        if not isinstance(error, OSError):
+            raise
         why = error.strerror or error
         raise ImageError(f"{target} cannot be written: {why}; the same command goes on with what is done") from error
     finally:
@@ -172,17 +185,24 @@ def _order(upscaler: Upscaler, plan: Plan) -> dict[str, Any]:
 
 
 def _made(
-    upscaler: Upscaler, plan: Plan, begun: Begun, progress: Progress | None, cancel: Cancel | None, say: Say, overwrite: bool
+    upscaler: Upscaler,
+    plan: Plan,
+    begun: Begun,
+    ticks: list[int],
+    progress: Progress | None,
+    cancel: Cancel | None,
+    say: Say,
+    overwrite: bool,
 ) -> Image:
     enlarger = _enlarger(upscaler, plan, begun, cancel)
     damage = Damage()
-    times = encode_segments(plan, begun.folder, enlarger, damage, progress, say)
+    times = encode_segments(plan, begun.folder, enlarger, damage, ticks, progress, say)
     if checked_stamp(plan.clip.path) != begun.order["input"]:
         for path in begun.folder.glob("segment-*"):
             path.unlink()
         raise Damaged(f"{plan.clip.path} was changed while it was read, and nothing was written; run the command again")
     say("all frames are done; joining them with the sound and all else")
-    left_out, error = _joined(plan, begun, times, overwrite)
+    left_out, error = _joined(plan, begun, begun.target, times, plan.cut, overwrite)
     return _header(plan, damage, left_out, error, enlarger)
 
 
@@ -229,16 +249,15 @@ class SideBySide:
 
 
 def encode_segments(
-    plan: Plan, folder: Path, enlarger: Enlarger, damage: Damage, progress: Progress | None = None, say: Say | None = None
+    plan: Plan, folder: Path, enlarger: Enlarger, damage: Damage, ticks: list[int], progress: Progress | None, say: Say
 ) -> Times:
-    """Make the segments that are not in ``folder`` yet. Return the times of all frames. Raises as `upscale_clip` does."""
+    """Make the segments that are not in ``folder`` yet. Return the times of all frames; ``ticks`` has those so far, also after an error.
+
+    Raises as `upscale_clip` does."""
     per_segment = plan.options.segment_frames
-    done = 0
-    while segment_path(folder, done).exists():
-        done += 1
-    if done and say is not None:
+    done = _segments(folder)
+    if done:
         say(f"goes on after the {done * per_segment} frames that are done")
-    ticks: list[int] = []
     last = 1
     with (
         ahead(_read(plan, damage, done * per_segment), IN_FLIGHT) as frames_,
@@ -289,17 +308,53 @@ def _read(plan: Plan, damage: Damage, skipped: int) -> Iterator[Read]:
             yield Read(one.ticks, one.duration, None if number < skipped else painter.pixels(one.frame))
 
 
-def _joined(plan: Plan, begun: Begun, times: Times, overwrite: bool) -> tuple[list[str], Fraction]:
-    """Put the finished file at its place."""
-    suffix = begun.target.suffix.lower()
+def _segments(folder: Path) -> int:
+    """How many are there, whole, from the first on."""
+    return next(number for number in count() if not segment_path(folder, number).exists())
+
+
+def _joined(plan: Plan, begun: Begun, target: Path, times: Times, cut: Cut, overwrite: bool) -> tuple[list[str], Fraction]:
+    """Put a file of the segments at its place."""
+    suffix = target.suffix.lower()
     number = -(-len(times.ticks) // plan.options.segment_frames)
     segments = [segment_path(begun.folder, one) for one in range(number)]
-    with new_file(begun.target) as stream:
-        left_out = join(stream, suffix, plan.clip, plan.encoding, segments, times, plan.cut)
-        error = largest_error(stream, suffix, times, plan.encoding, plan.cut)
-        if not overwrite and os.path.lexists(begun.target):
-            raise ImageError(f"{begun.target} exists; choose to overwrite it")
+    with new_file(target) as stream:
+        left_out = join(stream, suffix, plan.clip, plan.encoding, segments, times, cut)
+        error = largest_error(stream, suffix, times, plan.encoding, cut)
+        if not overwrite and os.path.lexists(target):
+            raise ImageError(f"{target} exists; choose to overwrite it")
     return left_out, error
+
+
+def partial_path(target: Path) -> Path:
+    """Where the part that is done is kept: clip_x4.mp4 -> clip_x4.partial.mp4."""
+    return target.with_stem(f"{target.stem}.partial")
+
+
+def _check_partial(begun: Begun, overwrite: bool) -> None:
+    """Refuse, before hours of work, to replace a file that no run of this folder made."""
+    path = partial_path(begun.target)
+    if not overwrite and os.path.lexists(path) and not (begun.folder / PARTIAL).exists():
+        raise ImageError(f"{path} exists, and this command did not make it; rename it, or choose to overwrite it")
+
+
+def _keep_partial(plan: Plan, begun: Begun, ticks: list[int], say: Say) -> None:
+    """Join the whole segments and the sound up to their end; say where, or why not."""
+    path, per_segment = partial_path(begun.target), plan.options.segment_frames
+    done, timed = _segments(begun.folder), len(ticks) // per_segment
+    frames = min(done, timed) * per_segment
+    # Stopped while the frames that were done before are passed over: what there is holds no less.
+    if not frames or (timed < done and path.exists()):
+        return
+    usual = max(round(1 / (plan.clip.rate * plan.clip.time_base)), 1)
+    last = ticks[frames] - ticks[frames - 1] if len(ticks) > frames else usual
+    cut = replace(plan.cut, end=(ticks[frames - 1] + last) * plan.clip.time_base)
+    try:
+        write_text(begun.folder / PARTIAL, path.name)
+        _joined(plan, begun, path, Times(ticks[:frames], last), cut, overwrite=True)
+        say(f"{path} holds the {frames} frames that are done; the same command goes on, and removes it at the end")
+    except (OSError, av.FFmpegError, ImageError) as error:
+        say(f"{path} could not be made of the {frames} frames that are done: {error}")
 
 
 def _header(plan: Plan, damage: Damage, left_out: list[str], error: Fraction, enlarger: Enlarger) -> Image:
