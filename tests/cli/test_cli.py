@@ -56,7 +56,7 @@ def test_the_installed_command_answers() -> None:
 
 def test_the_help_shows_examples_before_options(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    for arguments, count in (((), 5), (("upscale",), 6)):
+    for arguments, count in (((), 5), (("upscale",), 7)):
         assert run(monkeypatch, *arguments, "--help") == 0
         lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
         examples = [number for number, line in enumerate(lines) if line.startswith("superscale ")]

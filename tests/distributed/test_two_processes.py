@@ -174,6 +174,7 @@ def test_a_step_that_is_not_finite_at_one_process_moves_nothing_at_either(togeth
     assert tensors["generator_optimizer/0.step"] == 2
 
 
+@pytest.mark.slow
 def test_a_process_that_fails_takes_the_others_with_it(material: Path) -> None:
     codes, said = two_processes("failing", material)
     assert codes == [1, 1], said

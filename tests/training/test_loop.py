@@ -91,7 +91,7 @@ def test_a_stopped_run_goes_on_to_bitwise_the_same_weights(stop_at: int, recipe:
         assert torch.equal(weights(resumed.model)[key], tensor), key  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", ["real_x4", "real_rrdb_x4"])
+@pytest.mark.parametrize("name", ["real_x4", pytest.param("real_rrdb_x4", marks=pytest.mark.slow)])
 def test_a_small_real_world_run_goes_on_to_bitwise_the_same_weights(name: str, tmp_path: Path) -> None:
     generator = ["features=8", "convolutions=1"] if name == "real_x4" else ["features=8", "blocks=1", "growth_channels=4"]
     overrides = [
