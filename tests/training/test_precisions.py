@@ -17,14 +17,11 @@ from superscale.training.recipe.schema import Recipe, parse_recipe
 BICUBIC_ON_SET5_DB = 28.43
 
 
-# Small networks of both kinds: SRVGGNetCompact adds to the nearest pixel, SRResNet carries the picture through its weights.
-GENERATORS: dict[str, dict[str, Any]] = {
-    "compact": {"name": "compact", "features": 24, "convolutions": 4},
-    "srresnet": {"name": "srresnet", "features": 16, "blocks": 2, "batch_norm": False},
-}
+# A small SRResNet takes four minutes of a CPU; it was within 0.05 dB on 2026-11-28.
+GENERATOR: dict[str, Any] = {"name": "compact", "features": 24, "convolutions": 4}
 
 
-def short_schedule(photos: Path, set5: Path, generator: str, precision: str) -> Recipe:
+def short_schedule(photos: Path, set5: Path, precision: str) -> Recipe:
     """800 steps as in the recipes for CPUs and a hundred in fp32, on a small network."""
     stage = {
         "images": 6400,
@@ -39,7 +36,7 @@ def short_schedule(photos: Path, set5: Path, generator: str, precision: str) -> 
     tables = {
         "name": "short",
         "precision": precision,
-        "generator": GENERATORS[generator],
+        "generator": GENERATOR,
         "data": {"path": str(photos), "patch_px": 48, "batch": 8},
         "validation": {"path": str(set5), "every_images": 7200, "samples": 1},
         "stage": {
@@ -51,14 +48,13 @@ def short_schedule(photos: Path, set5: Path, generator: str, precision: str) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("generator", GENERATORS)
-def test_bf16_and_fp32_end_within_a_twentieth_of_a_decibel_on_set5(generator: str, benchmarks: Path, tmp_path: Path) -> None:
+def test_bf16_and_fp32_end_within_a_twentieth_of_a_decibel_on_set5(benchmarks: Path, tmp_path: Path) -> None:
     for name in ("astronaut", "coffee", "rocket", "cat"):
         write_image(tmp_path / "photos" / f"{name}.png", Image(getattr(data, name)()))
     ends = {}
     for precision in ("fp32", "bf16"):
         run_dir = tmp_path / precision
-        train(short_schedule(tmp_path / "photos", benchmarks / "Set5", generator, precision), run_dir, device="cpu", quiet=True)
+        train(short_schedule(tmp_path / "photos", benchmarks / "Set5", precision), run_dir, device="cpu", quiet=True)
         ends[precision] = json.loads((run_dir / "metrics.jsonl").read_text().splitlines()[-1])["validation_psnr"]
     assert min(ends.values()) > BICUBIC_ON_SET5_DB + 0.5, f"long enough to have learnt something: {ends}"
     assert ends["bf16"] != ends["fp32"], "bf16 was computed in"
