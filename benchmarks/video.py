@@ -1,5 +1,7 @@
 """Video: frames a second against the network alone and against the usual script; what stands still; memory against length.
 
+Memory is that of a process which decodes, encodes and joins a clip of 64x48 and of --long frames, and one of a tenth as many. The network
+computes the first frame of each segment only, so an hour is not simulated: what is measured is what a frame leaves in memory.
 The usual script: ffmpeg writes every frame as PNG, the network enlarges the folder, ffmpeg encodes it. Needs ffmpeg and the extra 'video'.
 """
 

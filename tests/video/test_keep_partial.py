@@ -124,6 +124,7 @@ def test_where_the_disk_has_no_room_for_it_the_segments_stay_and_it_is_said(
     assert not list(clip.parent.glob("**/*.part"))
 
 
+@pytest.mark.slow
 def test_of_a_clip_that_fails_in_its_middle_the_part_before_is_kept(make: Make, upscaler: Upscaler) -> None:
     clip = make("clip.ts", "-f", "lavfi", "-i", "testsrc2=size=48x32:duration=0.96", "-c:v", "mpeg2video")
     other = make("other.ts", "-f", "lavfi", "-i", "testsrc2=size=64x32:duration=0.96", "-c:v", "mpeg2video")
