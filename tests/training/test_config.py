@@ -157,6 +157,7 @@ def test_schedules_are_functions_of_images_seen() -> None:
         ("scale=2", r"scale is 2, but generator\.scale is 4"),
         ("data", "key=value"),
         ("seed.deeper=1", "seed is a value"),
+        ("#=1", "unknown key"),
     ],
 )
 def test_a_setting_that_cannot_be_is_named_with_the_way_out(override: str, match: str) -> None:

@@ -48,6 +48,8 @@ def _toml_keys(dotted: str) -> list[str]:
         return []
     keys = []
     while isinstance(table, dict):
+        if len(table) != 1:  # a comment, or several lines
+            return []
         key, table = next(iter(table.items()))
         keys.append(key)
     return keys
