@@ -194,7 +194,10 @@ def _made(
     say: Say,
     overwrite: bool,
 ) -> Image:
-    enlarger = _enlarger(upscaler, plan, begun, cancel)
+    tiles = _tiles(upscaler, plan, begun, cancel)
+    enlarger: Enlarger = tiles if not plan.options.steady else _steadied(tiles, plan.options.steady)
+    if plan.options.sample is not None:
+        enlarger = SideBySide(enlarger, plan.size)
     damage = Damage()
     times = encode_segments(plan, begun.folder, enlarger, damage, ticks, progress, say)
     if checked_stamp(plan.clip.path) != begun.order["input"]:
@@ -203,10 +206,10 @@ def _made(
         raise Damaged(f"{plan.clip.path} was changed while it was read, and nothing was written; run the command again")
     say("all frames are done; joining them with the sound and all else")
     left_out, error = _joined(plan, begun, begun.target, times, plan.cut, overwrite)
-    return _header(plan, damage, left_out, error, enlarger)
+    return _header(plan, damage, left_out, error, tiles)
 
 
-def _enlarger(upscaler: Upscaler, plan: Plan, begun: Begun, cancel: Cancel | None) -> Enlarger:
+def _tiles(upscaler: Upscaler, plan: Plan, begun: Begun, cancel: Cancel | None) -> StillTiles:
     """What computes the frames; of a clip that is begun, with what has begun it, since no two libraries compute the same bits."""
     clip, found = plan.clip, begun.found
     if found is None:
@@ -220,9 +223,7 @@ def _enlarger(upscaler: Upscaler, plan: Plan, begun: Begun, cancel: Cancel | Non
     if found is None:
         begun.note({"tile_px": tile_px, "backend": engine.backend.name})
     parts = upscaler.engine.parts(clip.height, clip.width, plan.size, tile_px)
-    tiles = StillTiles(partial(upscaler.part, cancel=cancel, engine=engine), parts, plan.options.still_tolerance)
-    steady = tiles if not plan.options.steady else _steadied(tiles, plan.options.steady)
-    return steady if plan.options.sample is None else SideBySide(steady, plan.size)
+    return StillTiles(partial(upscaler.part, cancel=cancel, engine=engine), parts, plan.options.still_tolerance)
 
 
 def _steadied(other: Enlarger, share: float) -> Enlarger:
@@ -357,19 +358,15 @@ def _keep_partial(plan: Plan, begun: Begun, ticks: list[int], say: Say) -> None:
         say(f"{path} could not be made of the {frames} frames that are done: {error}")
 
 
-def _header(plan: Plan, damage: Damage, left_out: list[str], error: Fraction, enlarger: Enlarger) -> Image:
+def _header(plan: Plan, damage: Damage, left_out: list[str], error: Fraction, tiles: StillTiles) -> Image:
     clip, encoding = plan.clip, plan.encoding
     missing = [] if plan.options.sample is not None else [*clip.lost, *left_out]
     said = [str(damage)] * bool(str(damage))
     if missing:
         said.insert(0, f"{LEFT_OUT}{', '.join(missing)}")
     image = _blank(clip, encoding.height, encoding.width)
-    tiles = enlarger
-    while not isinstance(tiles, StillTiles) and hasattr(tiles, "other"):
-        tiles = tiles.other
-    if isinstance(tiles, StillTiles):
-        share = tiles.kept / max(tiles.kept + tiles.computed, 1)
-        image = replace(image, remarks=(f"{share:.1%} of the tiles stood still",))
+    share = tiles.kept / max(tiles.kept + tiles.computed, 1)
+    image = replace(image, remarks=(f"{share:.1%} of the tiles stood still",))
     if clip.look.guessed:
         image = image.noted(
             f"says nothing of its colours: taken for BT.{709 if clip.look.matrix == 1 else 601}, which is written down"
