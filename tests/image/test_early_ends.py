@@ -94,6 +94,14 @@ def test_a_black_png_is_whole() -> None:
     assert not read_image(png(rows, 8, 0)).pixels.any()
 
 
+def test_a_palette_that_lacks_a_colour_of_the_samples_is_refused() -> None:
+    whole = png(png_rows(4, 3, 0), 4, 3)
+    start, after = whole.index(b"PLTE") - 4, whole.index(b"IDAT") - 4
+    for colours in (b"", chunk(b"PLTE", bytes(range(9)))):
+        with pytest.raises(Damaged):
+            read_image(whole[:start] + colours + chunk(b"tRNS", bytes(3)) + whole[after:])
+
+
 # TIFF ------------------------------------------------------------------------------------------------------------------------
 
 ROWS = 16
