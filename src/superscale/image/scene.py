@@ -17,7 +17,7 @@ from tifffile import TiffFile, TiffPage
 from superscale.errors import Damaged, ImageError, MissingExtraError, Unsupported
 from superscale.image import geo, tiff
 from superscale.image.fringe import CELL_PX
-from superscale.image.picture import Image
+from superscale.image.picture import Image, checked_size
 from superscale.image.region import Region
 from superscale.image.strips import JPEG, check_directories, check_parts
 from superscale.image.tiff_tags import page_metadata
@@ -47,6 +47,7 @@ def scene_size(path: Path) -> tuple[int, int, int, int] | None:
         with TiffFile(path) as file:
             check_directories(file, str(path))
             page = tiff.only_page(file.pages, str(path))
+            checked_size(page.imagewidth, page.imagelength, page.samplesperpixel, None, str(path))
             return page.imagelength, page.imagewidth, page.samplesperpixel, -(-int(page.bitspersample) // 8)
     except Exception:  # no TIFF, or a damaged one: whoever reads it says so
         return None
