@@ -121,6 +121,21 @@ def test_on_a_full_disk_what_is_done_stays(clip: Path, upscaler: Upscaler, monke
     assert times(target) == times(clip)
 
 
+def test_a_file_that_may_not_grow_is_named_and_so_is_a_pipe(clip: Path, upscaler: Upscaler) -> None:
+    resource = pytest.importorskip("resource")  # not on Windows
+    target, before = clip.with_name("larger.mp4"), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2048, before[1]))
+    try:
+        with pytest.raises(ImageError, match=r"larger\.mp4 cannot be written: File too large"):
+            upscale_clip(upscaler, clip, target, SHORT)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    os.mkfifo(target)
+    with pytest.raises(ImageError, match="got a pipe"):
+        upscale_clip(upscaler, clip, target, SHORT, overwrite=True)
+    assert not list(clip.parent.glob("*.unfinished"))
+
+
 @pytest.mark.slow
 def test_damaged_packets_are_counted_and_told(make: Make, upscaler: Upscaler) -> None:
     moving = ["-f", "lavfi", "-i", "testsrc2=size=160x120:rate=25:duration=0.96"]
