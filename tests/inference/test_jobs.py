@@ -278,3 +278,21 @@ def test_a_damaged_picture_is_refused_or_done_leniently_and_said_to_be_damaged(t
     with PillowImage.open(tmp_path / "out" / "000_x2.png") as picture:
         above = np.asarray(picture)[:8]
     np.testing.assert_array_equal(above, synthetic_picture(0, 24)[:4].repeat(2, 0).repeat(2, 1))
+
+
+def test_a_signal_while_the_writer_is_woken_leaves_no_picture_uncounted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted(jobs_module.ThreadPoolExecutor):
+        def submit(self, *arguments: Any, **options: Any) -> Any:
+            submitted = super().submit(*arguments, **options)
+            if self._thread_name_prefix == "superscale-writer":
+                raise KeyboardInterrupt
+            return submitted
+
+    monkeypatch.setattr(jobs_module, "ThreadPoolExecutor", Interrupted)
+    unsaid: list[Outcome] = []
+    jobs = plan_jobs(expand([str(drawn(tmp_path / "in", 3))]), f"{tmp_path / 'out'}/", scale=2)
+    with pytest.raises(KeyboardInterrupt):
+        list(run_jobs(jobs, doubled, SETTINGS, unsaid=unsaid))
+    assert [Path(str(outcome.output)).name for outcome in unsaid] == [path.name for path in (tmp_path / "out").iterdir()]

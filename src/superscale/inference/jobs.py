@@ -113,7 +113,9 @@ class _Run:
                 if before is not None:
                     said, before = self._outcome(before), None
                     yield said
-                before = writer.submit(_timed, larger, self._stored)
+                # Known before it is begun: a signal may arrive in `submit`, which wakes the writer.
+                before = Future()
+                writer.submit(_fill, before, larger, self._stored)
                 # Without this the picture would stay in memory until the next one is read.
                 del loaded, larger
             if before is not None:
@@ -121,7 +123,9 @@ class _Run:
                 yield said
         finally:
             if before is not None and unsaid is not None:
-                unsaid.append(self._outcome(before))
+                writer.shutdown(wait=True)
+                if before.done():
+                    unsaid.append(self._outcome(before))
 
     def _submitted(self, step: _Step | None, reader: ThreadPoolExecutor) -> Future[_Step] | None:
         if step is None:
@@ -210,6 +214,13 @@ def _timed(step: _Step, work: Callable[[_Step], _Step]) -> _Step:
     except Exception as error:
         return replace(step, image=None, outcome=failed(step.job, why(error)))
     return replace(after, seconds=step.seconds + time.monotonic() - began)
+
+
+def _fill(future: Future[_Step], step: _Step, work: Callable[[_Step], _Step]) -> None:
+    try:
+        future.set_result(_timed(step, work))
+    except BaseException as error:
+        future.set_exception(error)
 
 
 def before_reading(job: Job, settings: Settings, was_absent: bool = False) -> Outcome | None:
