@@ -12,6 +12,7 @@ import threading
 import tomllib
 from collections.abc import Callable, Iterator
 from functools import partial
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,18 +46,24 @@ def read_file(path: Path | str, most_bytes: int = MOST_TEXT_BYTES) -> bytes:
 
 
 def _read(path: Path, most_bytes: int) -> bytes:
-    # Without waiting: a pipe that nobody writes into would be waited for.
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    with open(descriptor, "rb") as stream:
-        status = os.fstat(descriptor)
-        if (kind := kind_of(status.st_mode)) is not None:
-            raise OSError(errno.EINVAL, f"expected a file, got {kind}", str(path))
-        if status.st_size > most_bytes:
-            raise OSError(errno.EFBIG, f"{status.st_size:,} bytes, more than the {most_bytes:,} that are read", str(path))
+    with opened(path) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size > most_bytes:
+            raise OSError(errno.EFBIG, f"{size:,} bytes, more than the {most_bytes:,} that are read", str(path))
         try:
             return stream.read()
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def opened(path: Path) -> BufferedReader:
+    """A stream of a regular file. Raises OSError, whose text says why, for anything else."""
+    # Without waiting: a pipe that nobody writes into would be waited for.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if (kind := kind_of(os.fstat(descriptor).st_mode)) is not None:
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, f"expected a file, got {kind}", str(path))
+    return open(descriptor, "rb")
 
 
 def twice(work: Callable[[], Value]) -> Value:
@@ -104,7 +111,7 @@ def fingerprint(source: Path | bytes) -> str:
 
 
 def _fingerprint(path: Path) -> str:
-    with open(path, "rb") as stream:
+    with opened(path) as stream:
         size = os.fstat(stream.fileno()).st_size
         first = stream.read(SEEN_BYTES)
         stream.seek(max(size - SEEN_BYTES, 0))

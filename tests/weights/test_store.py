@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -25,3 +27,11 @@ def test_without_a_bundled_model_the_way_out_is_said_in_words(monkeypatch: pytes
     monkeypatch.setattr(store, "BUNDLED", {})
     with pytest.raises(ModelError, match=r"name a model file$"):
         store.default_model("cpu")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no named pipes in folders")
+def test_a_pipe_or_a_device_is_not_waited_for_to_be_hashed(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "teacher.safetensors")
+    for path, kind in ((tmp_path / "teacher.safetensors", "a pipe"), (Path("/dev/zero"), "a device"), (tmp_path, "a folder")):
+        with pytest.raises(ModelError, match=f"expected a file, got {kind}"):
+            store.sha256_of(path)

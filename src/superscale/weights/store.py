@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from superscale.errors import ModelError, UnknownNameError, UsageError
 from superscale.files import write_bytes
+from superscale.reading import opened
 from superscale.weights.pickle_guard import is_safetensors
 from superscale.weights.published import PUBLISHED
 from superscale.weights.stored import MODEL_FORMAT, StoredModel, read_metadata, read_stored
@@ -242,7 +243,7 @@ class Published(NamedTuple):
 def sha256_of(path: Path) -> str:
     """The sha256 of a file, in hexadecimal. Raises ModelError when it cannot be read."""
     try:
-        with open(path, "rb") as stream:
+        with opened(path) as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error})") from error
