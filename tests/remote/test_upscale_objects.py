@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image as Picture
 
 from s3_server import KEYS, S3Server
+from superscale.data.synthetic import synthetic_picture
 from superscale.errors import StoreError, UsageError
-from superscale.inference.remote import output_name
 from superscale.inference.upscaler import Upscaler
 from superscale.remote.manifest import lines
 from superscale.remote.names import Address, endpoint, parsed, trouble
@@ -49,6 +50,9 @@ def test_objects_are_those_that_the_same_command_makes_of_a_folder(
     s3: S3Server, bucket: Address, command: Command, draw: Draw, model_file: Path, tmp_path: Path
 ) -> None:
     folder = draw(bucket.below("in/"), "a.png", "sub/b ü.png", "sub/deep/c+d%20.jpg")
+    frames = [Picture.fromarray(synthetic_picture(number, 16)) for number in range(3)]
+    frames[0].save(folder / "moves.gif", save_all=True, append_images=frames[1:], duration=40)
+    s3.store.put(bucket.below("in/moves.gif"), folder / "moves.gif", {})
     s3.store.put(bucket.below("in/notes.txt"), b"no picture", {})
     assert command(f"{bucket}in/", "-o", f"{bucket}out/") == 0
     import superscale.inference.jobs as jobs
@@ -60,7 +64,24 @@ def test_objects_are_those_that_the_same_command_makes_of_a_folder(
     planned = plan_jobs(expand([str(folder)]), str(tmp_path / "out"), scale=upscaler.scale, model="tiny")
     assert all(one.status == "done" for one in jobs.run_jobs(planned, upscaler.enlarge, Settings(scale=4)))
     expected = {str(path.relative_to(tmp_path / "out")): path.read_bytes() for path in (tmp_path / "out").rglob("*.*")}
+    assert "moves_x4.gif" in expected
     assert below(s3, bucket.below("out/")) == expected
+
+
+def test_a_gif_is_finished_where_its_output_lies_and_a_still_one_becomes_a_png(
+    s3: S3Server, bucket: Address, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames = [Picture.fromarray(synthetic_picture(number, 16)) for number in range(2)]
+    frames[0].save(tmp_path / "moves.gif", save_all=True, append_images=frames[1:])
+    frames[0].save(tmp_path / "still.gif")
+    for name in ("moves.gif", "still.gif"):
+        s3.store.put(bucket.below(f"in/{name}"), tmp_path / name, {})
+    for said in ("2 done, 0 skipped", "0 done, 2 skipped"):
+        assert command(f"{bucket}in/", "-o", f"{bucket}out/") == 0
+        assert said in capsys.readouterr().err
+    assert set(below(s3, bucket.below("out/"))) == {"moves_x4.gif", "still_gif_x4.png"}
+    assert command(f"{bucket}in/", "-o", f"{bucket}out/", "--quality", "50") == 1
+    assert "2 failed" in capsys.readouterr().err
 
 
 def test_what_is_finished_costs_listings_and_no_more(
@@ -232,8 +253,6 @@ def test_an_output_below_the_input_is_not_enlarged_and_one_output_of_two_inputs_
     assert set(below(s3, bucket.below("two/big/"))) == {"a_x4.png", "b_x4.png"}
     assert command(f"{bucket}two/", "-o", f"{bucket}two/big/", "--overwrite") == 0
     assert set(below(s3, bucket.below("two/big/"))) == {"a_x4.png", "b_x4.png"}
-    assert output_name("x/a.gif", 4, None) == "x/a_gif_x4.png"
-    assert output_name("a.PNG", 2.5, ".png") == "a_x2.5.png"
 
 
 @pytest.mark.parametrize(
