@@ -149,3 +149,20 @@ def test_two_drivers_at_once_share_a_prefix_and_ctrl_c_lets_what_is_begun_end(
     made = etags(s3, output.below("2/"))
     told = {one["output"] for one in lines(s3.store, output.below("2/.superscale/manifest/"))}
     assert answer["done"] == len(made) == len(told) < 10
+
+
+def printed(*arguments: object) -> str:
+    """What a command prints."""
+    command = [sys.executable, "-m", "superscale", *map(str, arguments)]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert process.returncode == 0, process.stderr
+    return process.stdout
+
+
+def test_a_table_of_workers_is_that_of_one_machine(cluster: Any, photos: Path, model_file: Path, tmp_path: Path) -> None:
+    line = ("evaluate", "--data", photos, "-m", "bicubic", "-m", model_file, "--json", "--device", "cpu", "-o")
+    here, there = json.loads(printed(*line, tmp_path / "here")), json.loads(printed(*line, tmp_path / "there", "--on", "ray"))
+    assert {cost.pop("model") for cost in there["costs"]} == {"bicubic", "bilinear", str(model_file)}
+    assert (there["rows"], there["convention"]) == (here["rows"], here["convention"])
+    for name in ("results.csv", "results.tex"):
+        assert (tmp_path / "there" / name).read_bytes() == (tmp_path / "here" / name).read_bytes()

@@ -1,4 +1,4 @@
-"""`superscale upscale` where pictures lie in an object store: here, or on a Ray cluster."""
+"""Where to compute: here, or on a Ray cluster; and `superscale upscale` where pictures lie in an object store."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
+import typer
+
 from superscale.cli.progress import Report, bar
 from superscale.errors import SuperscaleError, UsageError
 from superscale.remote.names import Address, endpoint, is_remote, parsed
@@ -19,22 +21,42 @@ if TYPE_CHECKING:
     from superscale.inference.outcomes import Outcome, Settings
     from superscale.inference.remote import Plan
     from superscale.inference.upscaler import Upscaler
+    from superscale.machine.ray_pool import Cluster
 
+ON = typer.Option(
+    "--on", metavar="PLACE", help="Where to compute: here, or on Ray: ray (of this machine), or ray://head:10001."
+)
+SHARE = typer.Option(
+    "--share",
+    metavar="X",
+    min=0.01,
+    help="GPUs (where there are none: CPUs) that each worker on Ray takes; 0.5: two share one.",
+)
+WORKERS = typer.Option("--workers", metavar="N", min=1, help="Workers on Ray. Default: as many as fit.")
 HERE, RAY = "here", re.compile(r"ray(://[^/@]+)?")
 MANIFEST = "/.superscale/manifest/"
 
 
 @dataclass(frozen=True)
 class Remote:
-    """What was asked for. ``on``: None for this machine, else the address of a Ray cluster, "" for the one of this machine."""
+    """What was asked for. ``cluster``: None for this machine."""
 
     inputs: list[str]
     output: Address
     endpoint_url: str | None
     requester_pays: bool
-    on: str | None
-    share: float
-    workers: int | None
+    cluster: Cluster | None
+
+
+def cluster_of(on: str, share: float, workers: int | None) -> Cluster | None:
+    """Where to compute; None: here. Raises UsageError for what is no place."""
+    if on == HERE:
+        return None
+    if not RAY.fullmatch(on):
+        raise UsageError(f"--on must be here, ray or ray://host:port, got {on!r}")
+    from superscale.machine.ray_pool import Cluster
+
+    return Cluster("" if on == "ray" else on, share, workers)
 
 
 def remote_of(
@@ -42,16 +64,12 @@ def remote_of(
     output: str | None,
     endpoint_url: str | None,
     requester_pays: bool,
-    on: str,
-    share: float,
-    workers: int | None,
+    cluster: Cluster | None,
     dry_run: bool,
 ) -> Remote | None:
     """What is to be done in an object store; None where all is on this machine. Raises UsageError for what cannot be had together."""
-    if on != HERE and not RAY.fullmatch(on):
-        raise UsageError(f"--on must be here, ray or ray://host:port, got {on!r}")
     if not is_remote([*inputs, output or ""]):
-        if on != HERE:
+        if cluster is not None:
             raise UsageError("--on ray needs inputs and output in an object store (s3://), which all machines can reach")
         return None
     if output is None and len(inputs) == 1 and MANIFEST in inputs[0]:
@@ -68,8 +86,7 @@ def remote_of(
             raise UsageError(
                 f"the output prefix is that of the input, {place}; give another, or the next run would enlarge outputs"
             )
-    address = None if on == HERE else on if on != "ray" else ""
-    return Remote(inputs, place, endpoint(endpoint_url), requester_pays, address, share, workers)
+    return Remote(inputs, place, endpoint(endpoint_url), requester_pays, cluster)
 
 
 def upscale_remote(
@@ -84,7 +101,6 @@ def upscale_remote(
 ) -> None:
     """Do it, and exit with 1 if something failed."""
     from superscale.inference.remote import Order, Plan, upscale_objects, upscale_objects_on
-    from superscale.machine.ray_pool import Cluster
     from superscale.remote.manifest import new_run
     from superscale.remote.store import Access, Store
 
@@ -101,12 +117,12 @@ def upscale_remote(
         fidelity=fidelity,
         suffix=suffix,
     )
-    if remote.on is None:
+    if remote.cluster is None:
         plan = Plan(remote.inputs, order, Store(access))
         outcomes = upscale_objects(plan, upscaler)
     else:
         plan = Plan(remote.inputs, replace(order, weights=_weights(order.model)), Store(access))
-        outcomes = upscale_objects_on(plan, Cluster(remote.on, remote.share, remote.workers))
+        outcomes = upscale_objects_on(plan, remote.cluster)
         del upscaler  # the driver computes nothing
     _reported(outcomes, plan, report, settings.fail_fast, no_progress)
 

@@ -13,7 +13,7 @@ import typer
 
 from superscale.cli.completion import model_names
 from superscale.cli.progress import Bar, FrameWatch, Report, bar, say, shown
-from superscale.cli.remote import remote_of, upscale_remote
+from superscale.cli.remote import HERE, ON, SHARE, WORKERS, cluster_of, remote_of, upscale_remote
 from superscale.cli.streams import binary
 from superscale.errors import Cancelled, ModelError, UsageError
 from superscale.options import Scale, TargetSize, UpscaleOptions
@@ -30,8 +30,6 @@ OUTPUT = (
     "File, folder, s3://bucket/prefix/, - for standard output, or a template with {stem} {name} {ext} {scale} {model} {parent}."
 )
 ENDPOINT = "The server of s3:// addresses, where it is not AWS."
-ON = "Where to compute: here, or on a Ray cluster: ray (the one of this machine), or ray://head:10001. For s3:// only."
-SHARE = "GPUs (where there are none: CPUs) that each worker on Ray takes; 0.5: two workers share one."
 MODEL = "A model's name (see: superscale models list), or a model file. Default: srgan-x4."
 LIMITS = ("max_pixels", "max_output_pixels", "max_bytes")
 RANGE = "The values of black and white: auto, full (of the type), LOW:HIGH, or percentiles such as p1:p99."
@@ -84,9 +82,9 @@ def upscale(
     failed_list: Annotated[Path | None, typer.Option(metavar="FILE", help="List failed inputs here, for @FILE.")] = None,
     endpoint_url: Annotated[str | None, typer.Option(metavar="URL", help=ENDPOINT)] = None,
     requester_pays: Annotated[bool, typer.Option("--requester-pays", help="Pay for reading s3:// buckets of others.")] = False,
-    on: Annotated[str, typer.Option(metavar="PLACE", help=ON)] = "here",
-    share: Annotated[float, typer.Option(metavar="X", min=0.01, help=SHARE)] = 1.0,
-    workers: Annotated[int | None, typer.Option(metavar="N", min=1, help="Workers on Ray. Default: as many as fit.")] = None,
+    on: Annotated[str, ON] = HERE,
+    share: Annotated[float, SHARE] = 1.0,
+    workers: Annotated[int | None, WORKERS] = None,
     dry_run: Annotated[
         bool, typer.Option("-n", "--dry-run", help="Print sizes, tiles, memory and time; write nothing.")
     ] = False,
@@ -125,7 +123,7 @@ def upscale(
     )
     options = UpscaleOptions(**how, tile=_number("--tile", tile), overlap=_number("--overlap", overlap))
     suffix = _suffix(form)
-    remote = remote_of(inputs, output, endpoint_url, requester_pays, on, share, workers, dry_run)
+    remote = remote_of(inputs, output, endpoint_url, requester_pays, cluster_of(on, share, workers), dry_run)
     found = [] if remote else _found(inputs, early=not as_json and failed_list is None)
     upscaler = _upscaler(model, fidelity, options, verbose)
     jobs = [] if remote else _planned(found, output, upscaler, suffix, as_json and not dry_run, quiet)

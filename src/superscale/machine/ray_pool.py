@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
+from superscale import __version__
 from superscale.errors import MissingExtraError, SuperscaleError
 
 Task = TypeVar("Task")
@@ -74,7 +75,9 @@ class _Actor(Generic[Task]):
 class _Host:
     """An actor: one worker, and two threads that hand it tasks."""
 
-    def __init__(self, make: Callable[[str], Works], name: str) -> None:
+    def __init__(self, make: Callable[[str], Works], name: str, version: str) -> None:
+        if version != __version__:
+            raise SuperscaleError(f"this node has superscale {__version__}, expected the driver's, {version}")
         self.worker = make(name)
 
     def ready(self) -> bool:
@@ -176,7 +179,7 @@ class _Pool(Generic[Task, Result]):
         wanted = self._cluster.workers or max(room, 1)
         while len(self._actors) < wanted:
             self._started += 1
-            handle = self._host.remote(self._make, f"worker-{self._started:05d}")
+            handle = self._host.remote(self._make, f"worker-{self._started:05d}", __version__)
             self._actors.append(_Actor(handle, handle.ready.remote()))
 
     def _hand_out(self) -> None:
