@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +18,7 @@ from superscale.machine.ray_pool import Cluster
 from superscale.weights.checkpoint import Model, save_model
 
 
-@pytest.fixture
-def backwards(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two workers in this process, which answer in the wrong order."""
-
-    def workers(make: Callable[[str], Any], tasks: Iterable[Any], lost: Any, cluster: Cluster) -> Iterator[Any]:
-        made = [pickle.loads(pickle.dumps(make))(name) for name in ("one", "two")]
-        monkeypatch.chdir("/")
-        for number, task in enumerate(reversed(list(tasks))):
-            yield pickle.loads(pickle.dumps(made[number % 2].do(pickle.loads(pickle.dumps(task)))))
-
-    monkeypatch.setattr("superscale.evaluation.on_ray.on_ray", workers)
-
-
-@pytest.mark.usefixtures("backwards")
+@pytest.mark.usefixtures("ray_backwards")
 def test_a_table_and_the_crops_of_workers_are_those_of_one_process(
     photos: Path, tiny_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -67,7 +53,7 @@ def test_a_table_and_the_crops_of_workers_are_those_of_one_process(
     assert sorted(told[len(told) // 2 :]) == sorted(told[: len(told) // 2])
 
 
-@pytest.mark.usefixtures("backwards")
+@pytest.mark.usefixtures("ray_backwards")
 def test_a_worker_that_sees_other_files_ends_the_run(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import superscale.evaluation.on_ray as module
 

@@ -159,10 +159,18 @@ def printed(*arguments: object) -> str:
     return process.stdout
 
 
-def test_a_table_of_workers_is_that_of_one_machine(cluster: Any, photos: Path, model_file: Path, tmp_path: Path) -> None:
+def test_a_table_and_a_pack_of_workers_are_those_of_one_machine(
+    cluster: Any, photos: Path, model_file: Path, tmp_path: Path
+) -> None:
     line = ("evaluate", "--data", photos, "-m", "bicubic", "-m", model_file, "--json", "--device", "cpu", "-o")
     here, there = json.loads(printed(*line, tmp_path / "here")), json.loads(printed(*line, tmp_path / "there", "--on", "ray"))
     assert {cost.pop("model") for cost in there["costs"]} == {"bicubic", "bilinear", str(model_file)}
     assert (there["rows"], there["convention"]) == (here["rows"], here["convention"])
     for name in ("results.csv", "results.tex"):
         assert (tmp_path / "there" / name).read_bytes() == (tmp_path / "here" / name).read_bytes()
+
+    write_image(photos / "photo-4.png", Image(synthetic_picture(4, 64).astype("uint16") * 257))  # all are needed at 16 bits
+    line = ("prepare", photos, "--tile", 32, "--low-res", "double", "-o")
+    assert printed(*line, tmp_path / "one").replace("one:", "two:") == printed(*line, tmp_path / "two", "--on", "ray")
+    for path in (tmp_path / "one").iterdir():
+        assert (tmp_path / "two" / path.name).read_bytes() == path.read_bytes()

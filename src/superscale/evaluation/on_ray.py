@@ -5,10 +5,8 @@ Files are read by the workers, under the same paths as by the driver; what anoth
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -109,7 +107,6 @@ def _tasks(order: Order) -> Iterator[_Task]:
 
 def facts_of_workers(order: Order, cluster: Cluster, progress: Progress | None, observe: Observe | None) -> Facts:
     """The facts of all pictures, as one process has them. Raises the first error of a worker, and SuperscaleError where none starts."""
-    order = _placed(order)
 
     def lost(task: _Task, text: str) -> Result:
         return task, failed(DataError(f"{order.folders[task.folder].high_res[task.number]}: {text}")), []
@@ -136,20 +133,3 @@ def _tell(progress: Progress, facts: Facts, done: int, total: int) -> None:
         if done == 1:
             progress(cost["model"], cost["data"], 0, total)
         progress(cost["model"], cost["data"], done, total)
-
-
-def _placed(order: Order) -> Order:
-    """The order with whole paths: a worker is at home in another folder."""
-    is_file = {name: isinstance(model, str | Path) and Path(model).is_file() for name, model in order.models.items()}
-    folders = [copy(folder) for folder in order.folders]
-    for folder in folders:
-        folder.folder, folder.high_res = folder.folder.absolute(), [path.absolute() for path in folder.high_res]
-        folder.low_res = folder.low_res and [path.absolute() for path in folder.low_res]
-    return replace(
-        order,
-        models={name: os.path.abspath(str(model)) if is_file[name] else model for name, model in order.models.items()},
-        outputs=[os.path.abspath(path) for path in order.outputs],
-        folders=folders,
-        lpips_weights=order.lpips_weights and os.path.abspath(order.lpips_weights),
-        niqe_model=order.niqe_model and order.niqe_model.absolute(),
-    )
