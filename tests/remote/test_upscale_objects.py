@@ -194,7 +194,7 @@ def test_who_loses_the_race_compares_and_counts_it_as_done(
 def test_an_object_of_many_parts_appears_whole_and_leftovers_are_swept(
     s3: S3Server, bucket: Address, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("superscale.remote.store.PART_BYTES", 5 * 1024**2)
+    monkeypatch.setattr("superscale.remote.s3.PART_BYTES", 5 * 1024**2)
     path = tmp_path / "large"
     path.write_bytes(bytes(range(256)) * 4 * 1024 * 11)
     place = bucket.below("large")
@@ -209,7 +209,7 @@ def test_an_object_of_many_parts_appears_whole_and_leftovers_are_swept(
     s3.ask("create_multipart_upload", Bucket=bucket.bucket, Key=place.key)  # what it should become is there
     s3.ask("create_multipart_upload", Bucket=bucket.bucket, Key=f"{bucket.key}other")  # somebody may be at it
     assert s3.store.sweep(bucket) == 1
-    monkeypatch.setattr("superscale.remote.store.STALE_SECONDS", -3600 * 24)
+    monkeypatch.setattr("superscale.remote.s3.STALE_SECONDS", -3600 * 24)
     assert s3.store.sweep(bucket) == 1
     assert not s3.ask("list_multipart_uploads", Bucket=bucket.bucket, Prefix=bucket.key).get("Uploads")
 
@@ -260,9 +260,10 @@ def test_an_output_below_the_input_is_not_enlarged_and_one_output_of_two_inputs_
     [
         (("s3://bucket/in/",), "-o s3://"),
         (("s3://bucket/in/", "-o", "out"), "-o s3://"),
-        (("photos", "-o", "s3://bucket/out/"), "both in one place"),
+        (("photos", "-o", "s3://bucket/out/"), "both in one kind of store"),
         (("s3://bucket/in", "-o", "s3://bucket/in/"), "give another"),
-        (("gs://bucket/in", "-o", "gs://bucket/out/"), "expected s3://"),
+        (("ftp://bucket/in", "-o", "ftp://bucket/out/"), "expected s3://"),
+        (("gs://bucket/in", "-o", "s3://bucket/out/"), "both in one kind of store"),
         (("s3://key:secret-word@bucket/in/", "-o", "s3://bucket/out/"), "no credentials"),
         (("s3://bucket/in/", "-o", "s3://bucket/out/", "--on", "rya"), "--on must be"),
         (("photos", "--on", "ray"), "all machines can reach"),
@@ -325,7 +326,7 @@ def test_no_credentials_are_in_manifests_messages_and_facts(
 def test_a_store_without_an_answer_is_one_line(
     command: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("superscale.remote.store.TRIES", 1)
+    monkeypatch.setattr("superscale.remote.s3.TRIES", 1)
     assert command("s3://bucket/in/", "-o", "s3://bucket/out/", endpoint="http://127.0.0.1:9") == 1
     assert capsys.readouterr().err.splitlines()[-1].startswith("superscale: s3://bucket/out/")
     with pytest.raises(StoreError):

@@ -70,7 +70,9 @@ def remote_of(
     """What is to be done in an object store; None where all is on this machine. Raises UsageError for what cannot be had together."""
     if not is_remote([*inputs, output or ""]):
         if cluster is not None:
-            raise UsageError("--on ray needs inputs and output in an object store (s3://), which all machines can reach")
+            raise UsageError(
+                "--on ray needs inputs and output in an object store (s3://, gs://, az://), which all machines can reach"
+            )
         return None
     if output is None and len(inputs) == 1 and MANIFEST in inputs[0]:
         output = inputs[0][1 : inputs[0].index(MANIFEST) + 1]
@@ -80,9 +82,11 @@ def remote_of(
         raise UsageError("--dry-run does not look into an object store")
     place = parsed(output if output.endswith("/") else output + "/")
     for given in inputs:
-        if not given.startswith("@") and not is_remote([given]):
-            raise UsageError(f"{given} is on this machine and the output is in an object store; expected both in one place")
-        if not given.startswith("@") and parsed(given if given.endswith("/") else given + "/") == place:
+        if given.startswith("@"):
+            continue
+        if not is_remote([given]) or (source := parsed(given if given.endswith("/") else given + "/")).scheme != place.scheme:
+            raise UsageError(f"{given} lies elsewhere than the output, {place}; expected both in one kind of store")
+        if source == place:
             raise UsageError(
                 f"the output prefix is that of the input, {place}; give another, or the next run would enlarge outputs"
             )
@@ -104,7 +108,7 @@ def upscale_remote(
     from superscale.remote.manifest import new_run
     from superscale.remote.store import Access, Store
 
-    access = Access(remote.endpoint_url, remote.requester_pays)
+    access = Access(remote.endpoint_url, remote.requester_pays, remote.output.scheme)
     order = Order(
         model=model or upscaler.model.name,
         digest=upscaler.model.digest(),

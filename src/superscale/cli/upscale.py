@@ -29,7 +29,7 @@ INPUTS = "Images, videos, folders, quoted globs (also '**'), @list.txt (one path
 OUTPUT = (
     "File, folder, s3://bucket/prefix/, - for standard output, or a template with {stem} {name} {ext} {scale} {model} {parent}."
 )
-ENDPOINT = "The server of s3:// addresses, where it is not AWS."
+ENDPOINT = "The server of s3:// or gs:// addresses, where it is not AWS or Google."
 MODEL = "A model's name (see: superscale models list), or a model file. Default: srgan-x4."
 LIMITS = ("max_pixels", "max_output_pixels", "max_bytes")
 RANGE = "The values of black and white: auto, full (of the type), LOW:HIGH, or percentiles such as p1:p99."
@@ -81,7 +81,9 @@ def upscale(
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = False,
     failed_list: Annotated[Path | None, typer.Option(metavar="FILE", help="List failed inputs here, for @FILE.")] = None,
     endpoint_url: Annotated[str | None, typer.Option(metavar="URL", help=ENDPOINT)] = None,
-    requester_pays: Annotated[bool, typer.Option("--requester-pays", help="Pay for reading s3:// buckets of others.")] = False,
+    requester_pays: Annotated[
+        bool, typer.Option("--requester-pays", help="Pay for reading buckets of others (s3://, gs://).")
+    ] = False,
     on: Annotated[str, ON] = HERE,
     share: Annotated[float, SHARE] = 1.0,
     workers: Annotated[int | None, WORKERS] = None,

@@ -157,10 +157,12 @@ class Plan:
         before, mark, name = given.partition(TREE_MARK)
         address = parsed(f"{before}/{name}" if mark else given)
         root = parsed(before + "/") if mark else _folder(address)
+        if address.scheme != self.order.output.scheme:
+            raise UsageError(f"{given}: expected {self.order.output.scheme}://, as the output has it")
         if not address.is_prefix and ((entry := self.store.entry(address)) is not None or mark):
             yield entry or self._one(address), root
         else:
-            yield from self._below(address if address.is_prefix else Address(address.bucket, address.key + "/"))
+            yield from self._below(address if address.is_prefix else address.below("/"))
 
     def _one(self, address: Address) -> Entry:
         # Without an etag: what is not there is told as a failure of its own.
@@ -183,7 +185,7 @@ class Plan:
 
 
 def _folder(address: Address) -> Address:
-    return Address(address.bucket, address.key[: address.key.rfind("/") + 1])
+    return address.at(address.key[: address.key.rfind("/") + 1])
 
 
 def _is_picture(key: str) -> bool:
