@@ -78,13 +78,17 @@ def ray_backwards(monkeypatch: pytest.MonkeyPatch) -> None:
     ) -> Iterator[Any]:
         made = [pickle.loads(pickle.dumps(make))(name) for name in ("one", "two")]
         waiting, begun = list(tasks)[::-1], list[Any]()
-        while waiting or begun:
-            while waiting and len(begun) < 4 and may_begin():
-                begun.append(waiting.pop())
-            task = pickle.loads(pickle.dumps(begun.pop(-1 if may_begin() else 0)))
-            yield pickle.loads(pickle.dumps(made[len(waiting) % 2].do(task)))
+        try:
+            while waiting or begun:
+                while waiting and len(begun) < 4 and may_begin():
+                    begun.append(waiting.pop())
+                task = pickle.loads(pickle.dumps(begun.pop(-1 if may_begin() else 0)))
+                yield pickle.loads(pickle.dumps(made[len(waiting) % 2].do(task)))
+        finally:
+            for worker in made:
+                worker.close()
 
-    for module in ("superscale.evaluation.on_ray", "superscale.data.on_ray"):
+    for module in ("superscale.evaluation.on_ray", "superscale.data.on_ray", "superscale.inference.scenes_on_ray"):
         monkeypatch.setattr(f"{module}.on_ray", workers)
 
 

@@ -13,11 +13,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from s3_server import S3Server
 from superscale.data.synthetic import synthetic_picture
 from superscale.image.io import Image, write_image
+from superscale.inference.scenes import upscale_scene
+from superscale.inference.upscaler import Upscaler
 from superscale.remote.manifest import lines
 from superscale.remote.names import Address
 
@@ -174,3 +177,22 @@ def test_a_table_and_a_pack_of_workers_are_those_of_one_machine(
     assert printed(*line, tmp_path / "one").replace("one:", "two:") == printed(*line, tmp_path / "two", "--on", "ray")
     for path in (tmp_path / "one").iterdir():
         assert (tmp_path / "two" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_scene_of_workers_is_the_file_of_one_machine(cluster: Any, tmp_path: Path) -> None:
+    rasterio = pytest.importorskip("rasterio", reason="the extra 'geo' is not installed")
+    photo = synthetic_picture(1, 200)
+    how = {"driver": "GTiff", "count": 3, "height": 200, "width": 200, "dtype": "uint8", "photometric": "RGB"}
+    place = rasterio.Affine(10, 0, 500_000, 0, -10, 4_000_000)
+    with rasterio.open(tmp_path / "a.tif", "w", **how, crs="EPSG:32633", transform=place) as file:
+        file.write(np.moveaxis(photo, -1, 0))
+    upscale_scene(Upscaler("compact-x4", tile=48, device="cpu"), tmp_path / "a.tif", tmp_path / "one.tif")
+    line = ("upscale", tmp_path / "a.tif", "-m", "compact-x4", "--tile", 48, "--device", "cpu", "--on", "ray", "-o")
+    printed(*line, tmp_path / "two.tif")
+    assert (tmp_path / "two.tif").read_bytes() == (tmp_path / "one.tif").read_bytes()
+    write_image(tmp_path / "a.png", Image(photo))
+    command = [sys.executable, "-m", "superscale", "upscale", str(tmp_path / "a.png"), "--on", "ray"]
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert refused.returncode == 1
+    assert "--on ray takes TIFFs that become TIFFs" in refused.stderr
+    assert not (tmp_path / "a_x4.png").exists()

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Generator
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from superscale.cli.progress import Report, bar
+from superscale.cli.progress import Report, bar, say, shown
 from superscale.errors import SuperscaleError, UsageError
 from superscale.remote.names import Address, endpoint, is_remote, parsed
 
@@ -65,21 +66,14 @@ def remote_of(
     endpoint_url: str | None,
     requester_pays: bool,
     cluster: Cluster | None,
-    dry_run: bool,
 ) -> Remote | None:
     """What is to be done in an object store; None where all is on this machine. Raises UsageError for what cannot be had together."""
     if not is_remote([*inputs, output or ""]):
-        if cluster is not None:
-            raise UsageError(
-                "--on ray needs inputs and output in an object store (s3://, gs://, az://), which all machines can reach"
-            )
         return None
     if output is None and len(inputs) == 1 and MANIFEST in inputs[0]:
         output = inputs[0][1 : inputs[0].index(MANIFEST) + 1]
     if output is None or not is_remote([output]):
         raise UsageError("pictures in an object store need an output there: -o s3://bucket/prefix/")
-    if dry_run:
-        raise UsageError("--dry-run does not look into an object store")
     place = parsed(output if output.endswith("/") else output + "/")
     for given in inputs:
         if given.startswith("@"):
@@ -102,8 +96,9 @@ def upscale_remote(
     fidelity: float | None,
     suffix: str | None,
     no_progress: bool,
+    dry_run: bool,
 ) -> None:
-    """Do it, and exit with 1 if something failed."""
+    """Do it, or only say what would be done, and exit with 1 if something failed."""
     from superscale.inference.remote import Order, Plan, upscale_objects, upscale_objects_on
     from superscale.remote.manifest import new_run
     from superscale.remote.store import Access, Store
@@ -121,6 +116,9 @@ def upscale_remote(
         fidelity=fidelity,
         suffix=suffix,
     )
+    if dry_run:
+        _described(Plan(remote.inputs, order, Store(access)), report.as_json)
+        return
     if remote.cluster is None:
         plan = Plan(remote.inputs, order, Store(access))
         outcomes = upscale_objects(plan, upscaler)
@@ -129,6 +127,33 @@ def upscale_remote(
         outcomes = upscale_objects_on(plan, remote.cluster)
         del upscaler  # the driver computes nothing
     _reported(outcomes, plan, report, settings.fail_fast, no_progress)
+
+
+def _described(plan: Plan, as_json: bool) -> None:
+    """A line for each picture that would be done, by listings alone. Exits with 1 if one would fail."""
+    from superscale.inference.outcomes import Outcome
+
+    jobs: list[dict[str, Any]] = []
+    count = size = failed = 0
+    for one in plan:
+        if isinstance(one, Outcome):
+            failed += 1
+            say(f"would fail: {shown(one.input)}: {shown(one.error or '')}")
+            entry: dict[str, Any] = {"input": one.input, "output": None, "bytes": None, "exists": None, "error": one.error}
+        else:
+            count, size = count + 1, size + one.entry.size
+            entry = {"input": one.name, "output": str(one.output), "bytes": one.entry.size, "exists": one.exists, "error": None}
+            if not as_json:
+                print(
+                    f"{shown(one.name)} -> {shown(str(one.output))}  {one.entry.size} bytes{', something is there' * one.exists}"
+                )
+        jobs += [entry] if as_json else []
+    if as_json:
+        print(json.dumps({"version": 1, "jobs": jobs, "finished": plan.finished}))
+    else:
+        say(f"{count} to be done, {size / 1e6:.1f} MB; {plan.finished} finished before; {failed} would fail")
+    if failed:
+        raise SystemExit(1)
 
 
 def _weights(model: str) -> bytes | None:

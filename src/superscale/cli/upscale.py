@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from superscale.inference.outcomes import Outcome, Settings
     from superscale.inference.plan import Job
     from superscale.inference.upscaler import Upscaler
+    from superscale.machine.ray_pool import Cluster
     from superscale.video.options import ClipOptions
 
 INPUTS = "Images, videos, folders, quoted globs (also '**'), @list.txt (one path per line), s3://bucket/prefix/, or - for standard input."
@@ -125,7 +126,8 @@ def upscale(
     )
     options = UpscaleOptions(**how, tile=_number("--tile", tile), overlap=_number("--overlap", overlap))
     suffix = _suffix(form)
-    remote = remote_of(inputs, output, endpoint_url, requester_pays, cluster_of(on, share, workers), dry_run)
+    cluster = cluster_of(on, share, workers)
+    remote = remote_of(inputs, output, endpoint_url, requester_pays, cluster)
     found = [] if remote else _found(inputs, early=not as_json and failed_list is None)
     upscaler = _upscaler(model, fidelity, options, verbose)
     jobs = [] if remote else _planned(found, output, upscaler, suffix, as_json and not dry_run, quiet)
@@ -149,7 +151,7 @@ def upscale(
     )
     if remote:
         report = Report(None, as_json, quiet, failed_list, verbose, model=upscaler.model.name, retry=_given(context))
-        upscale_remote(remote, upscaler, settings, report, model, fidelity, suffix, no_progress)
+        upscale_remote(remote, upscaler, settings, report, model, fidelity, suffix, no_progress, dry_run)
     elif dry_run:
         from superscale.cli.dry_run import dry_run as describe
 
@@ -158,7 +160,7 @@ def upscale(
         passed_over = counted(one.path for one in found if one.is_passed_over)
         report = Report([job.again for job in jobs], as_json, quiet, failed_list, verbose, passed_over)
         report = replace(report, model=upscaler.model.name, retry=_given(context))
-        _run(jobs, upscaler, settings, report, no_progress, clips, keep_partial)
+        _run(jobs, upscaler, settings, report, no_progress, clips, keep_partial, cluster)
 
 
 def _check(inputs: list[str], model: str | None, metadata: str, failed_list: Path | None, contradicts: bool) -> None:
@@ -245,10 +247,14 @@ def _run(
     no_progress: bool,
     clips: ClipOptions,
     keep_partial: bool,
+    cluster: Cluster | None,
 ) -> None:
     from superscale.inference.jobs import run_jobs
     from superscale.inference.scenes import Windows
-    from superscale.video.jobs import Clips
+    from superscale.video.jobs import Clips, is_video
+
+    if cluster and any(map(is_video, jobs)):
+        raise UsageError("--on ray takes TIFFs that become TIFFs, and pictures in an object store; leave out the videos")
 
     code = 0
     unsaid: list[Outcome] = []
@@ -257,7 +263,7 @@ def _run(
         if shown_bar is not None:
             settings = replace(settings, began=partial(_begin, shown_bar, upscaler))
         progress = None if shown_bar is None else shown_bar.tile
-        windows = Windows(upscaler, progress, say if report.verbose else None)
+        windows = Windows(upscaler, progress, say if report.verbose else None, cluster)
         frames = FrameWatch(shown_bar, report.as_json and not report.quiet)
         windows_or_video = Clips(upscaler, clips, windows, frames, None if report.quiet else say, keep_partial)
         try:
