@@ -190,9 +190,3 @@ def test_a_scene_of_workers_is_the_file_of_one_machine(cluster: Any, tmp_path: P
     line = ("upscale", tmp_path / "a.tif", "-m", "compact-x4", "--tile", 48, "--device", "cpu", "--on", "ray", "-o")
     printed(*line, tmp_path / "two.tif")
     assert (tmp_path / "two.tif").read_bytes() == (tmp_path / "one.tif").read_bytes()
-    write_image(tmp_path / "a.png", Image(photo))
-    command = [sys.executable, "-m", "superscale", "upscale", str(tmp_path / "a.png"), "--on", "ray"]
-    refused = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
-    assert refused.returncode == 1
-    assert "--on ray takes TIFFs that become TIFFs" in refused.stderr
-    assert not (tmp_path / "a_x4.png").exists()

@@ -131,6 +131,8 @@ def upscale(
     found = [] if remote else _found(inputs, early=not as_json and failed_list is None)
     upscaler = _upscaler(model, fidelity, options, verbose)
     jobs = [] if remote else _planned(found, output, upscaler, suffix, as_json and not dry_run, quiet)
+    if cluster and not remote:
+        _check_scenes(jobs)
     if sample is not None:
         jobs = [_sampled(job, output) for job in jobs]
     from superscale.image.formats import counted
@@ -239,6 +241,16 @@ def _planned(
     return jobs
 
 
+def _check_scenes(jobs: list[Job]) -> None:
+    """Refuse what workers do not share."""
+    from superscale.image.formats import SUFFIXES
+
+    for job in jobs:
+        ends = {path.suffix.lower() for path in (job.input, job.output) if path is not None and job.verdict is None}
+        if any(SUFFIXES.get(end) != "TIFF" for end in ends):
+            raise UsageError(f"{job.name}: --on ray takes TIFFs that become TIFFs, and pictures in an object store (s3://)")
+
+
 def _run(
     jobs: list[Job],
     upscaler: Upscaler,
@@ -251,10 +263,7 @@ def _run(
 ) -> None:
     from superscale.inference.jobs import run_jobs
     from superscale.inference.scenes import Windows
-    from superscale.video.jobs import Clips, is_video
-
-    if cluster and any(map(is_video, jobs)):
-        raise UsageError("--on ray takes TIFFs that become TIFFs, and pictures in an object store; leave out the videos")
+    from superscale.video.jobs import Clips
 
     code = 0
     unsaid: list[Outcome] = []
