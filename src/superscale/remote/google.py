@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ class Google:
             from gcsfs import GCSFileSystem
         except ImportError as error:
             raise MissingExtraError("gs://", "google") from error
+        logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it prints what it raises
         how = {"endpoint_url": access.endpoint_url, "requester_pays": access.requester_pays}
         self.system: Any = GCSFileSystem(**how, skip_instance_cache=True, use_listings_cache=False)
         self.loop: Any = self.system.loop
