@@ -26,6 +26,8 @@ DEATHS, NODES_LOST = 3, 10
 USELESS_STARTS = 3
 LOOK_SECONDS = 5.0
 CLOSE_SECONDS = 60.0
+# The bounds of the dashboard's histogram.
+SECONDS = [0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0]
 NODE_DIED = "node has died", "node was terminated", "node is dead", "preempted"
 
 
@@ -82,6 +84,10 @@ class _Host:
             os.chdir(home)
         if version != __version__:
             raise SuperscaleError(f"this node has superscale {__version__}, expected the driver's, {version}")
+        from ray.util.metrics import Counter, Histogram
+
+        self.done = Counter("superscale_tasks", "Tasks that a worker has ended.")
+        self.seconds = Histogram("superscale_task_seconds", "What a task took.", boundaries=SECONDS)
         self.worker = make(name)
 
     def ready(self) -> bool:
@@ -90,7 +96,11 @@ class _Host:
     def do(self, task: Any, is_alone: bool) -> Any:
         if is_alone:
             self.worker.commit()
-        return self.worker.do(task)
+        began = time.monotonic()
+        result = self.worker.do(task)
+        self.done.inc()
+        self.seconds.observe(time.monotonic() - began)
+        return result
 
     def close(self) -> None:
         self.worker.close()
