@@ -31,7 +31,7 @@ pytestmark = [
 SECONDS = 90
 NAMES = [f"{number % 3}/p{number:02d}.png" for number in range(30)]
 # A dead node is counted as one within seconds.
-HEALTH = {"initial_delay_ms": "500", "period_ms": "500", "timeout_ms": "1000", "failure_threshold": "3"}
+HEALTH = {"initial_delay_ms": "500", "period_ms": "500", "timeout_ms": "2000", "failure_threshold": "5"}
 
 
 @pytest.fixture(scope="module")
