@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from superscale import files
-from superscale.files import CLAIM, Claims, new_folder, remove_folder, sweep, temporary_name, write_bytes
+from superscale.files import (
+    CLAIM,
+    Claims,
+    new_folder,
+    remove_folder,
+    require_writable,
+    sweep,
+    temporary_name,
+    write_bytes,
+    write_texts,
+)
 
 WRITER = """
 import sys, time
@@ -69,6 +82,30 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
         write_bytes(path, b"new")
     assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
     assert path.read_bytes() == b"old"
+
+
+WRITES: tuple[Callable[[Path], Any], ...] = (
+    lambda path: write_bytes(path, b"x"),
+    lambda path: require_writable(path),
+    lambda path: write_texts(path.parent, {path.name: "x"}),
+    lambda path: new_folder(path).__enter__(),
+)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no named pipes in folders")
+def test_a_pipe_a_device_or_a_socket_is_not_replaced(tmp_path: Path) -> None:
+    pipe, linked, listening = tmp_path / "pipe", tmp_path / "linked", tmp_path / "socket"
+    os.mkfifo(pipe)
+    linked.symlink_to("/dev/null")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(listening))
+    for path, kind in ((pipe, "pipe"), (linked, "device"), (listening, "socket")):
+        mode = path.lstat().st_mode
+        for write in WRITES:
+            with pytest.raises(OSError, match=f"got a {kind}"):
+                write(path)
+        assert path.lstat().st_mode == mode
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_a_file_has_the_permissions_that_the_umask_leaves(tmp_path: Path) -> None:

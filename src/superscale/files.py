@@ -61,6 +61,7 @@ def new_file(path: Path) -> Iterator[IO[bytes]]:
     Raises OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    require_replaceable(path)
     _sweep_once(path.parent)
     temporary = temporary_name(path.parent)
     try:
@@ -72,6 +73,13 @@ def new_file(path: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def require_replaceable(path: Path) -> None:
+    """Raise OSError for a pipe, a device or a socket: renaming a file to its name would take it from everybody (``/dev/null``)."""
+    kinds = {"pipe": path.is_fifo(), "device": path.is_char_device() or path.is_block_device(), "socket": path.is_socket()}
+    if (kind := next((kind for kind, fits in kinds.items() if fits), None)) is not None:
+        raise FileExistsError(errno.EEXIST, f"expected a file, got a {kind}", str(path))
 
 
 @cache
@@ -90,6 +98,7 @@ def write_texts(folder: Path, texts: Mapping[str, str]) -> None:
     written: dict[str, Path] = {}
     try:
         for name, text in texts.items():
+            require_replaceable(folder / name)
             written[name] = temporary_name(folder)
             write_text(written[name], text)
         for name, path in written.items():
@@ -132,6 +141,7 @@ def require_writable(path: Path, kind: Literal["file", "folder"] = "file") -> No
     folder = path if kind == "folder" else path.parent
     if kind == "file" and path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "expected a file, got a folder", str(path))
+    require_replaceable(path)
     there = next((parent for parent in (folder, *folder.absolute().parents) if parent.exists()), folder)
     if not there.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "expected a folder, got a file", str(there))
@@ -149,6 +159,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     An existing folder ``path`` is replaced.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    require_replaceable(path)
     _sweep_once(path.parent)
     building = temporary_name(path.parent)
     building.mkdir()

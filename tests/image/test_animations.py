@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from superscale.errors import TooLarge, Unsupported, UsageError
+from superscale.errors import Damaged, TooLarge, Unsupported, UsageError
 from superscale.image.animation import AnimationWriter
 from superscale.image.io import Image, open_stack, stack_writer
 from superscale.inference.inputs import expand
@@ -114,3 +116,27 @@ def test_a_still_picture_is_one_page_and_pages_of_a_document_are_no_animation(tm
         plan_jobs(expand([str(tmp_path / "still.gif")]), str(tmp_path / "out.gif"), scale=4)
     with pytest.raises(Unsupported, match="holds one picture, and there are 2; choose tiff"):
         writer.add(Image(np.zeros((8, 8, 3), np.uint8)))
+
+
+def cut_apart(form: str) -> list[bytes]:
+    """An animation of three frames, without its end, without its last frame, and, where it says how many there are, with another number."""
+    stream = io.BytesIO()
+    frames = [Pillow.fromarray(np.random.default_rng(seed).integers(0, 255, (20, 24, 3), np.uint8)) for seed in range(3)]
+    frames[0].save(stream, form, save_all=True, append_images=frames[1:], duration=80)
+    data = stream.getvalue()
+    if form == "GIF":
+        return [data[:-1], data[: data.rindex(b"\x21\xf9\x04")]]
+    end, last, count = data[-12:], data.rindex(b"fcTL") - 4, data.index(b"acTL") + 4
+    fewer = data[count - 4 : count] + struct.pack(">II", 2, 0)
+    return [
+        data[:-12],
+        data[:last] + end,
+        data[: count - 4] + fewer + struct.pack(">I", zlib.crc32(fewer)) + data[count + 12 :],
+    ]
+
+
+@pytest.mark.parametrize("form", ["GIF", "PNG"])
+def test_an_animation_that_lost_frames_is_refused(form: str) -> None:
+    for damaged in cut_apart(form):
+        with pytest.raises(Damaged), open_stack(damaged) as stack:
+            list(map(stack.page, range(stack.count)))

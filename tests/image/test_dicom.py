@@ -380,6 +380,24 @@ def test_uncompressed_pixels_that_are_missing_are_refused() -> None:
         stack.page(14)
 
 
+def test_more_pixels_than_the_header_says_are_refused() -> None:
+    for name, attributes in (
+        ("MR_small_RLE", {"Rows": 63}),
+        ("rtdose", {"NumberOfFrames": 14}),
+        ("rtdose_rle", {"NumberOfFrames": 14}),
+    ):
+        with pytest.raises(Damaged), open_stack(changed(source=file(name), **attributes)) as stack:
+            stack.page(0)
+    with pytest.raises(Damaged, match="cannot be RGB"):
+        read_image(changed(source=file("MR_small"), PhotometricInterpretation="RGB"))
+
+
+def test_colours_that_were_compressed_lie_together_whatever_the_header_says() -> None:
+    for name in ("SC_rgb_jpeg_gdcm", "SC_rgb_gdcm_KY", "SC_rgb_dcmtk_+eb+cr"):
+        whole = read_image(file(name)).pixels
+        np.testing.assert_array_equal(read_image(changed(source=file(name), PlanarConfiguration=1)).pixels, whole)
+
+
 @pytest.mark.parametrize(
     ("name", "why"), [("liver_1frame", "segmentation"), ("reportsi", "without a picture"), ("rtplan", "without a picture")]
 )

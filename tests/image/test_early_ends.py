@@ -17,10 +17,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image as Pillow
+from tifffile import TiffFile, imwrite
 
 from damage import DEPTHS, END, HEIGHT, JPEGS, WIDTH, assert_refused_or_same, photo, saved
 from superscale.errors import Damaged, ImageError, Unsupported
-from superscale.image.io import image_size, read_image
+from superscale.image.io import image_size, open_stack, read_image
 
 Array = NDArray[Any]
 
@@ -91,6 +92,14 @@ def test_a_png_whose_stream_is_longer_than_its_header_says_is_refused(depth: int
 def test_a_black_png_is_whole() -> None:
     rows = bytes(HEIGHT * (1 + WIDTH))
     assert not read_image(png(rows, 8, 0)).pixels.any()
+
+
+def test_a_palette_that_lacks_a_colour_of_the_samples_is_refused() -> None:
+    whole = png(png_rows(4, 3, 0), 4, 3)
+    start, after = whole.index(b"PLTE") - 4, whole.index(b"IDAT") - 4
+    for colours in (b"", chunk(b"PLTE", bytes(range(9)))):
+        with pytest.raises(Damaged):
+            read_image(whole[:start] + colours + chunk(b"tRNS", bytes(3)) + whole[after:])
 
 
 # TIFF ------------------------------------------------------------------------------------------------------------------------
@@ -167,15 +176,93 @@ def test_lzma_that_swells_is_refused_by_its_size() -> None:
 
 
 def test_a_tiff_without_a_colour_space_is_read_where_programs_agree() -> None:
-    colours = read_image(tiff([photo().tobytes()], 1, space=None, height=ROWS))
+    colours = read_image(tiff([photo()[:ROWS].tobytes()], 1, space=None, height=ROWS))
     np.testing.assert_array_equal(colours.pixels, photo()[:ROWS])
     assert any("were read as RGB" in notice for notice in colours.notices)
     deep = photo(1).astype("<u2") * 257
-    grey = read_image(tiff([deep.tobytes()], 1, samples=1, bits=16, space=None, height=ROWS))
+    grey = read_image(tiff([deep[:ROWS].tobytes()], 1, samples=1, bits=16, space=None, height=ROWS))
     np.testing.assert_array_equal(grey.pixels, deep[:ROWS])
     for samples in (1, 2, 4):
         with pytest.raises(Unsupported, match="no PhotometricInterpretation"):
             read_image(tiff([photo(samples).tobytes()], 1, samples=samples, space=None, height=ROWS))
+
+
+@pytest.mark.parametrize("compression", ["lzw", "deflate", "packbits", "zstd"])
+def test_damage_in_colour_spaces_that_pillow_reads_is_seen(compression: str) -> None:
+    code, _, pack = PACKED[compression]
+    strips = strips_of(pack, photo(4))
+    whole = read_image(tiff(strips, code, samples=4, space=5)).pixels
+    own = strips[1]
+    middle = len(own) // 2
+    others = [own[:middle] + bytes(40) + own[middle + 40 :], own[:middle], pack(photo(4, 5, WIDTH)), pack(photo(4, 40, WIDTH))]
+    for other in others:
+        assert_refused_or_same(tiff([strips[0], other, strips[2]], code, samples=4, space=5), whole)
+    for bits in (2, 4):
+        with pytest.raises(Damaged):
+            read_image(tiff(strips, code, samples=4, space=2, bits=bits))
+
+
+def test_lzw_without_its_end_is_whole_unless_a_sample_is_missing() -> None:
+    code, space, pack = PACKED["lzw"]
+    strips = strips_of(pack, photo())
+    whole = read_image(tiff(strips, code, space=space)).pixels
+    for missing in range(1, 6):
+        assert_refused_or_same(tiff([*strips[:2], strips[2][:-missing]], code, space=space), whole, must_refuse=False)
+    with pytest.raises(Damaged, match="more than"):
+        read_image(tiff(strips_of(pack, photo(3, HEIGHT, WIDTH + 1)), code, space=space))
+
+
+@pytest.mark.parametrize("compression", ["group3", "group4"])
+def test_a_damaged_fax_is_refused(compression: str) -> None:
+    whole = saved("TIFF", Pillow.fromarray(photo(1)[..., 0] > 100), compression=compression)
+    assert read_image(whole).pixels.shape == (HEIGHT, WIDTH, 1)
+    with TiffFile(io.BytesIO(whole)) as file:
+        page: Any = file.pages.first
+        start, length, width = page.dataoffsets[0], page.databytecounts[0], page.tags[256]
+    middle = start + length // 2
+    narrower = whole[: width.valueoffset] + bytes([WIDTH - 1]) + whole[width.valueoffset + 1 :]
+    for damaged in (whole[:middle] + bytes(20) + whole[middle + 20 :], narrower):
+        with pytest.raises(Damaged, match="line"):
+            read_image(damaged)
+
+
+def test_directories_that_lead_in_a_circle_or_nowhere_are_refused() -> None:
+    stream = io.BytesIO()
+    imwrite(stream, photo(1)[..., 0][None].repeat(3, 0), photometric="minisblack", metadata=None)
+    with TiffFile(io.BytesIO(stream.getvalue())) as file:
+        pages: list[Any] = list(file.pages)
+    data = stream.getvalue()
+    last = pages[2].offset + 2 + 12 * len(pages[2].tags)
+    middle = pages[1].offset + 2 + 12 * len(pages[1].tags)
+    for place, target, why in (
+        (last, pages[0].offset, "leads back"),
+        (last, pages[2].offset, "leads back"),
+        (middle, 1 << 24, "beyond"),
+    ):
+        damaged = data[:place] + struct.pack("<I", target) + data[place + 4 :]
+        with pytest.raises(Damaged, match=why), open_stack(damaged):
+            pass
+        lenient = read_image(damaged, lenient=True)
+        assert lenient.damage
+        np.testing.assert_array_equal(lenient.pixels, photo(1))
+
+
+def test_a_tiff_with_more_samples_than_its_tags_say_is_refused() -> None:
+    rows = [photo()[top : top + ROWS].tobytes() for top in range(0, HEIGHT, ROWS)]
+    for damaged in (tiff([*rows, rows[0]], 1), tiff(rows, 1, samples=1, space=1), tiff(rows, 1, height=ROWS)):
+        with pytest.raises(Damaged):
+            read_image(damaged)
+    for compression in ("png", "jpeg xl", "jpeg 2000", "webp"):
+        code, space, pack = PACKED[compression]
+        for bits in (4, 16):
+            with pytest.raises(Damaged, match="tags say"):
+                read_image(tiff(strips_of(pack, photo()), code, space=space, bits=bits))
+
+
+def test_a_last_strip_with_rows_beyond_the_picture_is_whole() -> None:
+    stream = io.BytesIO()
+    imwrite(stream, photo()[:-7], compression="jpeg", rowsperstrip=ROWS, metadata=None)
+    assert read_image(stream.getvalue()).pixels.shape == (HEIGHT - 7, WIDTH, 3)
 
 
 # The others ------------------------------------------------------------------------------------------------------------------

@@ -365,6 +365,13 @@ def test_a_damaged_scene_is_refused_and_leaves_nothing(small_net: Model, tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
 
 
+def test_a_picture_without_a_size_is_left_to_those_who_say_so(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((8, 8), np.uint8))
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as file:
+        file.pages.first.tags[256].overwrite(0)
+    assert scenes.scene_size(tmp_path / "a.tif") is None
+
+
 def wanted(source: Path, small_net: Model, monkeypatch: pytest.MonkeyPatch, free: int = 10**12, **settings: Any) -> list[str]:
     """What is said of a picture that is to be done by windows; nothing of another."""
     said: list[str] = []

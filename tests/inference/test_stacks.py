@@ -180,6 +180,17 @@ def test_a_damaged_page_leaves_nothing_behind(tmp_path: Path) -> None:
     assert left(tmp_path) == ["a.tif"]
 
 
+def test_a_damaged_first_page_is_called_damaged_and_not_one_of_several(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", VOLUME, photometric="minisblack", compression="zlib")
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        place = file.pages[0].dataoffsets[0]
+    data = (tmp_path / "a.tif").read_bytes()
+    (tmp_path / "a.tif").write_bytes(data[:place] + bytes(40) + data[place + 40 :])
+    outcome = done(tmp_path / "a.tif", tmp_path / "b.tif")
+    assert (outcome.status, outcome.code) == ("failed", "damaged")
+    assert "page 1" in str(outcome.error)
+
+
 def test_an_error_while_enlarging_is_not_called_damage(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", VOLUME, photometric="minisblack")
 

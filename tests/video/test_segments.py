@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
@@ -120,6 +121,21 @@ def test_on_a_full_disk_what_is_done_stays(clip: Path, upscaler: Upscaler, monke
     assert times(target) == times(clip)
 
 
+def test_a_file_that_may_not_grow_is_named_and_so_is_a_pipe(clip: Path, upscaler: Upscaler) -> None:
+    resource = pytest.importorskip("resource")  # not on Windows
+    target, before = clip.with_name("larger.mp4"), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2048, before[1]))
+    try:
+        with pytest.raises(ImageError, match=r"larger\.mp4 cannot be written: File too large"):
+            upscale_clip(upscaler, clip, target, SHORT)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    os.mkfifo(target)
+    with pytest.raises(ImageError, match="got a pipe"):
+        upscale_clip(upscaler, clip, target, SHORT, overwrite=True)
+    assert not list(clip.parent.glob("*.unfinished"))
+
+
 @pytest.mark.slow
 def test_damaged_packets_are_counted_and_told(make: Make, upscaler: Upscaler) -> None:
     moving = ["-f", "lavfi", "-i", "testsrc2=size=160x120:rate=25:duration=0.96"]
@@ -148,6 +164,47 @@ def test_a_file_that_is_cut_short_gives_what_is_there_and_says_so(
     assert made.damage is not None
     assert made.damage.startswith("the file is cut short")
     assert 5 < len(times(larger)) < 24
+
+
+def overwritten(clip: Path, places: list[tuple[int, int]], by: int | None = None) -> None:
+    """The file with other bytes from a place on, each: zeros, or any."""
+    data = bytearray(clip.read_bytes())
+    for place, size in places:
+        data[place : place + size] = bytes(size) if by is None else np.random.default_rng(by).bytes(size)
+    clip.write_bytes(data)
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libvpx-vp9"])
+def test_a_damaged_last_packet_is_counted_and_costs_no_other_frame(
+    make: Make, moving: Any, upscaler: Upscaler, codec: str
+) -> None:
+    clip = make("clip.mp4", *moving, "-c:v", codec, "-g", "8")
+    with av.open(str(clip)) as container:
+        place, size = max((packet.pos, packet.size) for packet in container.demux(video=0) if packet.size)
+    count = len(times(clip))
+    overwritten(clip, [(place, size)], 1)
+    made = upscale_clip(upscaler, clip, larger := clip.with_name("larger.mp4"), QUICK)
+    assert made.damage == "damaged packets, whose frames are missing: 1"
+    assert len(times(larger)) == count - 1
+
+
+def test_a_hole_in_a_matroska_file_is_told(make: Make, moving: Any, upscaler: Upscaler) -> None:
+    clip = make("clip.mkv", *moving, "-c:v", "libx264", "-g", "8")
+    count = len(times(clip))
+    with av.open(str(clip)) as container:
+        places = [packet.pos for packet in container.demux(video=0) if packet.size]
+    overwritten(clip, [(places[count // 2] - 20, 40)])
+    made = upscale_clip(upscaler, clip, larger := clip.with_name("larger.mkv"), QUICK)
+    assert len(times(larger)) < count
+    assert str(made.damage).startswith("damaged places in the file")
+
+
+def test_sound_that_is_cut_off_is_told(make: Make, moving: Any, upscaler: Upscaler) -> None:
+    sound = ["-f", "lavfi", "-i", "sine=duration=3"]
+    clip = make("clip.mp4", *moving, *sound, "-c:v", "mpeg4", "-c:a", "aac", "-movflags", "faststart")
+    clip.write_bytes(clip.read_bytes()[:-300])
+    made = upscale_clip(upscaler, clip, clip.with_name("larger.mp4"), QUICK)
+    assert made.damage == "the file is cut short"
 
 
 @pytest.mark.slow

@@ -126,3 +126,11 @@ def test_evaluate_measures_the_frames_of_a_clip_and_how_steady_they_are(
     assert counts == [("clip.mp4", "psnr", 4), ("clip.mp4", "warping", 3), ("clip.mp4", "flicker", 3)]
     assert "4 pictures" in (tmp_path / "report" / "report.html").read_text()
     assert "FLICKER" in run("--data", clip, command="evaluate").stdout
+
+
+def test_evaluate_refuses_a_damaged_clip(run: Any, make: Make, moving: Any) -> None:
+    clip = make("clip.mp4", *moving, "-c:v", "mpeg4", "-movflags", "faststart")
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size * 2 // 3])
+    done = run("--data", clip, "--metric", "psnr", command="evaluate")
+    assert done.returncode == 1
+    assert "cut short" in done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -11,7 +12,8 @@ from typing import IO, Any
 import numpy as np
 from PIL.Image import Image as PillowPicture
 
-from superscale.errors import TooLarge, Unsupported
+from superscale.errors import Damaged, TooLarge, Unsupported
+from superscale.image import png
 from superscale.image.codecs import open_picture, read_pillow
 from superscale.image.formats import HEADER_BYTES, format_of
 from superscale.image.metadata import Metadata, read_metadata
@@ -21,6 +23,8 @@ from superscale.image.stack import Stack, StackWriter
 
 Reader = Callable[[IO[bytes], str, int | None], Image]
 FORMATS = ("GIF", "WEBP", "PNG")
+# Bytes by which the blocks of a GIF begin.
+GIF_IMAGE, GIF_EXTENSION, GIF_END = 0x2C, 0x21, b";"
 # What a browser takes for a frame that states no time.
 UNSTATED_MS = 100.0
 
@@ -76,6 +80,7 @@ def frames_of(form: str, read: Reader, stream: IO[bytes], name: str, max_pixels:
         stream.seek(0)
         return One(partial(read, stream, name, max_pixels))
     animation = Animation(picture, name)
+    _check_whole(form, stream, name)
     checked_size(*picture.size, 1, max_pixels, name)
     total = picture.width * picture.height * animation.count
     if max_pixels is not None and total > max_pixels:
@@ -84,6 +89,46 @@ def frames_of(form: str, read: Reader, stream: IO[bytes], name: str, max_pixels:
             max_pixels,
         )
     return animation
+
+
+def _check_whole(form: str, stream: IO[bytes], name: str) -> None:
+    """Raise Damaged for an animation that was cut between two frames, or says that it has fewer: Pillow plays what is left."""
+    place = stream.seek(0)
+    data = stream.read() if form in ("GIF", "PNG") else b""
+    stream.seek(place)
+    if form == "GIF" and not _gif_ends(data):
+        raise Damaged(f"{name}: damaged picture (cut short: no end)")
+    if form == "PNG":
+        png.check_chunks(data, name)
+        png.check_rows(data, name)
+        promised = [int.from_bytes(whole[8:12], "big") for _, whole in png.chunks(io.BytesIO(data), (b"acTL",))]
+        found = sum(1 for _ in png.chunks(io.BytesIO(data), (b"fcTL",)))
+        if promised[:1] != [found]:
+            raise Damaged(
+                f"{name}: damaged picture ({found} frames, and its header says {promised[0] if promised else 'none'})"
+            )
+
+
+def _gif_ends(data: bytes) -> bool:
+    """Whether the blocks of a GIF lead to its trailer (GIF89a, appendix B)."""
+    place = 13 + _table_bytes(data[10:11])
+    while place < len(data) and data[place : place + 1] != GIF_END:
+        kind, place = data[place], place + 1
+        if kind == GIF_IMAGE:
+            place += 9 + _table_bytes(data[place + 8 : place + 9]) + 1
+        elif kind == GIF_EXTENSION:
+            place += 1
+        else:  # decoders pass over what is no block
+            continue
+        while place < len(data) and data[place]:
+            place += 1 + data[place]
+        place += 1
+    return data[place : place + 1] == GIF_END
+
+
+def _table_bytes(flags: bytes) -> int:
+    """The length of the table of colours that a byte of flags announces."""
+    return 3 * (2 << (flags[0] & 7)) if flags and flags[0] & 0x80 else 0
 
 
 class AnimationWriter:

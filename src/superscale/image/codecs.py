@@ -145,12 +145,25 @@ def read_png(stream: IO[bytes], name: str, max_pixels: int | None) -> Image:
         check_header(picture, name, max_pixels)
         colours = _checked_colours(data, name)
         png.check_promise(png.header(data), len(data), name)
+        has_palette = png.header(data).kind == png.PALETTE
+        if has_palette:
+            _check_palette(data, 0, name)
         # Pillow reads the file in any case: for the chunks behind the samples.
         image = _decoded(picture, name, data if _squeezed(picture) else None)
         png.check_rows(data, name)
+        if has_palette:
+            greatest: Any = picture.getextrema()
+            _check_palette(data, greatest[1], name)
     if image.metadata.icc_profile is not None:
         colours = {kind: body for kind, body in colours.items() if kind == b"cICP"}  # it alone stands above a profile
     return replace(image, metadata=replace(image.metadata, png_colours=colours or None))
+
+
+def _check_palette(data: bytes, sample: int, name: str) -> None:
+    """Raise Damaged where the palette has no colour for a sample, which decoders take for black."""
+    colours = next((len(chunk) - png.CHUNK_BYTES for _, chunk in png.chunks(io.BytesIO(data), (b"PLTE",))), 0) // 3
+    if sample >= colours:
+        raise Damaged(f"{name}: damaged picture (a palette of {colours} colours, and a sample of number {sample})")
 
 
 def rescue_png(data: bytes, name: str, max_pixels: int | None) -> Image:
@@ -169,19 +182,10 @@ def png_size(stream: IO[bytes], name: str) -> tuple[int, int]:
 
 
 def _checked_colours(data: bytes, name: str) -> dict[bytes, bytes]:
-    """The chunks that say what the numbers mean: gamma, chromaticities, code points of a video's colours.
-
-    Raises Damaged unless every chunk is whole, with the right checksum, up to the last: Pillow forgives a lost end.
-    """
-    colours: dict[bytes, bytes] = {}
-    for kind, chunk in png.chunks(io.BytesIO(data)):
-        if not png.has_its_checksum(chunk):
-            raise Damaged(f"{name}: damaged picture (wrong checksum of its {kind.decode('latin-1')!r} chunk)")
-        if PNG_COLOURS.get(kind) == len(chunk) - png.CHUNK_BYTES:
-            colours[kind] = chunk[8:-4]
-        if kind == b"IEND":
-            return colours
-    raise Damaged(f"{name}: damaged picture (cut short: no end)")
+    """The chunks that say what the numbers mean: gamma, chromaticities, code points of a video's colours. Raises Damaged."""
+    png.check_chunks(data, name)
+    found = png.chunks(io.BytesIO(data), PNG_COLOURS)
+    return {kind: chunk[8:-4] for kind, chunk in found if PNG_COLOURS[kind] == len(chunk) - png.CHUNK_BYTES}
 
 
 def check_header(picture: PillowPicture, name: str, max_pixels: int | None) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydicom.pixels.processing import apply_modality_lut
 
 from superscale.errors import Damaged, Unsupported
-from superscale.image.dicom_frames import DEFLATED, GREYS, PALETTE, read_frame, syntax_of
+from superscale.image.dicom_frames import DEFLATED, GREYS, PALETTE, frames_held, read_frame, syntax_of
 from superscale.image.geo import GDAL_METADATA, GDAL_NODATA
 from superscale.image.metadata import Metadata
 from superscale.image.picture import Image, checked_size
@@ -41,6 +41,8 @@ class DicomPages:
         self.count = int(self.header.get("NumberOfFrames") or 1)
         if self.count < 1:
             raise Damaged(f"{name}: the header says {self.count} frames")
+        if (held := frames_held(stream, self.header)) is not None and held > self.count:
+            raise Damaged(f"{name}: damaged picture ({held} frames, and the header says {self.count})")
         checked_size(self.width, self.height, int(self.header.SamplesPerPixel), max_pixels, name)
 
     def page(self, number: int) -> Image:

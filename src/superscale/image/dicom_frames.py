@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import io
+import warnings
+from collections.abc import Iterator
+from typing import IO, Any
 
 import imagecodecs
 import numpy as np
@@ -33,6 +36,10 @@ GREYS = ("MONOCHROME1", "MONOCHROME2")
 # What comes out of the decoders as RGB.
 COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 PALETTE = "PALETTE COLOR"
+# What pydicom only warns of: an RLE segment that does not hold a plane of the header's size, to the byte that makes its length even.
+WRONG_RLE = "The decoded RLE segment contains non-conformant padding"
+PIXEL_DATA = b"\xe0\x7f\x10\0"
+UNDEFINED = 0xFFFFFFFF
 
 
 def is_available(_syntax: str) -> bool:
@@ -43,6 +50,8 @@ def is_available(_syntax: str) -> bool:
 def decode_frame(data: bytes, runner: Any) -> bytes | bytearray:
     """One compressed frame -> its samples, as pydicom takes them from a decoder. Raises Damaged for a frame that is cut short."""
     syntax = runner.transfer_syntax
+    # Whatever the header says (PS3.5, 8.2.1): decoders give pixels one after another.
+    runner.set_option("planar_configuration", 0)
     if syntax in JPEG_SYNTAXES:
         twelve = check_jpeg(data, "a frame")
         if twelve is None:
@@ -64,7 +73,6 @@ def decode_frame(data: bytes, runner: Any) -> bytes | bytearray:
             raise Damaged("a frame: damaged picture (Premature end of JPEG-LS file)")
         samples = imagecodecs.jpegls_decode(data)
     runner.set_option("bits_allocated", samples.itemsize * 8)
-    runner.set_option("planar_configuration", 0)
     return bytes(samples.astype(samples.dtype.newbyteorder("<"), copy=False))
 
 
@@ -85,9 +93,13 @@ def read_frame(source: Any, header: Any, number: int, name: str) -> Array:
     meaning = str(header.get("PhotometricInterpretation", ""))
     if meaning not in (*GREYS, *COLOURS, PALETTE):
         raise Unsupported(f"{name}: cannot read DICOM pixels of the kind {meaning or 'none'!r}; convert it to RGB first")
+    if (int(header.SamplesPerPixel) == 3) != (meaning in COLOURS):
+        raise Damaged(f"{name}: {header.SamplesPerPixel} samples a pixel cannot be {meaning}")
     plugin = PLUGIN if syntax_of(header) in OURS else ""
     try:
-        samples = pixel_array(source, index=number, decoding_plugin=plugin, allow_excess_frames=False)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", WRONG_RLE)
+            samples = pixel_array(source, index=number, decoding_plugin=plugin, allow_excess_frames=False)
     except NotImplementedError as error:
         raise Unsupported(f"{name}: cannot read DICOM's {syntax_of(header).name}; decompress it first") from error
     if meaning == PALETTE:
@@ -95,6 +107,30 @@ def read_frame(source: Any, header: Any, number: int, name: str) -> Array:
         return change_depth(colours, np.uint8)
     samples = samples.astype(_stored_type(header, samples.dtype), copy=False)
     return samples if samples.ndim == 3 else samples[..., None]
+
+
+def frames_held(stream: IO[bytes], header: Any) -> int | None:
+    """How many frames the pixel data hold, whole ones, for a stream that stands before them; None where only decoding tells."""
+    head = stream.read(8)
+    if syntax_of(header) == DEFLATED or not head.startswith(PIXEL_DATA):
+        return None
+    # Behind the tag stands the type, two zeros and the length; in some files, whatever the syntax, the length alone.
+    length = int.from_bytes(stream.read(4) if head[4:] in (b"OB\0\0", b"OW\0\0", b"UN\0\0") else head[4:], "little")
+    if length != UNDEFINED:
+        frame_bits = header.Rows * header.Columns * header.SamplesPerPixel * header.BitsAllocated
+        return None if frame_bits == 0 else length * 8 // frame_bits
+    table = int.from_bytes(stream.read(8)[4:], "little")
+    if syntax_of(header) == uid.RLELossless:
+        stream.seek(table, io.SEEK_CUR)
+        return sum(1 for _ in _fragments(stream))
+    return table // 4 or None
+
+
+def _fragments(stream: IO[bytes]) -> Iterator[int]:
+    """The lengths of the items up to their end, which are passed over."""
+    while (head := stream.read(8)).startswith(b"\xfe\xff\0\xe0"):
+        yield (length := int.from_bytes(head[4:], "little"))
+        stream.seek(length, io.SEEK_CUR)
 
 
 def _stored_type(header: Any, dtype: Any) -> Any:

@@ -33,8 +33,9 @@ LOG = logging.getLogger("imagecodecs")
 LOG.setLevel(logging.WARNING)
 # What was said, for the thread that listens.
 HEARD = threading.local()
-# How libjpeg's warnings of damage begin (jerror.h), and libtiff's that a strip is of another size than its tags say.
-DAMAGE = ("Corrupt JPEG data", "Premature end of JPEG", "Inconsistent progression", "Improper JPEG strip", "JPEG strip")
+# How libjpeg's warnings of damage begin (jerror.h), and libtiff's that a strip is smaller than its tags say, or of fax codes (tif_fax3.c).
+DAMAGE = ("Corrupt JPEG data", "Premature end of JPEG", "Inconsistent progression", "Improper JPEG strip")
+FAX_DAMAGE = ("Premature EO", "Line length mismatch", "Bad code word", "Uncompressed data")
 # What libtiff refuses in good files: chroma sampled otherwise than 1x1, and progressive pictures beyond its limit of memory.
 UNUSUAL = ("Improper JPEG sampling", "require libjpeg to allocate")
 
@@ -189,13 +190,14 @@ def _packed(samples: Array) -> Array:
 
 
 def damage_of_tiff(data: bytes, index: int) -> str | None:
-    """What libtiff and libjpeg say is wrong with the JPEG strips or tiles of a page of a TIFF; None for nothing."""
-    try:
-        with _warnings() as said:
+    """What libtiff and libjpeg say is wrong with the JPEG or fax strips or tiles of a page of a TIFF; None for nothing."""
+    failed = None
+    with _warnings() as said:
+        try:
             imagecodecs.tiff_decode(data, index=index, verbose=3)
-    except imagecodecs.TiffError as error:
-        return " ".join(str(error).split())
-    return next((text for text in said if text.startswith(DAMAGE)), None)
+        except imagecodecs.TiffError as error:
+            failed = " ".join(str(error).split())
+    return next((text for text in said if text.startswith(DAMAGE + FAX_DAMAGE)), failed)
 
 
 def _by_pillow(data: bytes) -> Array:

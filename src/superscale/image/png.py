@@ -14,6 +14,7 @@ from superscale.errors import Damaged
 CHUNK_BYTES = 12
 SIGNATURE_BYTES = 8
 SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+PALETTE = 3
 # Adam7: first column, first row, step across, step down of each pass.
 PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 WHOLE = ((0, 0, 1, 1),)
@@ -73,6 +74,16 @@ def check_promise(said: Header, length: int, name: str) -> None:
         raise Damaged(
             f"{name}: damaged picture ({length} bytes cannot hold the {said.width}x{said.height} pixels of its header)"
         )
+
+
+def check_chunks(data: bytes, name: str) -> None:
+    """Raise Damaged unless every chunk is whole, with the right checksum, up to the last: Pillow forgives a lost end."""
+    for kind, whole in chunks(io.BytesIO(data)):
+        if not has_its_checksum(whole):
+            raise Damaged(f"{name}: damaged picture (wrong checksum of its {kind.decode('latin-1')!r} chunk)")
+        if kind == b"IEND":
+            return
+    raise Damaged(f"{name}: damaged picture (cut short: no end)")
 
 
 def check_rows(data: bytes, name: str) -> None:

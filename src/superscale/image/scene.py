@@ -17,9 +17,9 @@ from tifffile import TiffFile, TiffPage
 from superscale.errors import Damaged, ImageError, MissingExtraError, Unsupported
 from superscale.image import geo, tiff
 from superscale.image.fringe import CELL_PX
-from superscale.image.picture import Image
+from superscale.image.picture import Image, checked_size
 from superscale.image.region import Region
-from superscale.image.strips import JPEG, check_parts
+from superscale.image.strips import JPEG, check_directories, check_parts
 from superscale.image.tiff_tags import page_metadata
 
 Array = NDArray[Any]
@@ -45,7 +45,9 @@ def scene_size(path: Path) -> tuple[int, int, int, int] | None:
     """(height, width, samples a pixel, bytes a sample) of a TIFF, from its header; None for what is not read as one picture."""
     try:
         with TiffFile(path) as file:
-            page = tiff.only_page(file, str(path))
+            check_directories(file, str(path))
+            page = tiff.only_page(file.pages, str(path))
+            checked_size(page.imagewidth, page.imagelength, page.samplesperpixel, None, str(path))
             return page.imagelength, page.imagewidth, page.samplesperpixel, -(-int(page.bitspersample) // 8)
     except Exception:  # no TIFF, or a damaged one: whoever reads it says so
         return None
@@ -86,7 +88,8 @@ class Scene:
         name, enter = str(self.path), self._open.enter_context
         stream = enter(open(self.path, "rb"))  # noqa: SIM115
         file = enter(TiffFile(stream))
-        self._page = page = tiff.only_page(file, name)
+        check_directories(file, name)
+        self._page = page = tiff.only_page(file.pages, name)
         layout = tiff.page_layout(page, name)
         extras = page_metadata(page, stream)
         self._geo = extras.get("geo")

@@ -1,4 +1,4 @@
-"""The strips and tiles of a TIFF: whether all are there, and hold what the tags say, told before their samples are decoded."""
+"""The directories, strips and tiles of a TIFF: whether all are there, and hold what the tags say."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import IO, Any, NamedTuple
 
+import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
-from tifffile import TiffPage
+from tifffile import TiffFile, TiffPage
 
 from superscale.errors import Damaged
 from superscale.image import png
@@ -22,7 +23,21 @@ from superscale.image.jxl import jxl_size
 Array = NDArray[Any]
 
 # Values of the tag Compression.
-NONE, JPEG, LZMA = 1, 7, 34925
+NONE, LZW, JPEG, LZMA = 1, 5, 7, 34925
+CCITT = (2, 3, 4)
+LSB_FIRST = 2
+STRIP_OFFSETS, TILE_OFFSETS = 273, 324
+# More than any writer pads its samples by; so do those of a file with a wrong depth.
+MUCH_TOO_LARGE = 1.5
+# Compressions of bytes -> how a part is undone, to so many bytes at most.
+UNDO: dict[int, Callable[..., bytes | bytearray]] = {
+    LZW: imagecodecs.lzw_decode,
+    32773: imagecodecs.packbits_decode,
+    **dict.fromkeys((8, 32946, 50013), imagecodecs.deflate_decode),
+    **dict.fromkeys((34926, 50000), imagecodecs.zstd_decode),
+}
+# Longer than a code of LZW.
+BEHIND = b"\xff" * 4
 # More than any preset of the xz tools takes to decode.
 LZMA_MEMORY_BYTES = 200_000_000
 J2K_START = b"\xff\x4f\xff\x51"
@@ -39,24 +54,48 @@ class Part(NamedTuple):
     seen: tuple[int, int]
 
 
-def check_parts(page: TiffPage, stream: IO[bytes], name: str) -> None:
-    """Raise Damaged unless every strip or tile lies in the file and holds a picture of its size.
+def check_directories(file: TiffFile, name: str) -> None:
+    """Raise Damaged unless each directory leads to another one in the file, or to none: tifffile passes over what is cut off, and goes
+    round and round where they lead in a circle."""
+    layout, stream, seen = file.tiff, file.filehandle, set[int]()
+    place = file.pages.first.offset
+    while place:
+        stream.seek(place)
+        count = stream.read(layout.tagnosize)
+        seen.add(place)
+        if len(count) == layout.tagnosize:
+            stream.seek(struct.unpack(layout.tagnoformat, count)[0] * layout.tagsize, io.SEEK_CUR)
+        following = stream.read(layout.offsetsize)
+        if len(count) < layout.tagnosize or len(following) < layout.offsetsize:
+            raise Damaged(f"{name}: damaged picture (cut short: the directory of page {len(seen)} lies beyond its end)")
+        (place,) = struct.unpack(layout.offsetformat, following)
+        if place in seen:
+            raise Damaged(f"{name}: damaged picture (the directory of page {len(seen)} leads back to one before)")
 
-    Readers take a missing one for black, and make one of another size fit.
+
+def check_parts(page: TiffPage, stream: IO[bytes], name: str, unguarded: bool = False) -> None:
+    """Raise Damaged unless every strip or tile lies in the file and holds a picture, or samples, of its size.
+
+    Readers take a missing one for black, and make one of another size fit. ``unguarded``: tifffile, which sees most damage in bytes
+    that were compressed, is not the one that reads them; Pillow leaves black what cannot be read.
     """
     parts = list(_parts(page, name))
     kind = int(page.compression)
-    bits: int = page.imagewidth * page.imagelength * page.samplesperpixel * page.bitspersample
-    if kind == NONE and sum(part.length for part in parts) * 8 < bits:
-        raise Damaged(f"{name}: damaged picture (cut short: {sum(part.length for part in parts)} bytes of samples)")
-    if kind == JPEG:
+    pixel_bits: int = (1 if _is_planar(page) else page.samplesperpixel) * page.bitspersample
+    if kind == NONE:
+        _check_plain(page, sum(part.length for part in parts), name)
+    if kind == JPEG or kind in CCITT:
         stream.seek(0)
         if (damage := damage_of_tiff(stream.read(), page.index)) is not None:
             raise Damaged(f"{name}: damaged picture ({damage})")
-    if kind == LZMA:
-        samples = 1 if _is_planar(page) else page.samplesperpixel
-        for part in parts:
-            _check_lzma(_body(part, stream), part, samples * page.bitspersample, name)
+    for part in parts:
+        if kind == LZMA:
+            _check_lzma(_body(part, stream), part, pixel_bits, name)
+        elif kind == LZW or (kind in UNDO and (unguarded or page.bitspersample % 8)):
+            body = _body(part, stream)
+            _check_bytes(
+                imagecodecs.bitorder_decode(body) if page.fillorder == LSB_FIRST else body, part, kind, pixel_bits, name
+            )
     if (size := SIZES.get(kind)) is not None:
         for part in parts:
             found = size(_body(part, stream))
@@ -64,6 +103,47 @@ def check_parts(page: TiffPage, stream: IO[bytes], name: str) -> None:
                 raise Damaged(
                     f"{name}: damaged picture (a part of {found[0]}x{found[1]} pixels, not {part.seen[0]}x{part.seen[1]})"
                 )
+        if kind != JPEG:
+            _check_type(page, _body(parts[0], stream), name)
+
+
+def _check_plain(page: TiffPage, length: int, name: str) -> None:
+    bits: int = page.imagewidth * page.imagelength * page.samplesperpixel * page.bitspersample
+    if length * 8 < bits:
+        raise Damaged(f"{name}: damaged picture (cut short: {length} bytes of samples)")
+    if not page.is_tiled and length * 8 > MUCH_TOO_LARGE * (bits + 8 * page.imagelength):
+        raise Damaged(f"{name}: damaged picture ({length} bytes of samples, of which its tags need {-(-bits // 8)})")
+
+
+def _check_type(page: TiffPage, body: bytes, name: str) -> None:
+    """A part that is a picture has its own type, which tifffile makes that of the tags: 8 bits become almost black ones of 16."""
+    found: Any = page.decode(body, 0)[0]
+    if found is not None and found.dtype.newbyteorder("=") != page.dtype:
+        raise Damaged(f"{name}: damaged picture (a part holds {found.dtype}, and the tags say {page.dtype})")
+
+
+def _check_bytes(body: bytes | bytearray, part: Part, kind: int, pixel_bits: int, name: str) -> None:
+    least, most = _least_and_most(part, pixel_bits)
+    found = UNDO[kind](body, out=most + 1)
+    too_many = len(found) > most
+    if kind == LZW:
+        # What is left of bits behind the last code is decoded, too, where no code ends the part.
+        too_many = too_many and len(UNDO[kind](body[: -len(BEHIND)], out=most + 1)) > most
+        if found[:least] != UNDO[kind](body + BEHIND, out=most + 1)[:least]:
+            raise Damaged(f"{name}: damaged picture (a part is cut short)")
+    if too_many or len(found) < least:
+        raise _another_length(len(found), least, most, name)
+
+
+def _least_and_most(part: Part, pixel_bits: int) -> tuple[int, int]:
+    """The bytes of a part that are seen, and of a whole one."""
+    row_bytes = (part.width * pixel_bits + 7) // 8
+    return row_bytes * part.seen[1], row_bytes * part.rows
+
+
+def _another_length(found: int, least: int, most: int, name: str) -> Damaged:
+    more = "more than " if found > most else ""
+    return Damaged(f"{name}: damaged picture (a part holds {more}{min(found, most)} bytes, not {least})")
 
 
 def readable_parts(page: TiffPage, stream: IO[bytes], name: str) -> Array:
@@ -93,8 +173,9 @@ def _parts(page: TiffPage, name: str) -> Iterator[Part]:
     rows = max(page.chunks[0], 1)
     across, down = -(-page.imagewidth // width), -(-page.imagelength // rows)
     expected = across * down * (page.samplesperpixel if _is_planar(page) else 1)
-    if len(page.dataoffsets) < expected or len(page.databytecounts) < expected:
-        raise Damaged(f"{name}: damaged picture ({len(page.dataoffsets)} of {expected} parts)")
+    told = page.tags[TILE_OFFSETS] if page.is_tiled else page.tags[STRIP_OFFSETS]  # tifffile leaves out those beyond the last
+    if told.count != expected or len(page.dataoffsets) < expected or len(page.databytecounts) < expected:
+        raise Damaged(f"{name}: damaged picture ({told.count} parts, not the {expected} of its size)")
     for number, (offset, count) in enumerate(zip(page.dataoffsets, page.databytecounts, strict=False)):
         if offset < 8 or count < 1 or offset + count > length:
             raise Damaged(f"{name}: damaged picture (cut short: a part lies beyond its end)")
@@ -108,14 +189,11 @@ def _body(part: Part, stream: IO[bytes]) -> bytes:
 
 
 def _check_lzma(body: bytes, part: Part, pixel_bits: int, name: str) -> None:
-    row_bytes = (part.width * pixel_bits + 7) // 8
-    least, most = row_bytes * part.seen[1], row_bytes * part.rows
+    least, most = _least_and_most(part, pixel_bits)
     inflater = lzma.LZMADecompressor(memlimit=LZMA_MEMORY_BYTES)
     found = len(inflater.decompress(body, max_length=most + 1))
     if not least <= found <= most:
-        raise Damaged(
-            f"{name}: damaged picture (a part holds {'more than ' if found > most else ''}{min(found, most)} bytes, not {least})"
-        )
+        raise _another_length(found, least, most, name)
 
 
 def _jpeg_size(body: bytes) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from superscale.image.holes import valid_samples
 from superscale.image.metadata import Metadata
 from superscale.image.picture import GREY, RGB, Image, checked_size, separated
 from superscale.image.pixels import change_depth, stretch_bits, white
-from superscale.image.strips import check_parts, readable_parts
+from superscale.image.strips import check_directories, check_parts, readable_parts
 from superscale.image.tiff_tags import page_metadata, stated_range
 
 Array = NDArray[Any]
@@ -61,7 +61,8 @@ class Layout:
 def tiff_size(stream: IO[bytes], name: str) -> tuple[int, int]:
     """(width, height) of the picture once it is upright, from its directory. Raises Unsupported for several pages."""
     with TiffFile(stream) as file:
-        page = only_page(file, name)
+        check_directories(file, name)
+        page = only_page(file.pages, name)
         return metadata.upright_size(page.imagewidth, page.imagelength, orientation(page))
 
 
@@ -79,7 +80,8 @@ def orientation(page: TiffPage) -> int:
 def read_tiff(stream: IO[bytes], name: str, max_pixels: int | None) -> Image:
     """One still picture of a TIFF stream. Raises ImageError for several pages, missing parts and sample types we do not know."""
     with TiffFile(stream) as file:
-        return page_image(only_page(file, name), file.pages, stream, name, max_pixels)
+        check_directories(file, name)
+        return page_image(only_page(file.pages, name), file.pages, stream, name, max_pixels)
 
 
 def page_image(
@@ -89,13 +91,13 @@ def page_image(
     None for those of this one. Raises ImageError as `read_tiff` does."""
     checked_size(page.imagewidth, page.imagelength, page.samplesperpixel, max_pixels, name)
     layout = page_layout(page, name)
-    check_parts(page, stream, name)
+    check_parts(page, stream, name, unguarded=layout.for_pillow)
     if layout.for_pillow:
         stream.seek(0)
         image = decode(_alone(stream, page, name), name, max_pixels)
         image = replace(image, metadata=replace(image.metadata, exif=None))
     else:
-        image = as_image(page, _raw(page), layout, page_metadata(page, stream, planes).get("geo"))
+        image = as_image(page, _fitting_samples(page, layout, name), layout, page_metadata(page, stream, planes).get("geo"))
     return _with_metadata(image, beside, page, layout, stream, name, planes)
 
 
@@ -103,14 +105,19 @@ def rescue_tiff(data: bytes, name: str, max_pixels: int | None) -> Image:
     """What can be had of a damaged TIFF: its whole strips or tiles; the others are zero. Raises Damaged for kinds left to Pillow."""
     stream = io.BytesIO(data)
     with TiffFile(stream) as file:
-        page = only_page(file, name)
+        try:
+            check_directories(file, name)
+            beside = list(file.pages)
+        except Damaged:
+            beside = [file.pages.first]
+        page = only_page(beside, name)
         checked_size(page.imagewidth, page.imagelength, page.samplesperpixel, max_pixels, name)
         layout = page_layout(page, name)
         if layout.for_pillow:
             raise Damaged(f"{name}: damaged picture, of a kind of which no part can be had")
         samples = _laid_out(page, readable_parts(page, stream, name))
         image = as_image(page, samples, layout, page_metadata(page, stream).get("geo"))
-        return _with_metadata(image, file.pages, page, layout, stream, name)
+        return _with_metadata(image, beside, page, layout, stream, name)
 
 
 def _with_metadata(
@@ -130,10 +137,10 @@ def _with_metadata(
     return replace(image, metadata=replace(image.metadata, **extras, icc_profile=icc), notices=image.notices + unfit + notices)
 
 
-def only_page(file: TiffFile, name: str) -> TiffPage:
+def only_page(pages: Iterable[Any], name: str) -> TiffPage:
     """The page at full size; previews and masks beside it are not pictures of their own."""
     found: Any = None
-    for page in file.pages:
+    for page in pages:
         if not is_picture(page):
             continue
         if found is not None:
@@ -293,6 +300,13 @@ def _is_d50(ratios: Any) -> bool:
 def _raw(page: TiffPage) -> Array:
     """(H, W, C) as the file holds them."""
     return _laid_out(page, np.asarray(page.asarray(maxworkers=1)))
+
+
+def _fitting_samples(page: TiffPage, layout: Layout, name: str) -> Array:
+    samples = _raw(page)
+    if samples.dtype.kind == "u" and layout.bits < 8 * samples.itemsize and samples.max(initial=0) >> layout.bits:
+        raise Damaged(f"{name}: damaged picture (samples of more than the {layout.bits} bits that its tags say)")
+    return samples
 
 
 def _laid_out(page: TiffPage, samples: Array) -> Array:

@@ -8,6 +8,7 @@ from typing import IO, Any
 from tifffile import TiffFile
 
 from superscale.image.picture import Image
+from superscale.image.strips import check_directories
 from superscale.image.tiff import checked_page, is_picture, page_image
 
 
@@ -17,6 +18,7 @@ class TiffPages:
     def __init__(self, stream: IO[bytes], name: str, max_pixels: int | None) -> None:
         self._stream, self._name, self._max_pixels = stream, name, max_pixels
         self._file = TiffFile(stream)
+        check_directories(self._file, name)
         kinds = [(is_picture(page), int(getattr(page, "samplesperpixel", 1))) for page in self._file.pages]
         self._places = [number for number, (picture, _) in enumerate(kinds) if picture]
         self._planes = sum(samples for picture, samples in kinds if picture)

@@ -233,8 +233,9 @@ def read_input(path: Path, settings: Settings) -> tuple[Image, int]:
 
 def _first_page(source: Path | bytes, name: str, settings: Settings) -> tuple[Image, int]:
     _check_promised_size(source, settings)
-    # Of damaged pictures `read_image` may take what there is.
-    with suppress(Damaged), open_stack(source, settings.max_pixels, name) as stack:
+    # Of damaged pictures `read_image` may take what there is; otherwise they are called damaged, not several.
+    forgiven = (Damaged,) if settings.lenient else ()
+    with suppress(*forgiven), open_stack(source, settings.max_pixels, name) as stack:
         if stack.count > 1:
             return stack.page(0), stack.count
     read = partial(read_image, lenient=True) if settings.lenient else read_image

@@ -15,6 +15,7 @@ import numpy as np
 
 from superscale import __version__
 from superscale.errors import Cancelled, Damaged, ImageError, MissingExtraError, Unsupported
+from superscale.files import require_replaceable
 from superscale.image.cog import write_cog
 from superscale.image.formats import SUFFIXES
 from superscale.image.io import KeepOrStrip
@@ -92,6 +93,10 @@ def upscale_scene(
 
 def _check_place(target: Path, overwrite: bool) -> None:
     """Before and after all the work: another process may have written it meanwhile."""
+    try:
+        require_replaceable(target)
+    except OSError as error:
+        raise ImageError(f"{target} cannot be written: {error.strerror}") from error
     if not overwrite and os.path.lexists(target):
         raise ImageError(f"{target} exists; choose to overwrite it")
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
+import av.logging
 from av import VideoFrame
 from av.container import InputContainer
 from av.stream import Disposition
@@ -30,6 +31,8 @@ LOST = {
 }
 # Of FFmpeg's formats those that hold video; others are lists, which would make it open further files, or the network.
 FORMATS = ("mov", "matroska", "avi", "mpeg", "mpegts", "mpegvideo", "asf", "flv", "ogg", "mxf")
+# What FFmpeg says where a Matroska file ends too early, which its header tells.
+CUT_MESSAGE = "File ended prematurely"
 # Enough for the head of a Matroska file.
 EBML_BYTES = 256
 # These keep a start offset; other formats have clocks that begin anywhere.
@@ -90,9 +93,11 @@ class Damage:
     concealed: int = 0
     untimed: int = 0
     cut: bool = False
+    torn: int = 0
 
     def __str__(self) -> str:
         said = [
+            (self.torn, "damaged places in the file, behind which frames or sound are missing"),
             (self.packets, "damaged packets, whose frames are missing"),
             (self.concealed, "damaged frames, concealed as FFmpeg does"),
             (self.untimed, "frames without a time of their own, which was set by the frame rate"),
@@ -212,7 +217,8 @@ def refuse_interlaced(frame: VideoFrame, path: Path) -> None:
 
 def decoded(container: InputContainer, stream: VideoStream, damage: Damage) -> Iterator[VideoFrame]:
     """Its frames as they are shown; what is damaged is counted and passed over."""
-    stream.thread_type = "AUTO"
+    # Not frame by frame: with that FFmpeg drops what is in flight when the last packets are damaged, and says nothing.
+    stream.thread_type = "SLICE"
     for packet in _packets(container, stream, damage):
         if packet.has_sidedata("encryption_info"):
             raise Unsupported(f"{container.name}: its pictures are encrypted")
@@ -242,7 +248,9 @@ def frames(
     """
     with opened(clip.path) as container:
         stream: Any = container.streams[clip.index]
-        damage.cut = is_cut_short(clip.path, stream)
+        damage.cut = is_cut_short(clip.path, container)
+        if start is None and end is None:  # of a part, what lies elsewhere does not matter
+            damage.torn = torn_places(clip.path)
         if start is not None and start - 1 > clip.origin:
             # A second early: the key frame before may be stored by the time at which it is decoded.
             container.seek(int((start - 1) * MICROSECONDS), backward=True)
@@ -271,13 +279,36 @@ def _timed(raw: Iterator[VideoFrame], clip: Clip, damage: Damage) -> Iterator[Ti
         yield Timed(ticks, frame.duration or usual, frame)
 
 
-def is_cut_short(path: Path, stream: Any) -> bool:
+def is_cut_short(path: Path, container: InputContainer) -> bool:
     """Whether the file ends before what it says it holds: FFmpeg reads such a one to its end and raises nothing."""
     size = path.stat().st_size
     with open(path, "rb") as file:
         said = matroska_bytes(file.read(EBML_BYTES))
-    is_indexed = "mov" in stream.container.format.name
-    return (said or 0) > size or (is_indexed and any(entry.pos + entry.size > size for entry in stream.index_entries))
+    is_indexed = "mov" in container.format.name
+    streams: Any = container.streams
+    ends = (entry.pos + entry.size for stream in streams for entry in stream.index_entries) if is_indexed else ()
+    return (said or 0) > size or any(end > size for end in ends)
+
+
+def torn_places(path: Path) -> int:
+    """How often FFmpeg complains while it takes a Matroska file apart: it goes on behind the damage, and raises nothing.
+
+    Nothing is decoded meanwhile, since messages of decoders' threads would wait for Python.
+    """
+    with container_of(path) as container:
+        if "matroska" not in container.format.name:
+            return 0
+        level = av.logging.get_level()
+        av.logging.set_skip_repeated(False)  # or a message comes when the next one does, of another file
+        av.logging.set_level(av.logging.ERROR)
+        try:
+            with av.logging.Capture() as said, suppress(av.error.InvalidDataError):
+                for _ in container.demux():
+                    pass
+        finally:
+            av.logging.set_level(level)
+            av.logging.set_skip_repeated(True)
+    return sum(CUT_MESSAGE not in text for _, _, text in said)
 
 
 def matroska_bytes(header: bytes) -> int | None:

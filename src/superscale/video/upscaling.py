@@ -20,7 +20,7 @@ import numpy as np
 
 from superscale import __version__
 from superscale.errors import Damaged, ImageError, Unsupported, UsageError
-from superscale.files import new_file, write_text
+from superscale.files import new_file, require_replaceable, write_text
 from superscale.image.io import Image
 from superscale.image.region import whole
 from superscale.image.resize import resize_part
@@ -116,9 +116,12 @@ def upscale_clip(
     except BaseException as error:
         if keep_partial:
             _keep_partial(plan, begun, ticks, say)
-        if not isinstance(error, OSError):
+        written = (
+            error.__context__ if isinstance(error, av.error.PyAVCallbackError) else error
+        )  # of the file that PyAV writes to
+        if not isinstance(written, OSError):
             raise
-        why = error.strerror or error
+        why = written.strerror or written
         raise ImageError(f"{target} cannot be written: {why}; the same command goes on with what is done") from error
     finally:
         if begun.folder.exists():
@@ -129,6 +132,10 @@ def upscale_clip(
 def _check(upscaler: Upscaler, target: Path, overwrite: bool) -> None:
     if not overwrite and os.path.lexists(target):
         raise ImageError(f"{target} exists; choose to overwrite it")
+    try:
+        require_replaceable(target)
+    except OSError as error:
+        raise ImageError(f"{target} cannot be written: {error.strerror}") from error
     options = upscaler.options
     given = [name for name in ("consistent", "bands", "value_range") if getattr(options, name) not in (False, "auto")]
     if given:
