@@ -46,7 +46,7 @@ def overhead(url: str) -> None:
     """The same pictures from a folder and from a store, in turns; the store's own work is on the same cores."""
     upscaler = Upscaler("compact-x4", device="cpu", backend="onnx")
     store, place = Store(Access(url)), parsed(f"s3://fanout-{time.time_ns()}/")
-    store._system.call_s3("create_bucket", Bucket=place.bucket)
+    store.client.system.call_s3("create_bucket", Bucket=place.bucket)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for number in range(PICTURES):

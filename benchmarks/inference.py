@@ -31,11 +31,16 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=128)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--shell", action="store_true", help="Time the command line instead.")
+    parser.add_argument("--folder", type=int, metavar="N", help="Time the command on a folder of N pictures instead.")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
     print(f"{datetime.now(UTC):%Y-%m-%d}, {processor.name()}, {os.cpu_count()} cores, {options.threads} threads")
     if options.shell:
         from_the_shell(options.pairs)
+    if options.folder:
+        for model in options.models:
+            a_folder(model, options.folder)
+        return
     for model in options.models:
         against_the_usual_loop(model, options.threads, options.side, options.pairs)
 
@@ -95,6 +100,56 @@ def from_the_shell(runs: int) -> None:
         lines |= {"python alone": ["-c", "pass"]}
         for name, line in lines.items():
             timed(name, [sys.executable, *line], runs)
+
+
+def a_folder(model: str, count: int) -> None:
+    """The command on a folder of PNG pictures of 256x256, start and all, against the network alone: as many calls, timed in thirds before,
+    in the middle and after."""
+    import numpy as np
+    from PIL import Image
+
+    from superscale.data.synthetic import synthetic_picture
+    from superscale.inference.upscaler import Upscaler
+
+    backend = Upscaler(model).engine.backend
+    planes = np.ascontiguousarray(synthetic_picture(0, 256).transpose(2, 0, 1)[None], np.float32) / 255
+
+    def network(calls: int) -> tuple[float, float]:
+        began = time.perf_counter(), time.process_time()
+        for _ in range(calls):
+            backend(planes)
+        return time.perf_counter() - began[0], time.process_time() - began[1]
+
+    network(WARM_UP)
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(count):
+            Image.fromarray(synthetic_picture(number, 256)).save(Path(folder) / f"{number}.png")
+        line = [
+            sys.executable,
+            "-m",
+            "superscale",
+            "upscale",
+            folder,
+            "-m",
+            model,
+            "--backend",
+            "onnx",
+            "-q",
+            "--overwrite",
+            "-o",
+        ]
+        alone, whole = [network(max(1, count // 3))], []
+        for _ in range(2):
+            began, before = time.perf_counter(), os.times()
+            subprocess.run([*line, str(Path(folder) / "out")], check=True)
+            after = os.times()
+            used = after.children_user + after.children_system - before.children_user - before.children_system
+            whole.append((time.perf_counter() - began, used))
+            alone.append(network(max(1, count // 3)))
+    for clock, which in (("wall", 0), ("CPU", 1)):
+        a_picture = statistics.median(one[which] for one in alone) / max(1, count // 3)
+        rates = [a_picture * count / one[which] for one in whole]
+        print(f"{model}, {count} pictures of 256x256, {clock}: {min(rates):.2f}-{max(rates):.2f} of the network's own rate")
 
 
 def timed(name: str, line: list[str], runs: int) -> None:

@@ -73,7 +73,7 @@ class S3Server:
 
     def ask(self, method: str, **how: Any) -> Any:
         """A request of the client's."""
-        return self.store._system.call_s3(method, **how)
+        return self.store.client.system.call_s3(method, **how)
 
     def close(self) -> None:
         """End it."""

@@ -6,14 +6,17 @@ import pickle
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+from superscale.data.synthetic import synthetic_picture
 from superscale.errors import Damaged, ImageError, TooLarge, Unsupported
 from superscale.image.io import Image, encode, image_size, list_images, read_image, write_bytes, write_image
+from superscale.image.metadata import Metadata
 
 
 def coloured(noise: np.random.Generator) -> np.ndarray:
@@ -245,3 +248,18 @@ def test_the_size_is_told_without_the_samples(suffix: str, tmp_path: Path, noise
     with pytest.raises(ImageError):
         read_image(path)
     assert image_size(path) == (380, 200)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("quality", [1, 50, 95, 100])
+def test_a_jpeg_is_the_file_that_pillow_writes(channels: int, quality: int) -> None:
+    pixels = synthetic_picture(0, 40)[:33, :, :channels]
+    exif = PillowImage.Exif()
+    exif[0x010E] = "\u00ff\u00db tables \xff\xdb\x00 within"  # what looks like the end of what a file says of itself
+    exif[0xC4A5] = b"\xff\xdb\x00\x43" * 3
+    picture = PillowImage.fromarray(pixels if channels == 3 else pixels[..., 0])
+    stream = io.BytesIO()
+    options: dict[str, Any] = {"exif": exif.tobytes(), "dpi": (300, 300), "icc_profile": b"\xff\xdb\x00" * 50_000}
+    picture.save(stream, "JPEG", quality=quality, subsampling=0, **options)
+    metadata = Metadata(exif=exif.tobytes(), dpi=(300, 300), icc_profile=options["icc_profile"])
+    assert encode(Image(pixels, metadata=metadata), ".jpg", quality) == stream.getvalue()

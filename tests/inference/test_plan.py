@@ -10,7 +10,7 @@ import pytest
 from superscale.errors import UsageError
 from superscale.image.io import Image, encode_with_notices
 from superscale.inference.inputs import Found, expand, list_of
-from superscale.inference.plan import Job, plan_jobs
+from superscale.inference.plan import Job, output_name, output_suffix, plan_jobs
 from superscale.reading import fingerprint
 
 
@@ -177,6 +177,15 @@ def test_names_that_only_the_old_extension_tells_apart_keep_it() -> None:
     crowded = outputs("a.jpg", "a.png", "a_jpg.png", suffix=".png")
     assert len(set(crowded.values())) == 3
     assert crowded["a_jpg.png"] == "a_jpg_x4.png"
+
+
+def test_a_name_that_is_told_from_the_input_alone_is_the_one_that_a_crowded_folder_gives() -> None:
+    made("x/a.png", "x/a.bmp", "x/b.GIF", "x/b.png")
+    crowded = outputs("x", output="out/")
+    for name in ("a.png", "a.bmp", "b.GIF"):
+        assert output_name(f"x/{name}", output_suffix(Path(name).suffix, None), 4) == crowded[f"x/{name}"].replace("out", "x")
+    assert output_name("x/a.gif", output_suffix(".gif", None, is_animation=True), 4) == "x/a_x4.gif"
+    assert output_name("a.PNG", ".png", 2.5) == "a_x2.5.png"
 
 
 def test_what_an_earlier_run_wrote_is_no_input_of_the_next() -> None:

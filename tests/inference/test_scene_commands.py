@@ -17,6 +17,7 @@ import pytest
 import rasterio
 import skimage
 from numpy.typing import NDArray
+from PIL import Image as Picture
 
 from superscale.weights.checkpoint import Model, save_model
 
@@ -146,3 +147,12 @@ def test_a_disk_that_is_full_is_an_error_and_with_room_the_same_command_comes_to
     assert "goes on with what is done" in (tmp_path / "second").read_text()
     assert ended(command(source, tmp_path / "c.tif", "--model", str(scene_model)))[0] == 0
     assert (tmp_path / "b.tif").read_bytes() == (tmp_path / "c.tif").read_bytes()
+
+
+def test_what_workers_do_not_share_is_refused_at_once(tmp_path: Path, scene_model: Path) -> None:
+    Picture.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    command = [sys.executable, "-m", "superscale", "upscale", str(tmp_path / "a.png"), "-m", str(scene_model), "--on", "ray"]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "--on ray takes TIFFs that become TIFFs" in refused.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]

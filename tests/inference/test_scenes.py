@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from rio_cogeo import cog_validate
 from superscale.errors import Damaged, ImageError, OutOfMemoryError, Unsupported
 from superscale.image import scene as scenes
 from superscale.image.profile import srgb
+from superscale.inference import scenes_on_ray
 from superscale.inference.backends.trial import Verdict, Way
 from superscale.inference.jobs import run_jobs
 from superscale.inference.outcomes import Settings
@@ -27,6 +30,7 @@ from superscale.inference.plan import Job
 from superscale.inference.scenes import CAMERA_LEFT_OUT, RANGE_LEFT_OUT, Windows, upscale_scene
 from superscale.inference.unfinished import Unfinished
 from superscale.inference.upscaler import Upscaler
+from superscale.machine.ray_pool import Cluster
 from superscale.weights.checkpoint import Model, save_model
 
 Array = NDArray[Any]
@@ -406,3 +410,64 @@ def test_kinds_of_tiff_that_are_not_read_by_windows_are_named(tmp_path: Path) ->
     tifffile.imwrite(tmp_path / "b.tif", samples[0].astype(np.float16), photometric="minisblack")
     with pytest.raises(Unsupported, match="floats of 16 bits"):
         scenes.Scene(tmp_path / "b.tif")
+
+
+@pytest.mark.usefixtures("ray_backwards")
+@pytest.mark.parametrize(("kind", "scale"), [(plain, 2.0), (measured, 1.7), (masked, 2.0)])
+def test_a_scene_that_workers_compute_is_the_same_file(kind: Any, scale: float, small_net: Model, tmp_path: Path) -> None:
+    upscaler = Upscaler(small_net, scale=scale, tile=32)
+    source = kind(tmp_path / "a.tif")
+    here = upscale_scene(upscaler, source, tmp_path / "here.tif")
+    there = upscale_scene(upscaler, source, tmp_path / "there.tif", cluster=Cluster())
+    assert (there.remarks, there.notices, there.values) == (here.remarks, here.notices, here.values)
+    assert (tmp_path / "there.tif").read_bytes() == (tmp_path / "here.tif").read_bytes()
+    assert not list(tmp_path.glob("*.unfinished"))
+
+
+@pytest.mark.usefixtures("ray_backwards")
+def test_what_workers_have_begun_they_go_on_with_and_one_machine_does_not(
+    small_net: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upscaler, source, target = Upscaler(small_net, scale=2, tile=32), measured(tmp_path / "a.tif"), tmp_path / "b.tif"
+
+    def stop(done: int, total: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        upscale_scene(upscaler, source, target, progress=stop, cluster=Cluster())
+    assert sum((tmp_path / "b.tif.unfinished" / "done").read_bytes()) == 3
+    with pytest.raises(ImageError, match=r"another command has begun \(on"):
+        upscale_scene(upscaler, source, target)
+    plain = scenes_on_ray.Worker.do
+    monkeypatch.setattr(
+        scenes_on_ray.Worker, "do", lambda worker, number: replace(plain(worker, number), computed_by="another library")
+    )
+    with pytest.raises(ImageError, match="no two compute the same bits"):
+        upscale_scene(upscaler, source, target, cluster=Cluster())
+    monkeypatch.setattr(scenes_on_ray.Worker, "do", plain)
+    told: list[str] = []
+    upscale_scene(upscaler, source, target, cluster=Cluster(), say=told.append)
+    assert told[0].startswith("goes on with what is done: 3 of ")
+    upscale_scene(upscaler, source, tmp_path / "whole.tif")
+    assert target.read_bytes() == (tmp_path / "whole.tif").read_bytes()
+
+
+@pytest.mark.usefixtures("ray_backwards")
+def test_a_worker_that_sees_another_scene_or_a_damaged_one_ends_it(
+    small_net: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upscaler, source = Upscaler(small_net, scale=2, tile=32), plain(tmp_path / "a.tif")
+    with monkeypatch.context() as patch:
+        patch.setattr(scenes_on_ray, "fingerprint", lambda _path: "another")
+        with pytest.raises(ImageError, match="a worker sees no such file or another"):
+            upscale_scene(upscaler, source, tmp_path / "b.tif", cluster=Cluster())
+    shutil.rmtree(tmp_path / "b.tif.unfinished")
+
+    def damaged(*_: Any) -> Any:
+        raise Damaged("cut short")
+
+    monkeypatch.setattr("superscale.inference.scenes.enlarged_part", damaged)
+    with pytest.raises(Damaged, match="cut short"):
+        upscale_scene(upscaler, source, tmp_path / "b.tif", cluster=Cluster())
+    assert not (tmp_path / "b.tif.unfinished").exists()

@@ -114,7 +114,7 @@ def test_a_store_that_goes_on_failing_fails_the_picture_only_and_it_is_tried_aga
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("superscale.remote.store.TRIES", 1)
+    monkeypatch.setattr("superscale.remote.s3.TRIES", 1)
     draw(bucket.below("in/"), *NAMES)
     assert (
         command(f"{bucket}in/", "-o", f"{bucket}out/", endpoint=door({("PUT", number): "503" for number in range(1, 99)})) == 1

@@ -13,11 +13,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from s3_server import S3Server
 from superscale.data.synthetic import synthetic_picture
 from superscale.image.io import Image, write_image
+from superscale.inference.scenes import upscale_scene
+from superscale.inference.upscaler import Upscaler
 from superscale.remote.manifest import lines
 from superscale.remote.names import Address
 
@@ -28,7 +31,7 @@ pytestmark = [
 SECONDS = 90
 NAMES = [f"{number % 3}/p{number:02d}.png" for number in range(30)]
 # A dead node is counted as one within seconds.
-HEALTH = {"initial_delay_ms": "500", "period_ms": "500", "timeout_ms": "1000", "failure_threshold": "3"}
+HEALTH = {"initial_delay_ms": "500", "period_ms": "500", "timeout_ms": "2000", "failure_threshold": "5"}
 
 
 @pytest.fixture(scope="module")
@@ -149,3 +152,41 @@ def test_two_drivers_at_once_share_a_prefix_and_ctrl_c_lets_what_is_begun_end(
     made = etags(s3, output.below("2/"))
     told = {one["output"] for one in lines(s3.store, output.below("2/.superscale/manifest/"))}
     assert answer["done"] == len(made) == len(told) < 10
+
+
+def printed(*arguments: object) -> str:
+    """What a command prints."""
+    command = [sys.executable, "-m", "superscale", *map(str, arguments)]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert process.returncode == 0, process.stderr
+    return process.stdout
+
+
+def test_a_table_and_a_pack_of_workers_are_those_of_one_machine(
+    cluster: Any, photos: Path, model_file: Path, tmp_path: Path
+) -> None:
+    line = ("evaluate", "--data", photos, "-m", "bicubic", "-m", model_file, "--json", "--device", "cpu", "-o")
+    here, there = json.loads(printed(*line, tmp_path / "here")), json.loads(printed(*line, tmp_path / "there", "--on", "ray"))
+    assert {cost.pop("model") for cost in there["costs"]} == {"bicubic", "bilinear", str(model_file)}
+    assert (there["rows"], there["convention"]) == (here["rows"], here["convention"])
+    for name in ("results.csv", "results.tex"):
+        assert (tmp_path / "there" / name).read_bytes() == (tmp_path / "here" / name).read_bytes()
+
+    write_image(photos / "photo-4.png", Image(synthetic_picture(4, 64).astype("uint16") * 257))  # all are needed at 16 bits
+    line = ("prepare", photos, "--tile", 32, "--low-res", "double", "-o")
+    assert printed(*line, tmp_path / "one").replace("one:", "two:") == printed(*line, tmp_path / "two", "--on", "ray")
+    for path in (tmp_path / "one").iterdir():
+        assert (tmp_path / "two" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_scene_of_workers_is_the_file_of_one_machine(cluster: Any, tmp_path: Path) -> None:
+    rasterio = pytest.importorskip("rasterio", reason="the extra 'geo' is not installed")
+    photo = synthetic_picture(1, 200)
+    how = {"driver": "GTiff", "count": 3, "height": 200, "width": 200, "dtype": "uint8", "photometric": "RGB"}
+    place = rasterio.Affine(10, 0, 500_000, 0, -10, 4_000_000)
+    with rasterio.open(tmp_path / "a.tif", "w", **how, crs="EPSG:32633", transform=place) as file:
+        file.write(np.moveaxis(photo, -1, 0))
+    upscale_scene(Upscaler("compact-x4", tile=48, device="cpu"), tmp_path / "a.tif", tmp_path / "one.tif")
+    line = ("upscale", tmp_path / "a.tif", "-m", "compact-x4", "--tile", 48, "--device", "cpu", "--on", "ray", "-o")
+    printed(*line, tmp_path / "two.tif")
+    assert (tmp_path / "two.tif").read_bytes() == (tmp_path / "one.tif").read_bytes()

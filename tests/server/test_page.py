@@ -96,6 +96,22 @@ def test_choose_try_enlarge_compare_download(page: Any) -> None:
     page.locator(".card").wait_for(state="detached")
 
 
+def test_a_picture_chosen_while_the_server_loads_is_there_once(page: Any) -> None:
+    loading = {"ready": False, "models": [], "limits": {"bytes": 200_000, "pixels": 100_000}, "keep_seconds": 60}
+    page.route("**/v1/models", lambda route: route.fulfill(json=loading))
+    page.reload()
+    text_of(page, "The server is loading its model")
+    page.locator("#choose").set_input_files([CAT])
+    page.locator(".card").wait_for()
+    page.unroute("**/v1/models")
+    ready(page)
+    page.wait_for_timeout(500)
+    assert page.locator(".card").count() == 1
+    page.reload()
+    ready(page)
+    assert page.locator(".card").count() == 1
+
+
 def test_dropped_and_pasted_pictures_are_taken(page: Any) -> None:
     ready(page)
     bytes_of = list(Path(CAT).read_bytes())

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from superscale.cli.completion import measured_names
+from superscale.cli.remote import HERE, ON, SHARE, WORKERS, cluster_of
 from superscale.errors import DataError, ModelError, SuperscaleError, UsageError
 
 if TYPE_CHECKING:
@@ -82,6 +83,9 @@ def evaluate(
     niqe_model: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A file made by fit-niqe. Default: the bundled one.")
     ] = None,
+    on: Annotated[str, ON] = HERE,
+    share: Annotated[float, SHARE] = 1.0,
+    workers: Annotated[int | None, WORKERS] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
 ) -> None:
     """Measure models on high-resolution images, with the convention of every number.
@@ -99,7 +103,10 @@ def evaluate(
     from superscale.machine import processes
     from superscale.metrics.notation import OVER_TIME
 
-    with processes.together(device), _first_speaks(), TemporaryDirectory(prefix="superscale-") as frames:
+    cluster = cluster_of(on, share, workers)
+    if cluster and (explain or processes.launched() or any(map(is_clip, data))):
+        raise UsageError("--on ray goes with folders of pictures, and neither with torchrun nor with --explain")
+    with processes.together("cpu" if cluster else device), _first_speaks(), TemporaryDirectory(prefix="superscale-") as frames:
         _choice("--color", color, ("y", "rgb"))
         _choice("--lr-convention", lr_convention, ("double", "uint8"))
         named = _metrics(metric) if metric is not None else None
@@ -118,6 +125,7 @@ def evaluate(
             require_writable(output, "folder")
         options: dict[str, Any] = {"outputs": outputs or [], "metrics": metrics, "scale": scale, "device": device}
         options |= {"color": color, "border": border, "lpips_weights": lpips_weights, "niqe_model": niqe_model, "peak": peak}
+        options |= {"cluster": cluster}
         models = _models(model, outputs, report=output is not None)
         table, crops = _measured(models, folders, output is not None, options)
         if processes.rank() == 0:
@@ -125,7 +133,10 @@ def evaluate(
             if not (model or outputs):
                 print(f"no model was named: measured {' and '.join(models)} (--model NAME)", file=sys.stderr)
         if processes.rank() == 0 and output is not None:
-            print(f"wrote {', '.join(write_report(output, table, crops, _made(device)))} in {output}", file=sys.stderr)
+            print(
+                f"wrote {', '.join(write_report(output, table, crops, _made(None if cluster else device)))} in {output}",
+                file=sys.stderr,
+            )
         if processes.rank() == 0:
             _say_left_out([*data, *(outputs or ())])
         _check(table, limits)
@@ -140,15 +151,15 @@ def _check_output(folder: Path, overwrite: bool) -> None:
         raise DataError(f"{folder / there[0]}: exists; choose another folder or add --overwrite")
 
 
-def _made(device: str) -> dict[str, str]:
-    """When and with what the report was made."""
+def _made(device: str | None) -> dict[str, str]:
+    """When and with what the report was made. ``device``: None for workers on Ray."""
     from superscale import __version__
     from superscale.machine.device import describe, pick_device
 
     return {
         "date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         "version": f"superscale {__version__}",
-        "device": describe(pick_device(device)),
+        "device": "workers on Ray" if device is None else describe(pick_device(device)),
         "command": shlex.join(["superscale", *sys.argv[1:]]),
     }
 

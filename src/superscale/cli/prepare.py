@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from superscale.cli.progress import say, shown
+from superscale.cli.remote import HERE, ON, WORKERS, cluster_of
 from superscale.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def prepare(
     recipe: Annotated[
         str | None, typer.Option(metavar="RECIPE", help="The recipe whose images --preview shows. Default: bicubic.")
     ] = None,
+    on: Annotated[str, ON] = HERE,
+    workers: Annotated[int | None, WORKERS] = None,
 ) -> None:
     """Pack a folder of photographs, or of HR/ and LR_x4/, for training: sub-images in one file.
 
@@ -61,7 +64,8 @@ def prepare(
         print(f"{output}: prepared already, only the preview is made", file=sys.stderr)
     else:
         pictures = low_res if low_res is None or low_res in REDUCTIONS else Path(low_res)
-        options = {"tile_px": tile_px, "scale": scale, "low_res": pictures, "channels": channels, "bits": bits}
+        options: dict[str, Any] = {"tile_px": tile_px, "scale": scale, "low_res": pictures, "channels": channels, "bits": bits}
+        options["cluster"] = cluster_of(on, 1, workers)
         whole = _prepare(folder, output, options)
     if preview:
         _preview(output, scale, loaded)

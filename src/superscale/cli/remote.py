@@ -1,16 +1,19 @@
-"""`superscale upscale` where pictures lie in an object store: here, or on a Ray cluster."""
+"""Where to compute: here, or on a Ray cluster; and `superscale upscale` where pictures lie in an object store."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Generator
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from superscale.cli.progress import Report, bar
+import typer
+
+from superscale.cli.progress import Report, bar, say, shown
 from superscale.errors import SuperscaleError, UsageError
 from superscale.remote.names import Address, endpoint, is_remote, parsed
 
@@ -19,22 +22,42 @@ if TYPE_CHECKING:
     from superscale.inference.outcomes import Outcome, Settings
     from superscale.inference.remote import Plan
     from superscale.inference.upscaler import Upscaler
+    from superscale.machine.ray_pool import Cluster
 
+ON = typer.Option(
+    "--on", metavar="PLACE", help="Where to compute: here, or on Ray: ray (of this machine), or ray://head:10001."
+)
+SHARE = typer.Option(
+    "--share",
+    metavar="X",
+    min=0.01,
+    help="GPUs (where there are none: CPUs) that each worker on Ray takes; 0.5: two share one.",
+)
+WORKERS = typer.Option("--workers", metavar="N", min=1, help="Workers on Ray. Default: as many as fit.")
 HERE, RAY = "here", re.compile(r"ray(://[^/@]+)?")
 MANIFEST = "/.superscale/manifest/"
 
 
 @dataclass(frozen=True)
 class Remote:
-    """What was asked for. ``on``: None for this machine, else the address of a Ray cluster, "" for the one of this machine."""
+    """What was asked for. ``cluster``: None for this machine."""
 
     inputs: list[str]
     output: Address
     endpoint_url: str | None
     requester_pays: bool
-    on: str | None
-    share: float
-    workers: int | None
+    cluster: Cluster | None
+
+
+def cluster_of(on: str, share: float, workers: int | None) -> Cluster | None:
+    """Where to compute; None: here. Raises UsageError for what is no place."""
+    if on == HERE:
+        return None
+    if not RAY.fullmatch(on):
+        raise UsageError(f"--on must be here, ray or ray://host:port, got {on!r}")
+    from superscale.machine.ray_pool import Cluster
+
+    return Cluster("" if on == "ray" else on, share, workers)
 
 
 def remote_of(
@@ -42,34 +65,26 @@ def remote_of(
     output: str | None,
     endpoint_url: str | None,
     requester_pays: bool,
-    on: str,
-    share: float,
-    workers: int | None,
-    dry_run: bool,
+    cluster: Cluster | None,
 ) -> Remote | None:
     """What is to be done in an object store; None where all is on this machine. Raises UsageError for what cannot be had together."""
-    if on != HERE and not RAY.fullmatch(on):
-        raise UsageError(f"--on must be here, ray or ray://host:port, got {on!r}")
     if not is_remote([*inputs, output or ""]):
-        if on != HERE:
-            raise UsageError("--on ray needs inputs and output in an object store (s3://), which all machines can reach")
         return None
     if output is None and len(inputs) == 1 and MANIFEST in inputs[0]:
         output = inputs[0][1 : inputs[0].index(MANIFEST) + 1]
     if output is None or not is_remote([output]):
         raise UsageError("pictures in an object store need an output there: -o s3://bucket/prefix/")
-    if dry_run:
-        raise UsageError("--dry-run does not look into an object store")
     place = parsed(output if output.endswith("/") else output + "/")
     for given in inputs:
-        if not given.startswith("@") and not is_remote([given]):
-            raise UsageError(f"{given} is on this machine and the output is in an object store; expected both in one place")
-        if not given.startswith("@") and parsed(given if given.endswith("/") else given + "/") == place:
+        if given.startswith("@"):
+            continue
+        if not is_remote([given]) or (source := parsed(given if given.endswith("/") else given + "/")).scheme != place.scheme:
+            raise UsageError(f"{given} lies elsewhere than the output, {place}; expected both in one kind of store")
+        if source == place:
             raise UsageError(
                 f"the output prefix is that of the input, {place}; give another, or the next run would enlarge outputs"
             )
-    address = None if on == HERE else on if on != "ray" else ""
-    return Remote(inputs, place, endpoint(endpoint_url), requester_pays, address, share, workers)
+    return Remote(inputs, place, endpoint(endpoint_url), requester_pays, cluster)
 
 
 def upscale_remote(
@@ -81,14 +96,14 @@ def upscale_remote(
     fidelity: float | None,
     suffix: str | None,
     no_progress: bool,
+    dry_run: bool,
 ) -> None:
-    """Do it, and exit with 1 if something failed."""
+    """Do it, or only say what would be done, and exit with 1 if something failed."""
     from superscale.inference.remote import Order, Plan, upscale_objects, upscale_objects_on
-    from superscale.machine.ray_pool import Cluster
     from superscale.remote.manifest import new_run
     from superscale.remote.store import Access, Store
 
-    access = Access(remote.endpoint_url, remote.requester_pays)
+    access = Access(remote.endpoint_url, remote.requester_pays, remote.output.scheme)
     order = Order(
         model=model or upscaler.model.name,
         digest=upscaler.model.digest(),
@@ -101,14 +116,44 @@ def upscale_remote(
         fidelity=fidelity,
         suffix=suffix,
     )
-    if remote.on is None:
+    if dry_run:
+        _described(Plan(remote.inputs, order, Store(access)), report.as_json)
+        return
+    if remote.cluster is None:
         plan = Plan(remote.inputs, order, Store(access))
         outcomes = upscale_objects(plan, upscaler)
     else:
         plan = Plan(remote.inputs, replace(order, weights=_weights(order.model)), Store(access))
-        outcomes = upscale_objects_on(plan, Cluster(remote.on, remote.share, remote.workers))
+        outcomes = upscale_objects_on(plan, remote.cluster)
         del upscaler  # the driver computes nothing
     _reported(outcomes, plan, report, settings.fail_fast, no_progress)
+
+
+def _described(plan: Plan, as_json: bool) -> None:
+    """A line for each picture that would be done, by listings alone. Exits with 1 if one would fail."""
+    from superscale.inference.outcomes import Outcome
+
+    jobs: list[dict[str, Any]] = []
+    count = size = failed = 0
+    for one in plan:
+        if isinstance(one, Outcome):
+            failed += 1
+            say(f"would fail: {shown(one.input)}: {shown(one.error or '')}")
+            entry: dict[str, Any] = {"input": one.input, "output": None, "bytes": None, "exists": None, "error": one.error}
+        else:
+            count, size = count + 1, size + one.entry.size
+            entry = {"input": one.name, "output": str(one.output), "bytes": one.entry.size, "exists": one.exists, "error": None}
+            if not as_json:
+                print(
+                    f"{shown(one.name)} -> {shown(str(one.output))}  {one.entry.size} bytes{', something is there' * one.exists}"
+                )
+        jobs += [entry] if as_json else []
+    if as_json:
+        print(json.dumps({"version": 1, "jobs": jobs, "finished": plan.finished}))
+    else:
+        say(f"{count} to be done, {size / 1e6:.1f} MB; {plan.finished} finished before; {failed} would fail")
+    if failed:
+        raise SystemExit(1)
 
 
 def _weights(model: str) -> bytes | None:

@@ -13,7 +13,7 @@ import typer
 
 from superscale.cli.completion import model_names
 from superscale.cli.progress import Bar, FrameWatch, Report, bar, say, shown
-from superscale.cli.remote import remote_of, upscale_remote
+from superscale.cli.remote import HERE, ON, SHARE, WORKERS, cluster_of, remote_of, upscale_remote
 from superscale.cli.streams import binary
 from superscale.errors import Cancelled, ModelError, UsageError
 from superscale.options import Scale, TargetSize, UpscaleOptions
@@ -23,15 +23,14 @@ if TYPE_CHECKING:
     from superscale.inference.outcomes import Outcome, Settings
     from superscale.inference.plan import Job
     from superscale.inference.upscaler import Upscaler
+    from superscale.machine.ray_pool import Cluster
     from superscale.video.options import ClipOptions
 
 INPUTS = "Images, videos, folders, quoted globs (also '**'), @list.txt (one path per line), s3://bucket/prefix/, or - for standard input."
 OUTPUT = (
     "File, folder, s3://bucket/prefix/, - for standard output, or a template with {stem} {name} {ext} {scale} {model} {parent}."
 )
-ENDPOINT = "The server of s3:// addresses, where it is not AWS."
-ON = "Where to compute: here, or on a Ray cluster: ray (the one of this machine), or ray://head:10001. For s3:// only."
-SHARE = "GPUs (where there are none: CPUs) that each worker on Ray takes; 0.5: two workers share one."
+ENDPOINT = "The server of s3:// or gs:// addresses, where it is not AWS or Google."
 MODEL = "A model's name (see: superscale models list), or a model file. Default: srgan-x4."
 LIMITS = ("max_pixels", "max_output_pixels", "max_bytes")
 RANGE = "The values of black and white: auto, full (of the type), LOW:HIGH, or percentiles such as p1:p99."
@@ -83,10 +82,12 @@ def upscale(
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = False,
     failed_list: Annotated[Path | None, typer.Option(metavar="FILE", help="List failed inputs here, for @FILE.")] = None,
     endpoint_url: Annotated[str | None, typer.Option(metavar="URL", help=ENDPOINT)] = None,
-    requester_pays: Annotated[bool, typer.Option("--requester-pays", help="Pay for reading s3:// buckets of others.")] = False,
-    on: Annotated[str, typer.Option(metavar="PLACE", help=ON)] = "here",
-    share: Annotated[float, typer.Option(metavar="X", min=0.01, help=SHARE)] = 1.0,
-    workers: Annotated[int | None, typer.Option(metavar="N", min=1, help="Workers on Ray. Default: as many as fit.")] = None,
+    requester_pays: Annotated[
+        bool, typer.Option("--requester-pays", help="Pay for reading buckets of others (s3://, gs://).")
+    ] = False,
+    on: Annotated[str, ON] = HERE,
+    share: Annotated[float, SHARE] = 1.0,
+    workers: Annotated[int | None, WORKERS] = None,
     dry_run: Annotated[
         bool, typer.Option("-n", "--dry-run", help="Print sizes, tiles, memory and time; write nothing.")
     ] = False,
@@ -125,10 +126,13 @@ def upscale(
     )
     options = UpscaleOptions(**how, tile=_number("--tile", tile), overlap=_number("--overlap", overlap))
     suffix = _suffix(form)
-    remote = remote_of(inputs, output, endpoint_url, requester_pays, on, share, workers, dry_run)
+    cluster = cluster_of(on, share, workers)
+    remote = remote_of(inputs, output, endpoint_url, requester_pays, cluster)
     found = [] if remote else _found(inputs, early=not as_json and failed_list is None)
     upscaler = _upscaler(model, fidelity, options, verbose)
     jobs = [] if remote else _planned(found, output, upscaler, suffix, as_json and not dry_run, quiet)
+    if cluster and not remote:
+        _check_scenes(jobs)
     if sample is not None:
         jobs = [_sampled(job, output) for job in jobs]
     from superscale.image.formats import counted
@@ -149,7 +153,7 @@ def upscale(
     )
     if remote:
         report = Report(None, as_json, quiet, failed_list, verbose, model=upscaler.model.name, retry=_given(context))
-        upscale_remote(remote, upscaler, settings, report, model, fidelity, suffix, no_progress)
+        upscale_remote(remote, upscaler, settings, report, model, fidelity, suffix, no_progress, dry_run)
     elif dry_run:
         from superscale.cli.dry_run import dry_run as describe
 
@@ -158,7 +162,7 @@ def upscale(
         passed_over = counted(one.path for one in found if one.is_passed_over)
         report = Report([job.again for job in jobs], as_json, quiet, failed_list, verbose, passed_over)
         report = replace(report, model=upscaler.model.name, retry=_given(context))
-        _run(jobs, upscaler, settings, report, no_progress, clips, keep_partial)
+        _run(jobs, upscaler, settings, report, no_progress, clips, keep_partial, cluster)
 
 
 def _check(inputs: list[str], model: str | None, metadata: str, failed_list: Path | None, contradicts: bool) -> None:
@@ -237,6 +241,16 @@ def _planned(
     return jobs
 
 
+def _check_scenes(jobs: list[Job]) -> None:
+    """Refuse what workers do not share."""
+    from superscale.image.formats import SUFFIXES
+
+    for job in jobs:
+        ends = {path.suffix.lower() for path in (job.input, job.output) if path is not None and job.verdict is None}
+        if any(SUFFIXES.get(end) != "TIFF" for end in ends):
+            raise UsageError(f"{job.name}: --on ray takes TIFFs that become TIFFs, and pictures in an object store (s3://)")
+
+
 def _run(
     jobs: list[Job],
     upscaler: Upscaler,
@@ -245,6 +259,7 @@ def _run(
     no_progress: bool,
     clips: ClipOptions,
     keep_partial: bool,
+    cluster: Cluster | None,
 ) -> None:
     from superscale.inference.jobs import run_jobs
     from superscale.inference.scenes import Windows
@@ -257,7 +272,7 @@ def _run(
         if shown_bar is not None:
             settings = replace(settings, began=partial(_begin, shown_bar, upscaler))
         progress = None if shown_bar is None else shown_bar.tile
-        windows = Windows(upscaler, progress, say if report.verbose else None)
+        windows = Windows(upscaler, progress, say if report.verbose else None, cluster)
         frames = FrameWatch(shown_bar, report.as_json and not report.quiet)
         windows_or_video = Clips(upscaler, clips, windows, frames, None if report.quiet else say, keep_partial)
         try:

@@ -31,6 +31,11 @@ class Photo:
     low_res: NDArray[Any] | None = None
     low_res_sha256: str = ""
 
+    @property
+    def layout(self) -> Layout:
+        """Of its samples."""
+        return Layout(str(self.pixels.dtype), self.pixels.shape[2])
+
 
 @dataclass
 class Left:
@@ -38,6 +43,11 @@ class Left:
 
     skipped: list[tuple[str, str]] = field(default_factory=list)
     shifts: list[tuple[str, float, float]] = field(default_factory=list)
+
+    def add(self, others: Left) -> None:
+        """Take in what others were left out."""
+        self.skipped += others.skipped
+        self.shifts += others.shifts
 
 
 class Wider(Exception):
@@ -79,18 +89,27 @@ class Photos:
     def read(self, layout: Layout | None, left: Left, progress: Callable[[int, int], None] | None) -> Iterator[Photo]:
         """The photos in a layout, by default the first one's. Raises Wider when a later one does not fit into it."""
         for number, name in enumerate(self.high_res.names, start=1):
-            try:
-                photo = self._read(name, layout, left)
-            except (ImageError, OSError) as error:
-                left.skipped.append((name, str(error).removeprefix("<bytes>: ").removeprefix(f"{name}: ")))
-            else:
-                layout = layout or Layout(str(photo.pixels.dtype), photo.pixels.shape[2])
+            if (photo := self.one(name, layout, left)) is not None:
+                layout = layout or photo.layout
                 yield photo
             if progress is not None:
                 progress(number, len(self.high_res.names))
-        if self.low_res is not None:
-            alone = sorted(set(self.low_res.names) - set(self.partner.values()))
-            left.skipped += [(f"{self.low_res.place.name}/{name}", "no high-resolution partner") for name in alone]
+        left.skipped += self.alone()
+
+    def one(self, name: str, layout: Layout | None, left: Left) -> Photo | None:
+        """One of them; None, and in ``left`` why, if it is damaged. Raises Wider."""
+        try:
+            return self._read(name, layout, left)
+        except (ImageError, OSError) as error:
+            left.skipped.append((name, str(error).removeprefix("<bytes>: ").removeprefix(f"{name}: ")))
+            return None
+
+    def alone(self) -> list[tuple[str, str]]:
+        """Low-res pictures without a partner, as `Left` has them."""
+        if self.low_res is None:
+            return []
+        alone = sorted(set(self.low_res.names) - set(self.partner.values()))
+        return [(f"{self.low_res.place.name}/{name}", "no high-resolution partner") for name in alone]
 
     def _read(self, name: str, layout: Layout | None, left: Left) -> Photo:
         data = self.high_res.read(name)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -20,10 +22,24 @@ from superscale.errors import DataError, UsageError
 from superscale.files import new_folder, write_text
 from superscale.image.region import Region, covering
 from superscale.image.resize import imresize
+from superscale.machine.ray_pool import Cluster
 
 LowRes = Literal["none", "double", "uint8"]
 Progress = Callable[[int, int], None]
 DEFAULT_TILE_PX = 512
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A sub-image (height, width, C), and what is stored as its low-resolution counterpart; no samples for nothing."""
+
+    tile: Tile
+    high_res: NDArray[Any]
+    low_res: NDArray[Any]
+
+
+# The layout of a photo, and its sub-images.
+Cut = tuple[Layout, Iterable[Piece]]
 
 
 def prepare(
@@ -36,6 +52,7 @@ def prepare(
     channels: int | None = None,
     bits: int | None = None,
     progress: Progress | None = None,
+    cluster: Cluster | None = None,
 ) -> Manifest:
     """Cut every photo of ``source``, a folder or an LMDB folder, into sub-images of at most ``tile_px``; pack them into a new folder.
 
@@ -46,18 +63,25 @@ def prepare(
 
     A damaged photo is left out and listed in the manifest's ``skipped``. A pair whose two pictures lie more than half a low-res pixel
     apart is packed and listed in ``shifts``. Raises DataError when no photo is usable, or a pair does not match in name or size. The
-    folder appears under its name only when it is whole.
+    folder appears under its name only when it is whole. ``cluster``: Ray's workers, which see the same folders, read and cut.
     """
     if bits not in (None, 8, 16):
         raise UsageError(f"bits must be 8 or 16, got {bits}")
     high, low = _places(Path(source), low_res, scale)
     photos = Photos(open_source(high), open_source(low) if low else None, scale, channels, bits)
     stored = PAIRED if low else "none" if low_res in (None, "none") else str(low_res)
+    pieces = partial(pieces_of, tile_px=tile_px, scale=scale, low_res=stored)
     layout: Layout | None = None
     while True:
         left = Left()
+        if cluster is None:
+            cuts: Iterator[Cut] = ((photo.layout, pieces(photo)) for photo in photos.read(layout, left, progress))
+        else:
+            from superscale.data.on_ray import cut_by_workers
+
+            cuts = cut_by_workers(photos, layout, left, progress, pieces, cluster)
         try:
-            return _pack(photos.read(layout, left, progress), Path(output), tile_px, scale, stored, left, str(source))
+            return _pack(cuts, Path(output), tile_px, scale, stored, left, str(source))
         except Wider as found:
             layout = found.layout
 
@@ -82,29 +106,28 @@ def prepare_synthetic(
     """A pack of drawn pictures, for `smoke` and for tests; other channels than three repeat those."""
     drawn = (synthetic_picture(number, side_px)[..., np.arange(channels) % 3] for number in range(count))
     photos = (Photo(f"synthetic-{number}", sha256(pixels.tobytes()), pixels) for number, pixels in enumerate(drawn))
-    return _pack(photos, Path(output), side_px, scale, "none", Left(), "synthetic")
+    cuts = ((photo.layout, pieces_of(photo, side_px, scale, "none")) for photo in photos)
+    return _pack(cuts, Path(output), side_px, scale, "none", Left(), "synthetic")
 
 
-def _pack(photos: Iterator[Photo], output: Path, tile_px: int, scale: int, low_res: str, left: Left, source: str) -> Manifest:
+def _pack(cuts: Iterator[Cut], output: Path, tile_px: int, scale: int, low_res: str, left: Left, source: str) -> Manifest:
     if tile_px < scale:
         raise DataError(f"tile_px must be at least the scale {scale}, got {tile_px}")
     if output.exists():
         raise DataError(f"{output}: exists already; remove it or choose another folder")
     with new_folder(output) as building:
-        first = next(photos, None)
-        found = () if first is None else chain((first,), photos)
-        dtype, channels = ("uint8", 3) if first is None else (str(first.pixels.dtype), first.pixels.shape[2])
+        first = next(cuts, None)
+        found = () if first is None else chain((first,), cuts)
+        dtype, channels = ("uint8", 3) if first is None else (first[0].dtype, first[0].channels)
         high_path, low_path = building / high_res_file(dtype), building / low_res_file(dtype)
         tiles: list[Tile] = []
         files = [ChecksummedFile(path) for path in ((high_path,) if low_res == "none" else (high_path, low_path))]
         try:
-            for photo in found:
-                for region in tile_regions(photo.pixels.shape[0], photo.pixels.shape[1], tile_px, scale):
-                    high_res = np.ascontiguousarray(region.of_pixels(photo.pixels))
-                    files[0].write(high_res)
-                    if low_res != "none":
-                        files[1].write(np.ascontiguousarray(_low_res(photo, region, high_res, scale, low_res)))
-                    tiles.append(_tile(photo, region))
+            for _, pieces in found:
+                for piece in pieces:
+                    tiles.append(piece.tile)
+                    for file, samples in zip(files, (piece.high_res, piece.low_res), strict=False):
+                        file.write(samples)
         finally:
             checksums = {file.path.name: file.close() for file in files}
         if not tiles:
@@ -115,8 +138,18 @@ def _pack(photos: Iterator[Photo], output: Path, tile_px: int, scale: int, low_r
     return manifest
 
 
+def pieces_of(photo: Photo, tile_px: int, scale: int, low_res: str) -> Iterator[Piece]:
+    """A photo cut into sub-images, one after another."""
+    for region in tile_regions(photo.pixels.shape[0], photo.pixels.shape[1], tile_px, scale):
+        high_res = np.ascontiguousarray(region.of_pixels(photo.pixels))
+        small = _low_res(photo, region, high_res, scale, low_res)
+        yield Piece(_tile(photo, region), high_res, np.ascontiguousarray(small))
+
+
 def _low_res(photo: Photo, region: Region, high_res: NDArray[Any], scale: int, low_res: str) -> NDArray[Any]:
-    """What belongs to a sub-image: a piece of the given picture, or its reduction."""
+    """What belongs to a sub-image: a piece of the given picture, its reduction, or nothing."""
+    if low_res == "none":
+        return high_res[:0]
     if photo.low_res is None:
         return imresize(high_res, 1 / scale, rounding=low_res)  # type: ignore[arg-type]
     small = Region(region.top // scale, region.left // scale, region.height // scale, region.width // scale)

@@ -70,6 +70,9 @@ class Database:
         except lmdb.Error as error:
             raise DataError(f"{place}: not a readable LMDB folder ({error})") from error
 
+    def __reduce__(self) -> tuple[type[Database], tuple[Path]]:
+        return Database, (self.place,)  # an open database does not travel
+
     def read(self, name: str) -> bytes:
         """The file of a picture."""
         with self._database.begin() as transaction:

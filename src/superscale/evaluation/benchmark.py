@@ -130,7 +130,7 @@ def measure_outputs(
             observe(Seen(pair, super_res, values, seconds))
         if progress is not None:
             progress(number)
-    if alone := [name for name in metrics if not images[name]]:
+    if alone := [name for name in metrics if name in OVER_TIME and not images[name]]:
         raise DataError(f"{data}: {alone[0]} compares a picture with the one before it; expected two or more frames of a clip")
     return [Row(model, data, name, images[name]) for name in metrics]
 

@@ -18,6 +18,7 @@ from superscale.image.io import image_size
 from superscale.image.resize import Rounding, imresize
 from superscale.inference.upscaler import Upscaler
 from superscale.machine import processes
+from superscale.machine.ray_pool import Cluster
 from superscale.metrics.catalog import Learned
 from superscale.metrics.dists import Dists
 from superscale.metrics.features import FeatureNetwork
@@ -38,8 +39,8 @@ Upscales = str | Path | Upscale
 Progress = Callable[[str, str, int, int], None]
 # data set, model, what was just measured; at this process
 Observe = Callable[[str, str, Seen], None]
-# rows, costs, and the depths of the pictures that were seen
-Measured = tuple[list[Row], list[Cost], set[int]]
+# rows, costs, the depths of the pictures that were seen, and what went wrong
+Facts = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,46 @@ class _Task:
     folder: PairFolder
     output_of: Callable[[Pair], Array]
     device: str | None
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is measured, and how: `evaluate`'s arguments. ``device``: for networks; ``metrics`` and ``models``: by their names."""
+
+    models: Mapping[str, Upscales]
+    outputs: Sequence[str | Path]
+    folders: Sequence[PairFolder]
+    metrics: Sequence[str]
+    scale: int
+    color: Color
+    border: int
+    peak: int | None
+    device: str
+    lpips_weights: str | Path | None = None
+    niqe_model: Path | None = None
+
+
+class Measuring:
+    """Measures as an order says; networks and metrics are loaded. Raises UsageError, DataError or ModelError."""
+
+    def __init__(self, order: Order) -> None:
+        self._tasks = _tasks(order.models, order.outputs, order.folders, order.scale, order.device, order.peak)
+        learned = _learned(order.metrics, order.lpips_weights, order.niqe_model)
+        how: Any = {"metrics": order.metrics, "border": order.border, "color": order.color, "learned": learned}
+        self._measure = partial(measure_outputs, **how)
+
+    def facts(
+        self, share: Callable[[PairFolder], Sequence[int] | None], progress: Progress | None, observe: Observe | None
+    ) -> Facts:
+        """Rows, costs and depths, JSON-able. ``share``: which pictures of a folder are measured here; None: it is not opened."""
+        found: Facts = {"rows": [], "costs": [], "bits": [], "failure": None}
+        for task in self._tasks:
+            if (numbers := share(task.folder)) is not None:
+                rows, cost, bits = _own_share(task, numbers, self._measure, progress, observe)
+                found["rows"] += map(asdict, rows)
+                found["costs"].append(asdict(cost))
+                found["bits"] += bits
+        return found
 
 
 def evaluate(
@@ -68,6 +109,7 @@ def evaluate(
     peak: int | None = None,
     progress: Progress | None = None,
     observe: Observe | None = None,
+    cluster: Cluster | None = None,
 ) -> Table:
     """Every model on every folder of pictures by every metric; what `superscale evaluate` prints.
 
@@ -77,32 +119,45 @@ def evaluate(
     ``border``: pixels cut off each side, by default the scale. ``rounding``: of the bicubic reduction. ``lpips_weights``: the folder of
     the published weights of LPIPS and DISTS, by default the cache; ``niqe_model``: a file that fit-niqe wrote. ``peak``: the value that
     is white, such as 4095 for 12 bits in uint16; by default the largest of each file's type. What models and baselines compute is
-    clipped to it; a file or a callable's output that exceeds it is an error. Under torchrun the processes share the pictures.
+    clipped to it; a file or a callable's output that exceeds it is an error. Under torchrun the processes share the pictures;
+    ``cluster``: workers of Ray do, which see the same folders.
 
     Raises UsageError, DataError or ModelError, at every process what went wrong at any.
     """
     require_metrics(metrics)
-    if processes.world_size() > 1 and (ordered := set(metrics) & set(OVER_TIME)):
+    alone = processes.world_size() == 1 and cluster is None
+    if not alone and (ordered := set(metrics) & set(OVER_TIME)):
         raise UsageError(f"{min(ordered)} needs the frames in their order; use one process, or leave it out of the metrics")
-    with processes.together(device) as place:
+    with processes.together(device if cluster is None else "cpu") as place:
         folders = pair_folders(data, scale, rounding, peak)
         sources = " / ".join(dict.fromkeys(folder.low_res_source for folder in folders))
         convention = Convention(
             scale=scale, color=color, border=scale if border is None else border, low_res=sources, peak=peak
         )
+        order = Order(
+            models=models if isinstance(models, Mapping) else {str(model): model for model in models},
+            outputs=outputs,
+            folders=folders,
+            metrics=metrics,
+            scale=scale,
+            color=color,
+            border=convention.border,
+            peak=peak,
+            device=str(place) if cluster is None else device,
+            lpips_weights=lpips_weights,
+            niqe_model=niqe_model,
+        )
+        if cluster is not None:
+            from superscale.evaluation.on_ray import facts_of_workers
 
-        def own_share() -> Measured:
-            named = models if isinstance(models, Mapping) else {str(model): model for model in models}
-            tasks = _tasks(named, outputs, folders, scale, str(place), peak)
-            learned = _learned(metrics, lpips_weights, niqe_model)
-            measure = partial(measure_outputs, metrics=metrics, border=convention.border, color=color, learned=learned)
-            measured = [_own_share(task, measure, progress, observe) for task in tasks]
-            bits = set().union(*(depths for _, _, depths in measured))
-            return [row for rows, _, _ in measured for row in rows], [cost for _, cost, _ in measured], bits
-
-        parts = _of_all_processes(own_share)
-    bits = tuple(sorted({depth for part in parts for depth in part["bits"]})) or convention.bits
-    return Table(_whole_rows(parts, folders), replace(convention, bits=bits), _whole_costs(parts))
+            whole = facts_of_workers(order, cluster, progress, observe)
+        else:
+            parts = _of_all_processes(
+                lambda: Measuring(order).facts(lambda folder: processes.share(len(folder)), progress, observe)
+            )
+            whole = joined(parts, folders)
+    bits = tuple(sorted(set(whole["bits"]))) or convention.bits
+    return Table([Row(**row) for row in whole["rows"]], replace(convention, bits=bits), [Cost(**c) for c in whole["costs"]])
 
 
 def upscale_of(model: Upscales, scale: int, device: str, peak: int | None = None) -> Upscale:
@@ -192,11 +247,10 @@ def _learned(metrics: Sequence[str], lpips_weights: str | Path | None, niqe_mode
 
 
 def _own_share(
-    task: _Task, measure: Callable[..., list[Row]], progress: Progress | None, observe: Observe | None
+    task: _Task, numbers: Sequence[int], measure: Callable[..., list[Row]], progress: Progress | None, observe: Observe | None
 ) -> tuple[list[Row], Cost, set[int]]:
-    """A task on this process's share of the pictures, and their depths."""
+    """A task on some of the pictures, and their depths."""
     data = task.folder.label
-    numbers = processes.share(len(task.folder))
     seen_all: list[tuple[float, int]] = []
     bits: set[int] = set()
 
@@ -220,39 +274,51 @@ def _own_share(
     return rows, Cost(task.model, data, sum(seconds for seconds, _ in seen_all), megapixels, peak.bytes), bits
 
 
-def _of_all_processes(own_share: Callable[[], Measured]) -> list[Mapping[str, Any]]:
-    """Rows, costs and depths of every process's share; raises at every process what went wrong at any."""
+def _of_all_processes(own: Callable[[], Facts]) -> list[Facts]:
+    """The facts of every process's share; raises at every process what went wrong at any."""
     failure: SuperscaleError | None = None
-    facts: dict[str, Any] = {"rows": [], "costs": [], "bits": [], "failure": None}
     try:
-        rows, costs, bits = own_share()
-        facts |= {"rows": [asdict(row) for row in rows], "costs": [asdict(cost) for cost in costs], "bits": sorted(bits)}
+        facts = own()
     except SuperscaleError as error:
-        failure = error
-        facts["failure"] = [isinstance(error, UsageError), str(error)]
+        failure, facts = error, failed(error)
     parts = processes.gather(facts)
-    for is_usage, text in (part["failure"] for part in parts if part["failure"]):
-        raise failure or (UsageError if is_usage else DataError)(text)
+    if any(part["failure"] for part in parts):
+        raise failure or error_of(parts)
     return parts
 
 
-def _whole_rows(parts: Sequence[Mapping[str, Any]], folders: Sequence[PairFolder]) -> list[Row]:
-    """The rows of all processes, pictures in their folder's order, so that sums are the same to the last digit."""
+def failed(error: SuperscaleError) -> Facts:
+    """That a share could not be measured."""
+    return {"rows": [], "costs": [], "bits": [], "failure": [isinstance(error, UsageError), str(error)]}
+
+
+def error_of(parts: Sequence[Facts]) -> SuperscaleError:
+    """The first thing that went wrong."""
+    is_usage, text = next(part["failure"] for part in parts if part["failure"])
+    return (UsageError if is_usage else DataError)(text)
+
+
+def joined(parts: Sequence[Facts], folders: Sequence[PairFolder]) -> Facts:
+    """The facts of shares as those of the whole."""
+    bits = [depth for part in parts for depth in part["bits"]]
+    return {"rows": _whole_rows(parts, folders), "costs": _whole_costs(parts), "bits": bits, "failure": None}
+
+
+def _whole_rows(parts: Sequence[Facts], folders: Sequence[PairFolder]) -> list[Facts]:
+    """The rows of all shares, pictures in their folder's order, so that sums are the same to the last digit."""
     names = {folder.label: [path.stem for path in folder.high_res] for folder in folders}
     rows = []
     for same in zip(*(part["rows"] for part in parts), strict=True):
         found = {name: value for row in same for name, value in row["images"].items()}
-        rows.append(Row(**same[0] | {"images": {name: found[name] for name in names[same[0]["data"]] if name in found}}))
+        rows.append(same[0] | {"images": {name: found[name] for name in names[same[0]["data"]] if name in found}})
     return rows
 
 
-def _whole_costs(parts: Sequence[Mapping[str, Any]]) -> list[Cost]:
-    """Seconds and megapixels summed over processes; of memory, the most that any held."""
+def _whole_costs(parts: Sequence[Facts]) -> list[Facts]:
+    """Seconds and megapixels summed over shares; of memory, the most that any held."""
     costs = []
     for same in zip(*(part["costs"] for part in parts), strict=True):
         seconds, held = ([cost[name] for cost in same if cost[name] is not None] for name in ("seconds", "peak_bytes"))
-        megapixels = sum(cost["megapixels"] for cost in same)
-        costs.append(
-            Cost(same[0]["model"], same[0]["data"], sum(seconds) if seconds else None, megapixels, max(held, default=None))
-        )
+        total = {"seconds": sum(seconds) if seconds else None, "megapixels": round(sum(cost["megapixels"] for cost in same), 6)}
+        costs.append(same[0] | total | {"peak_bytes": max(held, default=None)})
     return costs

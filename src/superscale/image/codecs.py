@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
@@ -31,7 +30,7 @@ from superscale.image.metadata import (
     upright_size,
     with_maker,
 )
-from superscale.image.picture import Image, checked_size, separated, to_pillow, with_alpha
+from superscale.image.picture import Image, checked_size, separated, with_alpha
 from superscale.image.pixels import peak, stretch_bits
 
 Array = NDArray[Any]
@@ -49,9 +48,11 @@ JPEG_SEGMENT_BYTES = 65_000
 PNG_COLOURS = {b"gAMA": 4, b"cHRM": 32, b"cICP": 4}
 # Chunks by which it says its size, and which way up it is: EXIF and XMP, as they are or as text.
 PNG_ORIENTATION = (b"IHDR", b"eXIf", b"tEXt", b"zTXt", b"iTXt")
-# Rows of a 16-bit PNG that are filtered at a time, and the filter's number.
-PNG_ROWS = 16
-PAETH = 4
+# Signature and IHDR; as much as libpng's usual level packs.
+PNG_BEGIN, PNG_LEVEL = 33, 6
+# The marker of JPEG's first table.
+DQT = 0xDB
+MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 DEEP = {"I;16": np.uint16, "I;16L": np.uint16, "I;16B": np.uint16, "I;16N": np.uint16, "F": np.float32}
 
 
@@ -292,43 +293,14 @@ def avif_bits(header: bytes) -> int:
 
 def encode_png(image: Image, _quality: int) -> tuple[bytes, tuple[str, ...]]:
     """uint8 or uint16, grey or RGB, with or without alpha -> (the file, no notices)."""
-    if image.pixels.dtype == np.uint8:
-        return _saved_png(to_pillow(image), image.metadata), ()
-    # Pillow cannot write 16-bit colour: it writes everything but the samples, around a picture of one pixel.
+    # Pillow writes what is said of the samples, around a picture of one pixel: for the samples it would take a third more memory than
+    # they have, and cannot write 16-bit colour.
     samples = with_alpha(image)
-    mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[samples.shape[-1]]
-    frame = _saved_png(PillowImage.new(mode, (1, 1)), image.metadata)
-    colour_type = frame[25:26]
-    header = struct.pack(">IIB", image.width, image.height, 16) + colour_type + bytes(3)
+    frame = _saved_png(PillowImage.new(MODES[samples.shape[-1]], (1, 1)), image.metadata)
     # What may stand before or after the samples stands before them in Pillow's files.
     around = [chunk for kind, chunk in png.chunks(io.BytesIO(frame)) if kind not in (b"IHDR", b"IDAT", b"IEND")]
-    whole = io.BytesIO()  # which hands out its bytes without a copy
-    whole.writelines((frame[:8], png.chunk(b"IHDR", header), *around))
-    whole.writelines(_deep_samples(samples))
-    whole.write(png.chunk(b"IEND", b""))
-    return whole.getvalue(), ()
-
-
-def _deep_samples(samples: Array) -> Iterator[bytes]:
-    """uint16 (H, W, C) as IDAT chunks, some rows at a time, since the whole of a large picture fits into memory only so often."""
-    height, width, channels = samples.shape
-    packer = zlib.compressobj()
-    above = np.zeros((1, width + 1, channels * 2), np.int16)  # begins with a pixel of zeros, as every row in the standard does
-    for top in range(0, height, PNG_ROWS):
-        rows = samples[top : top + PNG_ROWS].astype(">u2").view(np.uint8)
-        known = np.pad(rows.astype(np.int16), ((0, 0), (1, 0), (0, 0)))
-        known, above = np.concatenate((above, known)), known[-1:]
-        filtered = (rows - _paeth(known[1:, :-1], known[:-1, 1:], known[:-1, :-1])).astype(np.uint8).reshape(len(rows), -1)
-        yield png.chunk(b"IDAT", packer.compress(np.pad(filtered, ((0, 0), (1, 0)), constant_values=PAETH).tobytes()))
-    yield png.chunk(b"IDAT", packer.flush())
-
-
-def _paeth(left: Array, above: Array, corner: Array) -> Array:
-    """The neighbour that is nearest to left + above - corner (PNG, filter 4)."""
-    by_left, by_above, by_corner = abs(above - corner), abs(left - corner), abs(left + above - 2 * corner)
-    nearest_of_two = np.where(by_above <= by_corner, above, corner)
-    nearest: Array = np.where((by_left <= by_above) & (by_left <= by_corner), left, nearest_of_two)
-    return nearest
+    data = _packed(samples, "PNG", imagecodecs.png_encode, PNG_LEVEL, filter=imagecodecs.PNG.FILTER.ALL)
+    return b"".join((data[:PNG_BEGIN], *around, data[PNG_BEGIN:])), ()
 
 
 def _saved_png(picture: PillowPicture, metadata: Metadata) -> bytes:
@@ -352,7 +324,30 @@ def encode_jpeg(image: Image, quality: int) -> tuple[bytes, tuple[str, ...]]:
         if maker is not None:
             options[key] = with_maker(None, maker)
     notices = tuple(f"its {key.upper()} is too long for JPEG and was left out" for key in too_long)
-    return _saved(to_pillow(image), "JPEG", options), notices
+    # Pillow writes what stands before the samples, around a picture of one pixel; for the samples it would take a third more memory.
+    frame = _saved(PillowImage.new(MODES[image.channels], (1, 1)), "JPEG", options)
+    data = _packed(image.pixels, "JPEG", imagecodecs.jpeg8_encode, quality, subsampling="444")
+    return b"".join((frame[: _tables(frame)], data[_tables(data) :])), notices
+
+
+def _tables(data: bytes | memoryview) -> int:
+    """Where the tables of an encoder's JPEG begin, behind what it says of itself."""
+    place = 2
+    while data[place + 1] != DQT:
+        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    return place
+
+
+def _packed(samples: Array, form: str, encode: Callable[..., Any], *given: Any, **options: Any) -> memoryview:
+    height, width, channels = samples.shape
+    try:
+        return memoryview(encode(np.ascontiguousarray(samples[..., 0] if channels == 1 else samples), *given, **options))
+    except (RuntimeError, ValueError) as error:
+        raise _refusal(width, height, form, error) from error
+
+
+def _refusal(width: int, height: int, form: str, error: Exception) -> Unsupported:
+    return Unsupported(f"cannot write {width}x{height} pixels as {form} ({error})")
 
 
 def _saved(picture: PillowPicture, form: str, options: dict[str, Any]) -> bytes:
@@ -361,5 +356,5 @@ def _saved(picture: PillowPicture, form: str, options: dict[str, Any]) -> bytes:
     try:
         picture.save(buffer, form, **options)
     except (OSError, ValueError, struct.error) as error:
-        raise Unsupported(f"cannot write {picture.width}x{picture.height} pixels as {form} ({error})") from error
+        raise _refusal(picture.width, picture.height, form, error) from error
     return buffer.getvalue()

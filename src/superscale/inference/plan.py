@@ -8,6 +8,7 @@ import string
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from posixpath import splitext
 from typing import Literal
 
 from superscale.errors import UnknownNameError, UsageError
@@ -228,7 +229,7 @@ def _outputs(fit: list[Found], destination: Destination, refuse: bool = True) ->
 
 
 def _renamed(one: Found, destination: Destination, taken: set[str]) -> Path | None:
-    stem = f"{one.path.stem}_{one.path.suffix[1:]}"
+    stem = _told_apart(one.path.stem, one.path.suffix)
     for candidate in (stem, f"{stem}~{_digest(one.path.name)}"):
         target = _target(one, destination, candidate)
         if os.path.abspath(target) not in taken:
@@ -244,11 +245,26 @@ def _extension(one: Found, destination: Destination) -> str:
     own = one.path.suffix
     if _is_video(one):
         return own if own.lower() in VIDEO_SUFFIXES else FALLBACK_VIDEO_SUFFIX
-    if destination.suffix or own.lower() in SUFFIXES:
-        return destination.suffix or own
-    if own.lower() == GIF and not one.from_stdin and is_animated(one.path):
-        return own
-    return ".dcm" if known_suffix(one.path) == ".dcm" else FALLBACK_SUFFIX
+    known = known_suffix(one.path)
+    is_animation = known == GIF and not one.from_stdin and is_animated(one.path)
+    return output_suffix(own if own.lower() == known else known, destination.suffix, is_animation)
+
+
+def output_suffix(own: str, asked: str | None, is_animation: bool = False) -> str:
+    """The suffix of a picture's output: the one that is asked for, else its ``own`` where that is written, else PNG's."""
+    is_written = own.lower() in SUFFIXES or (is_animation and own.lower() == GIF)
+    return asked or (own if is_written else FALLBACK_SUFFIX)
+
+
+def output_name(name: str, suffix: str, scale: Scale) -> str:
+    """The name of an output that no other input gets, whatever the others are called: ``a.png`` -> ``a_x4.png``; where the format
+    changes, the old one stays in the name, as ``a.png`` may lie beside it: ``a.bmp`` -> ``a_bmp_x4.png``."""
+    stem, own = splitext(name)
+    return f"{stem if suffix.lower() == own.lower() else _told_apart(stem, own)}_{label(scale)}{suffix}"
+
+
+def _told_apart(stem: str, own: str) -> str:
+    return f"{stem}_{own[1:]}"
 
 
 def _target(one: Found, destination: Destination, stem: str) -> Path:

@@ -20,13 +20,13 @@ from typing import Any
 
 from superscale.errors import ModelError, StoreError, UsageError
 from superscale.files import sweep, temporary_name
-from superscale.image.formats import READ_SUFFIXES, SUFFIXES, missing_extra
+from superscale.image.animation import is_animated
+from superscale.image.formats import READ_SUFFIXES, missing_extra
 from superscale.image.io import Image
 from superscale.inference.jobs import run_jobs
 from superscale.inference.outcomes import Fault, Outcome, Settings, why
-from superscale.inference.plan import FALLBACK_SUFFIX, Job
+from superscale.inference.plan import Job, output_name, output_suffix
 from superscale.inference.scenes import Windows
-from superscale.inference.sizes import label
 from superscale.inference.upscaler import Upscaler
 from superscale.machine.pool import in_threads
 from superscale.machine.ray_pool import Cluster, on_ray
@@ -67,14 +67,22 @@ class Order:
         size = asdict(self.scale) if not isinstance(self.scale, int | float) else float(self.scale)
         return sha256(json.dumps([self.digest, size, self.suffix, options, chosen], sort_keys=True).encode()).hexdigest()[:32]
 
+    def places(self, name: str) -> list[Address]:
+        """Where the output of a picture of this name goes; of a GIF also where that of an animation goes, which only the file tells."""
+        own = splitext(name)[1]
+        suffixes = dict.fromkeys(output_suffix(own, self.suffix, is_animation) for is_animation in (False, True))
+        return [self.output.below(output_name(name, suffix, self.scale)) for suffix in suffixes]
+
 
 @dataclass(frozen=True)
 class Task:
-    """One object to do. ``root``: the prefix whose tree is kept; ``exists``: something is at the place of its output."""
+    """One object to do. ``root``: the prefix whose tree is kept; ``exists``: something is at the place of its output; ``animated``: the
+    place of its output if it turns out to be an animation."""
 
     entry: Entry
     root: Address
     output: Address
+    animated: Address | None = None
     exists: bool = False
 
     @property
@@ -93,15 +101,6 @@ class Task:
         return Outcome(self.name, str(self.output), "failed", **end)  # type: ignore[arg-type]
 
 
-def output_name(name: str, scale: Scale, suffix: str | None) -> str:
-    """The name of the output of an input, from its name alone: ``a.png`` -> ``a_x4.png``; ``a.gif`` -> ``a_gif_x4.png``, where the
-    format changes, as ``a.png`` may lie beside it."""
-    stem, own = splitext(name)
-    new = suffix or (own if own.lower() in SUFFIXES else FALLBACK_SUFFIX)
-    stem = stem if new.lower() == own.lower() else f"{stem}_{own[1:]}"
-    return f"{stem}_{label(scale)}{new}"
-
-
 class Plan:
     """What is to be done of the inputs, as a stream. ``finished``: how many need not be; ``passed_over``: objects that are no pictures
     by their name; ``seen``: pictures that were listed so far."""
@@ -114,20 +113,20 @@ class Plan:
         finished = Finished(self.store, self.order.output, self.order.hash)
         for entry, root in self._entries():
             name = entry.address.key.removeprefix(root.key)
-            output = self.order.output.below(output_name(name, self.order.scale, self.order.suffix))
+            places = self.order.places(name)
             self.seen += 1
-            task = Task(entry, root, output)
+            task = Task(entry, root, places[0], places[1] if len(places) > 1 else None)
             if (reason := _unfit(task, name, self.order.settings)) is not None:
                 yield task.failed(reason)
                 continue
             if not entry.etag:
                 yield task.failed(Fault("unreadable", "no such object"))
                 continue
-            state = finished.state(entry.address, entry.etag, output)
-            if state == "finished":
+            states = {finished.state(entry.address, entry.etag, place) for place in places}
+            if "finished" in states:
                 self.finished += 1
             else:
-                yield replace(task, exists=state == "exists")
+                yield replace(task, exists="exists" in states)
 
     def count(self) -> int:
         """How many pictures there are, by listings of its own."""
@@ -158,10 +157,12 @@ class Plan:
         before, mark, name = given.partition(TREE_MARK)
         address = parsed(f"{before}/{name}" if mark else given)
         root = parsed(before + "/") if mark else _folder(address)
+        if address.scheme != self.order.output.scheme:
+            raise UsageError(f"{given}: expected {self.order.output.scheme}://, as the output has it")
         if not address.is_prefix and ((entry := self.store.entry(address)) is not None or mark):
             yield entry or self._one(address), root
         else:
-            yield from self._below(address if address.is_prefix else Address(address.bucket, address.key + "/"))
+            yield from self._below(address if address.is_prefix else address.below("/"))
 
     def _one(self, address: Address) -> Entry:
         # Without an etag: what is not there is told as a failure of its own.
@@ -184,7 +185,7 @@ class Plan:
 
 
 def _folder(address: Address) -> Address:
-    return Address(address.bucket, address.key[: address.key.rfind("/") + 1])
+    return address.at(address.key[: address.key.rfind("/") + 1])
 
 
 def _is_picture(key: str) -> bool:
@@ -247,14 +248,8 @@ class Worker:
         if isinstance(task, Outcome):
             return task
         try:
-            replaces: str | None = None
-            if task.exists:
-                told = self._there(task)
-                if isinstance(told, Outcome):
-                    return told
-                replaces = told
             with self._place() as folder:
-                return self._done(task, folder, replaces)
+                return self._done(task, folder)
         except Exception as error:
             return self.noted(task, task.failed(why(error)))
 
@@ -266,18 +261,25 @@ class Worker:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _done(self, task: Task, folder: Path, replaces: str | None) -> Outcome:
+    def _done(self, task: Task, folder: Path) -> Outcome:
         # The names of objects are never those of files.
         source = folder / f"input{PurePosixPath(task.entry.address.key).suffix.lower()}"
+        if task.animated is not None:
+            self.store.fetch(task.entry, source)
+            task = replace(task, output=task.animated if is_animated(source) else task.output)
+        told = self._there(task) if task.exists else None
+        if isinstance(told, Outcome):
+            return told
+        if task.animated is None:
+            self.store.fetch(task.entry, source)
         target = folder / f"output{PurePosixPath(task.output.key).suffix}"
-        self.store.fetch(task.entry, source)
         job = Job(source, target, suffix=target.suffix)
         outcome = next(run_jobs([job], self._enlarge, self._settings, windows=Windows(self.upscaler)))
         error = outcome.error and outcome.error.replace(str(source), task.name).replace(str(target), str(task.output))
         outcome = replace(outcome, input=task.name, output=str(task.output), again=task.again, error=error)
         if outcome.status != "done":
             return self.noted(task, outcome)
-        return self._put(task, target, outcome, replaces)
+        return self._put(task, target, outcome, told)
 
     def _enlarge(self, image: Image, **how: Any) -> Image:
         with self._computing:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from superscale import __version__
-from superscale.errors import Damaged, ImageError, MissingExtraError, Unsupported
+from superscale.errors import Cancelled, Damaged, ImageError, MissingExtraError, Unsupported
 from superscale.files import require_replaceable
 from superscale.image.cog import write_cog
 from superscale.image.formats import SUFFIXES
@@ -22,19 +22,21 @@ from superscale.image.io import KeepOrStrip
 from superscale.image.metadata import says_of_camera
 from superscale.image.picture import Image, with_alpha
 from superscale.image.provenance import SOFTWARE, made_from
-from superscale.image.region import Region
+from superscale.image.region import Part, Region
 from superscale.image.scene import Scene, hollow, scene_size
-from superscale.inference.channels import enlarged_part, grouped, part_of, said_of, sees_alpha
+from superscale.inference import scenes_on_ray
+from superscale.inference.channels import Groups, Network, enlarged_part, grouped, part_of, said_of, sees_alpha
 from superscale.inference.engine import Cancel, Engine, Progress
 from superscale.inference.estimate import memory_bytes
 from superscale.inference.outcomes import Settings
 from superscale.inference.plan import Job
 from superscale.inference.sizes import enlarged
-from superscale.inference.survey import surveyed
+from superscale.inference.survey import Survey, surveyed
 from superscale.inference.unfinished import FORMAT, RESULT, SAMPLES, Unfinished
 from superscale.inference.upscaler import Upscaler
 from superscale.machine.memory import free_bytes
-from superscale.options import Scale
+from superscale.machine.ray_pool import Cluster
+from superscale.options import Bands, Scale
 from superscale.reading import fingerprint
 
 Say = Callable[[str], None]
@@ -55,20 +57,23 @@ def upscale_scene(
     progress: Progress | None = None,
     cancel: Cancel | None = None,
     say: Say | None = None,
+    cluster: Cluster | None = None,
 ) -> Image:
     """Enlarge a TIFF of any size to a cloud-optimised GeoTIFF. Return its header: an `Image` whose samples are zeros.
 
     What is done lies in a folder ``target`` + ".unfinished" until ``target`` is there; if the process is killed, the same call goes on
     with it, and the result has the same bits. ``overwrite``: ``target`` may be replaced, and so may what a call with other options
-    has begun. ``say`` is told what is going on. Raises ImageError, MissingExtraError, Cancelled, and what the network raises.
+    has begun. ``say`` is told what is going on. ``cluster``: Ray's workers compute, which see the same
+    file. Raises ImageError, MissingExtraError, Cancelled, and what the network raises.
     """
     say = say or _nothing
     _check_place(target, overwrite)
     with Scene(source) as scene:
         _check_network(scene, upscaler)
-        with Unfinished(target, _order(upscaler, source, metadata), overwrite) as unfinished:
+        order = {**_order(upscaler, source, metadata), "on": None if cluster is None else "ray"}
+        with Unfinished(target, order, overwrite) as unfinished:
             try:
-                larger = _computed(upscaler, scene, unfinished, metadata, progress, cancel, say)
+                larger = _computed(upscaler, scene, unfinished, metadata, progress, cancel, say, cluster)
                 if _stamp(source) != unfinished.order["input"]:
                     raise Damaged(f"{source} was changed while it was read, and nothing was written; run the command again")
             except Damaged:
@@ -111,30 +116,76 @@ def _computed(
     progress: Progress | None,
     cancel: Cancel | None,
     say: Say,
+    cluster: Cluster | None,
 ) -> Image:
     """Compute what is not done yet. Return the header of the result."""
     options, channels = upscaler.options, upscaler.contract.channels
-    engine = _engine(upscaler, scene, unfinished)
-
-    def in_bands(image: Image) -> Image:
-        return grouped(image, options.bands, channels)[0]
-
+    engine = None if cluster else _engine(upscaler, scene, unfinished)
+    in_bands = partial(_in_bands, bands=options.bands, channels=channels)
     first, groups = grouped(scene.header.part(Region(0, 0, 1, 1)), options.bands, channels)
     header = hollow(first, (scene.header.height, scene.header.width), scene.header.mask is not None)
     survey = surveyed(lambda: ((place, in_bands(image)) for place, image in scene.strips()), header, options.value_range)
     tile_px = (unfinished.found or {}).get("tile_px", upscaler.engine.tile_px)
     parts = upscaler.parts(header.height, header.width, tile_px)
     larger = made_from(_larger(header, parts[0].new_size, metadata), fingerprint(scene.path), SOFTWARE)
-    unfinished.begin(larger, len(parts), {"tile_px": tile_px, "backend": engine.backend.name})
+    facts: dict[str, Any] = {"tile_px": tile_px, "backend": engine and engine.backend.name}
+    unfinished.begin(larger, len(parts), facts)
     if unfinished.found:
         say(f"goes on with what is done: {int(unfinished.done.sum())} of {len(parts)} tiles")
-    network = partial(upscaler.part, cancel=cancel, engine=engine)
-    for number in np.flatnonzero(unfinished.done == 0).tolist():
-        shown = part_of(progress, number, len(parts))
-        made = enlarged_part(lambda place: in_bands(scene.part(place)), parts[number], survey, groups, network, shown)
-        unfinished.put(number, parts[number].target, with_alpha(made), made.mask)
+    make = partial(_made, parts=parts, survey=survey, groups=groups, in_bands=in_bands)
+    waiting: list[int] = np.flatnonzero(unfinished.done == 0).tolist()
+    if cluster is None:
+        network = partial(upscaler.part, cancel=cancel, engine=engine)
+        made: Iterator[tuple[int, scenes_on_ray.Made]] = (
+            (one, make(scene, network, one, progress=part_of(progress, one, len(parts)))) for one in waiting
+        )
+    else:
+        ordered = scenes_on_ray.Order(scene.path.absolute(), fingerprint(scene.path), upscaler.model, options, make)
+        begun_by = (unfinished.found or {}).get("backend")
+        made = _of_workers(
+            ordered, waiting, cluster, begun_by, lambda by: unfinished.note(facts | {"backend": by}), progress, cancel
+        )
+    for number, (samples, mask) in made:
+        unfinished.put(number, parts[number].target, samples, mask)
     unfinished.sync()
     return replace(larger, values=survey.values, remarks=(*header.remarks, *said_of(survey, groups)))
+
+
+def _in_bands(image: Image, bands: Bands, channels: int) -> Image:
+    return grouped(image, bands, channels)[0]
+
+
+def _made(
+    scene: Scene,
+    network: Network,
+    number: int,
+    *,
+    parts: list[Part],
+    survey: Survey,
+    groups: Groups,
+    in_bands: Callable[[Image], Image],
+    progress: Progress | None = None,
+) -> scenes_on_ray.Made:
+    """A part of the result: its samples, alpha among them, and its mask."""
+    made = enlarged_part(lambda place: in_bands(scene.part(place)), parts[number], survey, groups, network, progress)
+    return with_alpha(made), made.mask
+
+
+def _of_workers(
+    order: scenes_on_ray.Order,
+    waiting: list[int],
+    cluster: Cluster,
+    begun_by: str | None,
+    say_by: Callable[[str], None],
+    progress: Progress | None,
+    cancel: Cancel | None,
+) -> Iterator[tuple[int, scenes_on_ray.Made]]:
+    for done, one in enumerate(scenes_on_ray.parts_of_workers(order, waiting, cluster, begun_by, say_by), start=1):
+        yield one
+        if progress is not None:
+            progress(done, len(waiting))
+        if cancel is not None and cancel.is_set():
+            raise Cancelled("stopped; the same call goes on with what is done")
 
 
 def _engine(upscaler: Upscaler, scene: Scene, unfinished: Unfinished) -> Engine:
@@ -187,25 +238,29 @@ class Windows:
     upscaler: Upscaler
     progress: Progress | None = None
     say: Say | None = None
+    cluster: Cluster | None = None
 
     def wanted(self, job: Job, settings: Settings) -> bool:
-        """Whether a job is to be done by windows: a TIFF beyond a limit that nobody gave, or beyond the free memory.
+        """Whether a job is to be done by windows: a TIFF beyond a limit that nobody gave, or beyond the free memory; on a cluster, all.
 
-        Raises MissingExtraError where there is no other way.
+        Raises MissingExtraError where there is no other way, Unsupported for what a cluster does not do.
         """
         if not self._can(job, settings) or (size := scene_size(job.input)) is None:
+            if self.cluster is not None:
+                raise Unsupported(f"{job.name}: --on ray takes TIFFs that become TIFFs, and pictures in an object store")
             return False
         height, width, samples, sample_bytes = size
         needed = memory_bytes(height, width, samples * sample_bytes, self.upscaler)
         free = free_bytes()
         beyond = _limits_passed(settings, height, width, samples, self.upscaler.scale, job.input.stat().st_size)
-        if beyond & settings.limits_given or not (beyond or (free is not None and needed > SHARE * free)):
+        is_large = self.cluster is not None or beyond or (free is not None and needed > SHARE * free)
+        if beyond & settings.limits_given or not is_large:
             return False
         try:
             with Scene(job.input) as scene:
                 _check_network(scene, self.upscaler)
         except (ImageError, MissingExtraError) as error:
-            if beyond and isinstance(error, MissingExtraError):
+            if self.cluster is not None or (beyond and isinstance(error, MissingExtraError)):
                 raise
             self._say(job, f"not enlarged by windows, though it is large: {error}")
             return False
@@ -229,6 +284,7 @@ class Windows:
             overwrite=settings.existing == "overwrite",
             progress=self.progress,
             say=lambda said: self._say(job, said),
+            cluster=self.cluster,
         )
         return larger, (height, width)
 

@@ -10,9 +10,11 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
+from superscale import __version__
 from superscale.errors import MissingExtraError, SuperscaleError
 
 Task = TypeVar("Task")
@@ -24,6 +26,8 @@ DEATHS, NODES_LOST = 3, 10
 USELESS_STARTS = 3
 LOOK_SECONDS = 5.0
 CLOSE_SECONDS = 60.0
+# The bounds of the dashboard's histogram.
+SECONDS = [0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0]
 NODE_DIED = "node has died", "node was terminated", "node is dead", "preempted"
 
 
@@ -43,11 +47,12 @@ class Works(Protocol):
 @dataclass(frozen=True)
 class Cluster:
     """``address``: of the head, "" for the cluster of this machine; ``share``: GPUs of a worker, or CPUs where there are no GPUs;
-    ``workers``: how many, None for as many as fit."""
+    ``workers``: how many, None for as many as fit. ``takes_gpus``: where there are some."""
 
     address: str = ""
     share: float = 1.0
     workers: int | None = None
+    takes_gpus: bool = True
 
 
 @dataclass
@@ -74,7 +79,15 @@ class _Actor(Generic[Task]):
 class _Host:
     """An actor: one worker, and two threads that hand it tasks."""
 
-    def __init__(self, make: Callable[[str], Works], name: str) -> None:
+    def __init__(self, make: Callable[[str], Works], name: str, version: str, home: str) -> None:
+        with suppress(OSError):  # another machine may have no such folder
+            os.chdir(home)
+        if version != __version__:
+            raise SuperscaleError(f"this node has superscale {__version__}, expected the driver's, {version}")
+        from ray.util.metrics import Counter, Histogram
+
+        self.done = Counter("superscale_tasks", "Tasks that a worker has ended.")
+        self.seconds = Histogram("superscale_task_seconds", "What a task took.", boundaries=SECONDS)
         self.worker = make(name)
 
     def ready(self) -> bool:
@@ -83,22 +96,31 @@ class _Host:
     def do(self, task: Any, is_alone: bool) -> Any:
         if is_alone:
             self.worker.commit()
-        return self.worker.do(task)
+        began = time.monotonic()
+        result = self.worker.do(task)
+        self.done.inc()
+        self.seconds.observe(time.monotonic() - began)
+        return result
 
     def close(self) -> None:
         self.worker.close()
 
 
 def on_ray(
-    make: Callable[[str], Works], tasks: Iterable[Task], lost: Callable[[Task, str], Result], cluster: Cluster
+    make: Callable[[str], Works],
+    tasks: Iterable[Task],
+    lost: Callable[[Task, str], Result],
+    cluster: Cluster,
+    may_begin: Callable[[], bool] = lambda: True,
 ) -> Generator[Result, None, None]:
     """Do the tasks on a cluster and yield each result when it is there. ``make``: a worker of this name, made on its node.
 
-    ``lost``: the result of a task that killed its worker each time. KeyboardInterrupt and SystemExit end the taking of tasks, and are
+    ``lost``: the result of a task that killed its worker each time. ``may_begin``: whether another may be begun now; one that was
+    begun is not held up. KeyboardInterrupt and SystemExit end the taking of tasks, and are
     raised when what is begun has ended; a second one is raised at once. Raises SuperscaleError where no worker can be made.
     """
     ray = _connected(cluster)
-    pool = _Pool(ray, make, tasks, lost, cluster)
+    pool = _Pool(ray, make, tasks, lost, cluster, may_begin)
     try:
         yield from pool.results()
     finally:
@@ -132,8 +154,9 @@ class _Pool(Generic[Task, Result]):
         tasks: Iterable[Task],
         lost: Callable[[Task, str], Result],
         cluster: Cluster,
+        may_begin: Callable[[], bool],
     ) -> None:
-        self._ray, self._make, self._lost, self._cluster = ray, make, lost, cluster
+        self._ray, self._make, self._lost, self._cluster, self._may_begin = ray, make, lost, cluster, may_begin
         self._tasks: Iterator[Task] = iter(tasks)
         self._actors: list[_Actor[Task]] = []
         self._suspects: deque[_Try[Task]] = deque()
@@ -141,7 +164,7 @@ class _Pool(Generic[Task, Result]):
         self._looked = -LOOK_SECONDS
         self._stop: BaseException | None = None
         self._is_empty = False
-        kind = "GPU" if ray.cluster_resources().get("GPU") else "CPU"
+        kind = "GPU" if cluster.takes_gpus and ray.cluster_resources().get("GPU") else "CPU"
         self._kind = kind
         resources: dict[str, float] = {"num_gpus": cluster.share} if kind == "GPU" else {"num_cpus": cluster.share}
         self._host = ray.remote(max_concurrency=IN_FLIGHT, max_restarts=0, max_task_retries=0, **resources)(_Host)
@@ -176,7 +199,7 @@ class _Pool(Generic[Task, Result]):
         wanted = self._cluster.workers or max(room, 1)
         while len(self._actors) < wanted:
             self._started += 1
-            handle = self._host.remote(self._make, f"worker-{self._started:05d}")
+            handle = self._host.remote(self._make, f"worker-{self._started:05d}", __version__, os.getcwd())
             self._actors.append(_Actor(handle, handle.ready.remote()))
 
     def _hand_out(self) -> None:
@@ -192,7 +215,7 @@ class _Pool(Generic[Task, Result]):
                     actor.alone = True
                     self._give(actor, self._suspects.popleft())
                 continue
-            while len(actor.at_work) < IN_FLIGHT and not self._is_empty:
+            while len(actor.at_work) < IN_FLIGHT and not self._is_empty and self._may_begin():
                 task = next(self._tasks, None)
                 if task is None:
                     self._is_empty = True

@@ -75,8 +75,7 @@ class Manifest:
         """Write what is kept."""
         with self._lock:
             if self._lines:
-                name = f"-{self._shards:05d}.jsonl"
-                place = Address(self._place.bucket, self._place.key + name)
+                place = self._place.below(f"-{self._shards:05d}.jsonl")
                 self._store.put(place, "".join(line + "\n" for line in self._lines).encode(), {})
                 self._lines, self._shards = [], self._shards + 1
             self._committed = time.monotonic()

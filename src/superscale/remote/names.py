@@ -1,4 +1,4 @@
-"""Names of objects: ``s3://bucket/prefix/name``, and what of a listing may be taken for a name below another prefix."""
+"""Names of objects, as ``s3://bucket/prefix/name``, and what of a listing may be taken for a name below another prefix."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from superscale.errors import UsageError
 
-SCHEMES = ("s3",)
+SCHEMES = ("s3", "gs", "az")
 SCHEME = re.compile(r"@?([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 # As in rsync: what comes behind this is the tree that is kept below the output.
 TREE_MARK = "/./"
@@ -22,9 +22,10 @@ class Address:
 
     bucket: str
     key: str
+    scheme: str = "s3"
 
     def __str__(self) -> str:
-        return f"s3://{self.bucket}/{self.key}"
+        return f"{self.scheme}://{self.bucket}/{self.key}"
 
     @property
     def is_prefix(self) -> bool:
@@ -33,7 +34,11 @@ class Address:
 
     def below(self, name: str) -> Address:
         """The object of this name below the prefix."""
-        return Address(self.bucket, self.key + name)
+        return self.at(self.key + name)
+
+    def at(self, key: str) -> Address:
+        """The object of this key in the same bucket."""
+        return Address(self.bucket, key, self.scheme)
 
 
 def is_remote(texts: Iterable[str]) -> bool:
@@ -41,7 +46,8 @@ def is_remote(texts: Iterable[str]) -> bool:
     schemes = {found[1].lower() for text in texts if (found := SCHEME.match(text))}
     if others := sorted(schemes.difference(SCHEMES)):
         raise UsageError(
-            f"{others[0]}:// cannot be read or written; expected s3://bucket/prefix/, of any store that speaks S3 (--endpoint-url)"
+            f"{others[0]}:// cannot be read or written; expected s3://bucket/prefix/, of any store that speaks S3 (--endpoint-url), "
+            "gs:// or az://"
         )
     return bool(schemes)
 
@@ -49,13 +55,14 @@ def is_remote(texts: Iterable[str]) -> bool:
 def parsed(text: str) -> Address:
     """``s3://bucket/key`` as an address. Raises UsageError for other texts, and for credentials in it."""
     found = SCHEME.match(text)
-    rest = text[found.end() :] if found and not text.startswith("@") else ""
+    is_known = found is not None and not text.startswith("@") and found[1].lower() in SCHEMES
+    rest = text[found.end() :] if found and is_known else ""
     bucket, _, key = rest.partition("/")
     if "@" in bucket or ":" in bucket:
         raise UsageError("an address must hold no credentials; give them as your store's client expects them (AWS_PROFILE, …)")
     if not bucket:
         raise UsageError(f"expected an address such as s3://bucket/prefix/, got {text!r}")
-    return Address(bucket, key)
+    return Address(bucket, key, text.partition(":")[0].lower())
 
 
 def endpoint(url: str | None) -> str | None:

@@ -1,40 +1,38 @@
-"""`Store`: an object store that speaks S3, through fsspec's s3fs. An object appears whole, by one conditional request.
+"""`Store`: an object store, through one of fsspec's file systems. An object appears whole, by one conditional request.
 
-Credentials are never handled here: s3fs finds them as every client of AWS does.
+Credentials are never handled here: each file system finds them as every client of its store does.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from superscale.errors import MissingExtraError, StoreError, UsageError
+from superscale.errors import StoreError, UsageError
 from superscale.remote.names import Address
 
 Value = TypeVar("Value")
-PART_BYTES = 64 * 1024**2
-CHUNK_BYTES = 1024**2
-# An upload of another run that is older is nobody's any more; should it be somebody's, it is begun again.
-STALE_SECONDS = 3600.0
+# Of a request that may succeed when it is asked again.
 TRIES = 4
 # What we keep below an output prefix for ourselves.
 OWN = ".superscale/"
 PROOF = OWN + "conditions"
-SECRET = re.compile(r"(X-Amz-\w+|AWSAccessKeyId|Signature|Authorization|Credential)=[^&\s\"',]+", re.IGNORECASE)
+SECRET = re.compile(r"(X-Amz-\w+|AWSAccessKeyId|Signature|Authorization|Credential|sig|AccountKey)=[^&\s\"',;]+", re.IGNORECASE)
 MISSING, CONFLICT, LOST = 404, 409, 412
 
 
 @dataclass(frozen=True)
 class Access:
-    """How a store is reached; no secrets. ``requester_pays``: the reader agrees to pay for requests."""
+    """How a store is reached; no secrets. ``requester_pays``: the reader agrees to pay for requests; ``scheme``: s3, gs or az."""
 
     endpoint_url: str | None = None
     requester_pays: bool = False
+    scheme: str = "s3"
 
 
 @dataclass(frozen=True)
@@ -50,6 +48,42 @@ class LostRace(Exception):
     """A conditional request was refused: the object is there already, or not as it was."""
 
 
+class Client(Protocol):
+    """The requests of one kind of store. ``etag`` and ``replaces``: of an object that must be as it was. All raise LostRace where a
+    condition does not hold, and StoreError."""
+
+    loop: Any
+
+    async def page(self, prefix: Address, token: str | None) -> tuple[list[Entry], str | None]:
+        """Some objects below a prefix, in the order of their keys, and what asks for those behind them."""
+
+    async def head(self, address: Address) -> tuple[Entry, dict[str, str]]:
+        """An object and the facts that were written with it."""
+
+    async def get(self, address: Address, etag: str | None) -> bytes:
+        """All bytes of an object."""
+
+    async def put(self, address: Address, data: bytes | Path, facts: dict[str, str], replaces: str | None) -> str:
+        """Write an object whole; its etag. ``replaces`` None: nothing may be there."""
+
+    async def sweep(self, prefix: Address) -> int:
+        """Abort what nobody goes on with below a prefix. How many."""
+
+
+def _client(access: Access) -> Client:
+    if access.scheme == "gs":
+        from superscale.remote.google import Google
+
+        return Google(access)
+    if access.scheme == "az":
+        from superscale.remote.azure import Azure
+
+        return Azure(access)
+    from superscale.remote.s3 import S3
+
+    return S3(access)
+
+
 class Store:
     """One store; thread-safe. All methods raise StoreError for what the store refuses and what it does not answer in several tries."""
 
@@ -57,52 +91,24 @@ class Store:
         self.access = access
 
     @cached_property
-    def _system(self) -> Any:
-        try:
-            from s3fs import S3FileSystem
-        except ImportError as error:
-            raise MissingExtraError("an object store", "remote") from error
-        # One instance for each store: fsspec would hand out one for all threads and keep its listings.
-        return S3FileSystem(
-            endpoint_url=self.access.endpoint_url,
-            requester_pays=self.access.requester_pays,
-            config_kwargs={"retries": {"mode": "standard", "max_attempts": TRIES}, "connect_timeout": 10, "read_timeout": 60},
-            skip_instance_cache=True,
-            use_listings_cache=False,
-        )
+    def client(self) -> Client:
+        """What sends the requests."""
+        return _client(self.access)
 
     def _run(self, work: Callable[..., Awaitable[Value]], *arguments: Any) -> Value:
-        system = self._system
         from fsspec.asyn import sync
 
-        value: Value = sync(system.loop, work, *arguments)
+        value: Value = sync(self.client.loop, work, *arguments)
         return value
-
-    async def _ask(self, method: str, address: Address, **how: Any) -> Any:
-        """One request on an object. Raises LostRace where its condition does not hold, and StoreError."""
-        try:
-            return await self._system._call_s3(method, Bucket=address.bucket, Key=address.key, **how)
-        except Exception as error:
-            if status_of(error) in (CONFLICT, LOST) and ("IfMatch" in how or "IfNoneMatch" in how):
-                raise LostRace(str(address)) from error
-            raise StoreError(f"{address}: {said(error)}") from error
 
     def listed(self, prefix: Address) -> Iterator[Entry]:
         """The objects below a prefix, page by page, in the order of their keys."""
-        token: dict[str, str] = {}
+        token: str | None = None
         while True:
-            page = self._run(self._page, "list_objects_v2", prefix, token)
-            for one in page.get("Contents", ()):
-                yield Entry(Address(prefix.bucket, one["Key"]), one["ETag"], int(one["Size"]))
-            if not page.get("IsTruncated"):
+            entries, token = self._run(self.client.page, prefix, token)
+            yield from entries
+            if token is None:
                 return
-            token = {"ContinuationToken": page["NextContinuationToken"]}
-
-    async def _page(self, method: str, prefix: Address, token: dict[str, str]) -> Any:
-        try:
-            return await self._system._call_s3(method, Bucket=prefix.bucket, Prefix=prefix.key, **token)
-        except Exception as error:
-            raise StoreError(f"{prefix}: {said(error)}") from error
 
     def entry(self, address: Address) -> Entry | None:
         """One object as a listing has it; None if there is none."""
@@ -112,95 +118,32 @@ class Store:
     def facts(self, address: Address) -> tuple[Entry, dict[str, str]] | None:
         """An object and the facts that were written with it; None if there is none."""
         try:
-            head = self._run(lambda: self._ask("head_object", address))
+            return self._run(self.client.head, address)
         except StoreError as error:
             if status_of(error.__cause__) == MISSING:
                 return None
             raise
-        return Entry(address, head["ETag"], int(head["ContentLength"])), dict(head.get("Metadata") or {})
 
     def read(self, address: Address) -> bytes:
         """All bytes of an object."""
-        return b"".join(self._run(self._chunks, address, {}))
+        return self._run(self.client.get, address, None)
 
     def fetch(self, entry: Entry, path: Path) -> None:
         """Write an object into a file, as it was when it was listed."""
-        self._run(self._fetched, entry, path)
-
-    async def _fetched(self, entry: Entry, path: Path) -> None:
         try:
-            chunks = await self._chunks(entry.address, {"IfMatch": entry.etag})
+            data = self._run(self.client.get, entry.address, entry.etag)
         except LostRace as error:
             raise StoreError(f"{entry.address}: it was changed since it was listed; run the command again") from error
-        path.write_bytes(b"".join(chunks))
-
-    async def _chunks(self, address: Address, condition: dict[str, str]) -> list[bytes]:
-        """The bytes of an object, asked for again where the connection is cut."""
-        for attempt in range(1, TRIES + 1):
-            answer = await self._ask("get_object", address, **condition)
-            chunks: list[bytes] = []
-            try:
-                async with answer["Body"] as body:
-                    while chunk := await body.read(CHUNK_BYTES):
-                        chunks.append(chunk)
-            except Exception as error:
-                if attempt == TRIES:
-                    raise StoreError(f"{address}: {said(error)}") from error
-                continue
-            if (got := sum(map(len, chunks))) == answer["ContentLength"]:
-                return chunks
-        raise StoreError(f"{address}: {got} of {answer['ContentLength']} bytes came, {TRIES} times")
+        path.write_bytes(data)
 
     def put(self, address: Address, data: bytes | Path, facts: Mapping[str, str], replaces: str | None = None) -> str:
         """Write an object that is whole when it appears, and return its etag. ``replaces``: the etag of what it replaces, None where
         nothing may be there. Raises LostRace when that is not so."""
-        condition = {"IfNoneMatch": "*"} if replaces is None else {"IfMatch": replaces}
-        return self._run(self._put, address, data, dict(facts), condition)
-
-    async def _put(self, address: Address, data: bytes | Path, facts: dict[str, str], condition: dict[str, str]) -> str:
-        if isinstance(data, Path) and data.stat().st_size > PART_BYTES:
-            return await self._in_parts(address, data, facts, condition)
-        body = data.read_bytes() if isinstance(data, Path) else data
-        answer = await self._ask("put_object", address, Body=body, Metadata=facts, **condition)
-        return str(answer["ETag"])
-
-    async def _in_parts(self, address: Address, path: Path, facts: dict[str, str], condition: dict[str, str]) -> str:
-        upload = (await self._ask("create_multipart_upload", address, Metadata=facts))["UploadId"]
-        try:
-            parts: list[dict[str, Any]] = []
-            with open(path, "rb") as stream:
-                while part := stream.read(PART_BYTES):
-                    number = len(parts) + 1
-                    sent = await self._ask("upload_part", address, UploadId=upload, PartNumber=number, Body=part)
-                    parts.append({"PartNumber": number, "ETag": sent["ETag"]})
-            whole = {"UploadId": upload, "MultipartUpload": {"Parts": parts}}
-            return str((await self._ask("complete_multipart_upload", address, **whole, **condition))["ETag"])
-        except StoreError as error:
-            await self._aborted(address, upload)
-            if status_of(error.__cause__) == MISSING:  # another run has swept it, or an answer was cut and it is done
-                raise LostRace(str(address)) from error
-            raise
-        except BaseException:
-            await self._aborted(address, upload)
-            raise
-
-    async def _aborted(self, address: Address, upload: str) -> None:
-        try:
-            await self._ask("abort_multipart_upload", address, UploadId=upload)
-        except StoreError as error:
-            if status_of(error.__cause__) != MISSING:
-                raise
+        return self._run(self.client.put, address, data, dict(facts), replaces)
 
     def sweep(self, prefix: Address) -> int:
         """Abort the uploads below a prefix that nobody goes on with: they are old, or what they should become is there. How many."""
-        swept = 0
-        for one in self._run(self._page, "list_multipart_uploads", prefix, {}).get("Uploads") or ():
-            address = Address(prefix.bucket, one["Key"])
-            age = (datetime.now(UTC) - one["Initiated"]).total_seconds()
-            if age > STALE_SECONDS or self.entry(address) is not None:
-                self._run(self._aborted, address, one["UploadId"])
-                swept += 1
-        return swept
+        return self._run(self.client.sweep, prefix)
 
     def require_conditions(self, prefix: Address) -> None:
         """Raise UsageError unless this store refuses to write over an object when asked to: without that, two runs at once would
@@ -217,13 +160,28 @@ class Store:
         )
 
 
+@contextmanager
+def told(address: Address, conditional: bool = False) -> Iterator[None]:
+    """Raise what a client raises as StoreError, or as LostRace where a condition did not hold."""
+    try:
+        yield
+    except (StoreError, LostRace):
+        raise
+    except Exception as error:
+        if conditional and status_of(error) in (CONFLICT, LOST):
+            raise LostRace(str(address)) from error
+        raise StoreError(f"{address}: {said(error)}") from error
+
+
 def status_of(error: BaseException | None) -> int | None:
-    """The HTTP status that an error of the client came with."""
+    """The HTTP status that an error of a client came with."""
     while error is not None:
         if (response := getattr(error, "response", None)) and isinstance(response, dict):
             return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)
-        if isinstance(error, FileNotFoundError):
-            return MISSING
+        if isinstance(error, FileNotFoundError | FileExistsError):  # as gcsfs raises them
+            return MISSING if isinstance(error, FileNotFoundError) else LOST
+        if isinstance(status := getattr(error, "status_code", None), int):
+            return status
         error = error.__cause__
     return None
 

@@ -7,7 +7,7 @@ import errno
 import hashlib
 import json
 import sqlite3
-from collections.abc import AsyncIterable, AsyncIterator, Coroutine
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -25,6 +25,7 @@ from starlette.requests import ClientDisconnect
 from superscale import __version__
 from superscale.server import openapi, uploads
 from superscale.server.jobs import Job
+from superscale.server.limits import Settings
 from superscale.server.problems import Problem, bad_field, of_status
 from superscale.server.service import Service
 
@@ -52,6 +53,18 @@ def build_app(service: Service) -> FastAPI:
         async with service.running():
             yield
 
+    app = new_app(lifespan)
+    app.state.service = service
+    _add_pages(app)
+    _add_health(app, service)
+    add_models(app, service.settings, lambda: service.models, lambda: service.is_ready)
+    _add_pictures(app, service)
+    _add_jobs(app, service)
+    return app
+
+
+def new_app(lifespan: Any = None) -> FastAPI:
+    """An application that answers errors as problem documents, with the one route that needs nothing: ``/healthz``."""
     app = FastAPI(
         title="Superscale",
         version=__version__,
@@ -61,12 +74,25 @@ def build_app(service: Service) -> FastAPI:
         redoc_url=None,
         exception_handlers=ANSWERS_TO_ERRORS,
     )
-    app.state.service = service
-    _add_pages(app)
-    _add_health(app, service)
-    _add_pictures(app, service)
-    _add_jobs(app, service)
+
+    @app.get("/healthz", tags=["Health"], responses=openapi.errors())
+    async def healthz() -> dict[str, str]:
+        """The process answers."""
+        return {"status": "ok"}
+
     return app
+
+
+def add_models(
+    app: FastAPI, settings: Settings, models: Callable[[], list[dict[str, Any]]], is_ready: Callable[[], bool] = lambda: True
+) -> None:
+    """Add the route that lists models, as they are when it is asked, and limits."""
+
+    @app.get("/v1/models", tags=["Pictures"], responses=openapi.errors(401))
+    async def listed() -> dict[str, Any]:
+        """The models, the default first, and the limits; ``ready`` is false while the server loads."""
+        limits = {"bytes": settings.max_bytes, "pixels": settings.max_pixels, "output_pixels": settings.max_output_pixels}
+        return {"ready": is_ready(), "models": models(), "limits": limits, "keep_seconds": settings.keep}
 
 
 def _add_pages(app: FastAPI) -> None:
@@ -82,11 +108,6 @@ def _add_pages(app: FastAPI) -> None:
 
 
 def _add_health(app: FastAPI, service: Service) -> None:
-    @app.get("/healthz", tags=["Health"], responses=openapi.errors())
-    async def healthz() -> dict[str, str]:
-        """The process answers."""
-        return {"status": "ok"}
-
     @app.get("/readyz", tags=["Health"], responses=openapi.errors(503))
     async def readyz() -> dict[str, str]:
         """Jobs are taken; 503 while the model is loaded, and after SIGTERM."""
@@ -103,13 +124,6 @@ def _add_health(app: FastAPI, service: Service) -> None:
 
 
 def _add_pictures(app: FastAPI, service: Service) -> None:
-    @app.get("/v1/models", tags=["Pictures"], responses=openapi.errors(401))
-    async def models() -> dict[str, Any]:
-        """The models, the default first, and the limits; ``ready`` is false while the server loads."""
-        settings = service.settings
-        limits = {"bytes": settings.max_bytes, "pixels": settings.max_pixels, "output_pixels": settings.max_output_pixels}
-        return {"ready": service.is_ready, "models": service.models, "limits": limits, "keep_seconds": settings.keep}
-
     @app.post("/v1/upscale", tags=["Pictures"], response_class=Response, **openapi.picture(upload=True))
     async def upscale(request: Request) -> Response:
         """Enlarge a picture; the answer is the enlarged one. A client that leaves ends its job."""
@@ -130,9 +144,6 @@ def _add_pictures(app: FastAPI, service: Service) -> None:
 
 
 def _add_jobs(app: FastAPI, service: Service) -> None:
-    async def found(job_id: str) -> Job:
-        return service.job(job_id)
-
     @app.post("/v1/jobs", tags=["Jobs"], status_code=202, **openapi.upload())
     async def submit(request: Request) -> JSONResponse:
         """Enlarge a picture later: 202 with the job and its address in Location."""

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import quote
 
-from fastapi import FastAPI, Request
+from fastapi import Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
@@ -26,9 +26,8 @@ from ray.serve import Application
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RequestCancelledError
 from ray.util.metrics import Counter
 
-from superscale import __version__
 from superscale.server import openapi, uploads
-from superscale.server.app import ANSWERS_TO_ERRORS, problem_of, unless_the_client_leaves
+from superscale.server.app import add_models, new_app, problem_of, unless_the_client_leaves
 from superscale.server.door import App, Door
 from superscale.server.jobs import Asked
 from superscale.server.limits import Settings, check_output
@@ -147,31 +146,13 @@ class Front:
 
     def __serve_build_asgi_app__(self) -> App:
         """The routes, behind the same door as those of the single server."""
-        api = FastAPI(
-            title="Superscale",
-            version=__version__,
-            description=openapi.DESCRIPTION,
-            docs_url=None,
-            redoc_url=None,
-            exception_handlers=ANSWERS_TO_ERRORS,
-        )
-
-        @api.get("/healthz", tags=["Health"], responses=openapi.errors())
-        async def healthz() -> dict[str, str]:
-            """The process answers."""
-            return {"status": "ok"}
+        api = new_app()
+        add_models(api, self._settings, lambda: self._models)
 
         @api.get("/readyz", tags=["Health"], responses=openapi.errors())
         async def readyz() -> dict[str, str]:
             """Pictures are taken."""
             return {"status": "ready"}
-
-        @api.get("/v1/models", tags=["Pictures"], responses=openapi.errors(401))
-        async def models() -> dict[str, Any]:
-            """The models, the default first, and the limits."""
-            settings = self._settings
-            limits = {"bytes": settings.max_bytes, "pixels": settings.max_pixels, "output_pixels": settings.max_output_pixels}
-            return {"ready": True, "models": self._models, "limits": limits}
 
         @api.post("/v1/upscale", tags=["Pictures"], response_class=Response, **openapi.picture(upload=True))
         async def upscale(request: Request) -> Response:

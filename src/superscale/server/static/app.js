@@ -138,6 +138,7 @@ for (const name of ["dragenter", "dragover", "dragleave", "drop"]) {
     if (name === "drop") add([...event.dataTransfer.files]);
   });
 }
-await start();
+// Before the server is ready: what is chosen meanwhile comes after it, and is neither shown twice nor forgotten.
 (load() ?? []).forEach(show);
 changed();
+await start();

@@ -83,7 +83,7 @@ def train(
         with closing(RunLog(run_dir, quiet, {name: stage.images for name, stage in recipe.stage.items()})) as log:
             try:
                 with processes.first_alone():
-                    packs = open_packs(recipe, run_dir, stop, log.say)
+                    packs = open_packs(recipe, run_dir, stop, log.warn)
                     packs[0] = taught(recipe, packs[0], device, log.say, stop)
             except Cancelled:
                 return Result(run_dir, None, False, 0)
@@ -146,7 +146,7 @@ class _Run:
     def all_stages(self) -> Result | None:
         """From the newest training state to the end, or until asked to stop; None when a stage has to go back to such a state."""
         generator = first_generator(self.recipe)
-        saved = states.newest(self.run_dir / "checkpoints", self.log.say)
+        saved = states.newest(self.run_dir / "checkpoints", self.log.warn)
         found = saved and saved.facts
         complaint = f"{self.run_dir} is not the same folder at all processes; put it on storage that all share"
         processes.require_agreement(found, complaint)
@@ -155,7 +155,7 @@ class _Run:
             self.rollbacks = dict(saved.facts.get("rollbacks", {})) | self.rollbacks
             for notice in (states.version_notice(saved, what_computes(self.device)), states.step_notice(saved, self.settings)):
                 if notice is not None:
-                    self.log.say(notice)
+                    self.log.warn(notice)
         self.log.cut_back(saved.facts.get("log_bytes") if saved is not None else 0)
         if processes.rank() == 0:
             write_text(self.run_dir / "recipe.toml", to_toml(self.recipe))
