@@ -34,7 +34,7 @@ HEADERS = {
 }
 # What is read of a body that nobody wants, so that the client sees the answer before the connection closes.
 LINGER_BYTES = 500_000
-LINGER_SECONDS = 1.0
+LINGER_SECONDS = 5.0
 RESET_SECONDS = 0.1
 # A job's id opens its result: the log has only the beginning of it.
 LOGGED_PATH = 24
