@@ -16,7 +16,7 @@ from superscale.data.layout import Layout
 from superscale.data.photos import Left, Photo, Photos, Wider
 from superscale.data.sources import open_source
 from superscale.errors import DataError
-from superscale.machine.ray_pool import Cluster, on_ray
+from superscale.machine.ray_pool import Cluster, Works, on_ray
 
 # So many photos wait in memory for one before them; no more are begun then.
 AHEAD = 64
@@ -33,7 +33,7 @@ class _Answer:
 
 
 @dataclass(frozen=True)
-class _Worker:
+class _Worker(Works):
     """What an actor holds."""
 
     photos: Photos
@@ -48,12 +48,6 @@ class _Worker:
         except Wider as found:
             return _Answer(number, left, wider=found.layout)
         return _Answer(number, left, None if photo is None else (photo.layout, list(self.pieces(photo))))
-
-    def commit(self) -> None:
-        """Nothing is kept."""
-
-    def close(self) -> None:
-        """Nothing is left."""
 
 
 def _worker(photos: Photos, layout: Layout | None, pieces: Callable[[Photo], Iterable[Any]], _name: str) -> _Worker:

@@ -131,9 +131,8 @@ def evaluate(
     with processes.together(device if cluster is None else "cpu") as place:
         folders = pair_folders(data, scale, rounding, peak)
         sources = " / ".join(dict.fromkeys(folder.low_res_source for folder in folders))
-        convention = Convention(
-            scale=scale, color=color, border=scale if border is None else border, low_res=sources, peak=peak
-        )
+        border = scale if border is None else border
+        convention = Convention(scale=scale, color=color, border=border, low_res=sources, peak=peak)
         order = Order(
             models=models if isinstance(models, Mapping) else {str(model): model for model in models},
             outputs=outputs,
@@ -141,7 +140,7 @@ def evaluate(
             metrics=metrics,
             scale=scale,
             color=color,
-            border=convention.border,
+            border=border,
             peak=peak,
             device=str(place) if cluster is None else device,
             lpips_weights=lpips_weights,
@@ -152,10 +151,7 @@ def evaluate(
 
             whole = facts_of_workers(order, cluster, progress, observe)
         else:
-            parts = _of_all_processes(
-                lambda: Measuring(order).facts(lambda folder: processes.share(len(folder)), progress, observe)
-            )
-            whole = joined(parts, folders)
+            whole = joined(_of_all_processes(lambda: _own_facts(order, progress, observe)), folders)
     bits = tuple(sorted(set(whole["bits"]))) or convention.bits
     return Table([Row(**row) for row in whole["rows"]], replace(convention, bits=bits), [Cost(**c) for c in whole["costs"]])
 
@@ -272,6 +268,11 @@ def _own_share(
     if task.device is None:
         return rows, Cost(task.model, data, None, megapixels, None), bits
     return rows, Cost(task.model, data, sum(seconds for seconds, _ in seen_all), megapixels, peak.bytes), bits
+
+
+def _own_facts(order: Order, progress: Progress | None, observe: Observe | None) -> Facts:
+    """Those of this process's share of the pictures."""
+    return Measuring(order).facts(lambda folder: processes.share(len(folder)), progress, observe)
 
 
 def _of_all_processes(own: Callable[[], Facts]) -> list[Facts]:

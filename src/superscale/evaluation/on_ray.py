@@ -27,7 +27,7 @@ from superscale.evaluation.measuring import (
 )
 from superscale.evaluation.outputs import OutputFolder
 from superscale.machine.device import pick_device
-from superscale.machine.ray_pool import Cluster, on_ray
+from superscale.machine.ray_pool import Cluster, Works, on_ray
 from superscale.reading import fingerprint
 from superscale.weights.store import model_path, sha256_of
 
@@ -46,7 +46,7 @@ Result = tuple[_Task, Facts, list[tuple[str, str, Seen]]]
 
 
 @dataclass(frozen=True)
-class _Worker:
+class _Worker(Works):
     """What an actor holds. ``watched``: pictures travel back, too."""
 
     order: Order
@@ -64,12 +64,6 @@ class _Worker:
         except SuperscaleError as error:
             facts = failed(error)
         return task, facts, seen
-
-    def commit(self) -> None:
-        """Nothing is kept."""
-
-    def close(self) -> None:
-        """Nothing is left."""
 
 
 def _worker(order: Order, prints: Mapping[str, str], watched: bool, _name: str) -> _Worker:

@@ -293,8 +293,8 @@ def avif_bits(header: bytes) -> int:
 
 def encode_png(image: Image, _quality: int) -> tuple[bytes, tuple[str, ...]]:
     """uint8 or uint16, grey or RGB, with or without alpha -> (the file, no notices)."""
-    # Pillow writes what is said of the samples, around a picture of one pixel: for the samples it would take a third more memory than
-    # they have, and cannot write 16-bit colour.
+    # Pillow writes what is said of the samples, around a picture of one pixel. For the samples it would take a copy of four thirds of
+    # their size, and it cannot write 16-bit colour.
     samples = with_alpha(image)
     frame = _saved_png(PillowImage.new(MODES[samples.shape[-1]], (1, 1)), image.metadata)
     # What may stand before or after the samples stands before them in Pillow's files.
@@ -317,14 +317,14 @@ def _saved_png(picture: PillowPicture, metadata: Metadata) -> bytes:
 
 def encode_jpeg(image: Image, quality: int) -> tuple[bytes, tuple[str, ...]]:
     """uint8 without alpha -> (the file, 4:4:4; notices of what it could not hold)."""
-    options = {"quality": quality, "subsampling": 0, **image.metadata.said("icc_profile", "exif", "dpi", "xmp")}
+    options = image.metadata.said("icc_profile", "exif", "dpi", "xmp")
     too_long = [key for key in ("exif", "xmp") if len(options.get(key, b"")) > JPEG_SEGMENT_BYTES]
     for key in too_long:
         maker = maker_of(options.pop(key)) if key == "exif" else None
         if maker is not None:
             options[key] = with_maker(None, maker)
     notices = tuple(f"its {key.upper()} is too long for JPEG and was left out" for key in too_long)
-    # Pillow writes what stands before the samples, around a picture of one pixel; for the samples it would take a third more memory.
+    # As in `encode_png`: Pillow writes what stands before the samples.
     frame = _saved(PillowImage.new(MODES[image.channels], (1, 1)), "JPEG", options)
     data = _packed(image.pixels, "JPEG", imagecodecs.jpeg8_encode, quality, subsampling="444")
     return b"".join((frame[: _tables(frame)], data[_tables(data) :])), notices

@@ -15,7 +15,6 @@ import numpy as np
 
 from superscale import __version__
 from superscale.errors import Cancelled, Damaged, ImageError, MissingExtraError, Unsupported
-from superscale.files import require_replaceable
 from superscale.image.cog import write_cog
 from superscale.image.formats import SUFFIXES
 from superscale.image.io import KeepOrStrip
@@ -32,7 +31,7 @@ from superscale.inference.outcomes import Settings
 from superscale.inference.plan import Job
 from superscale.inference.sizes import enlarged
 from superscale.inference.survey import Survey, surveyed
-from superscale.inference.unfinished import FORMAT, RESULT, SAMPLES, Unfinished
+from superscale.inference.unfinished import FORMAT, RESULT, SAMPLES, Unfinished, check_place
 from superscale.inference.upscaler import Upscaler
 from superscale.machine.memory import free_bytes
 from superscale.machine.ray_pool import Cluster
@@ -67,7 +66,7 @@ def upscale_scene(
     file. Raises ImageError, MissingExtraError, Cancelled, and what the network raises.
     """
     say = say or _nothing
-    _check_place(target, overwrite)
+    check_place(target, overwrite)
     with Scene(source) as scene:
         _check_network(scene, upscaler)
         order = {**_order(upscaler, source, metadata), "on": None if cluster is None else "ray"}
@@ -85,20 +84,10 @@ def upscale_scene(
             say("all tiles are done; writing the file and its overviews")
             result = unfinished.folder / RESULT
             write_cog(unfinished.folder / SAMPLES, result, scene.header.metadata.tile_px)
-            _check_place(target, overwrite)
+            check_place(target, overwrite)
             os.replace(result, target)
             unfinished.discard()
     return larger
-
-
-def _check_place(target: Path, overwrite: bool) -> None:
-    """Before and after all the work: another process may have written it meanwhile."""
-    try:
-        require_replaceable(target)
-    except OSError as error:
-        raise ImageError(f"{target} cannot be written: {error.strerror}") from error
-    if not overwrite and os.path.lexists(target):
-        raise ImageError(f"{target} exists; choose to overwrite it")
 
 
 def _check_network(scene: Scene, upscaler: Upscaler) -> None:

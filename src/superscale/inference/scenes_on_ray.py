@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from superscale.errors import ImageError, SuperscaleError
 from superscale.image.scene import Scene
 from superscale.inference.upscaler import Upscaler
-from superscale.machine.ray_pool import Cluster, on_ray
+from superscale.machine.ray_pool import Cluster, Works, on_ray
 from superscale.options import UpscaleOptions
 from superscale.reading import fingerprint
 
@@ -46,7 +46,7 @@ class Answer:
     error: SuperscaleError | None = None
 
 
-class Worker:
+class Worker(Works):
     """Does one part after another. Raises ImageError where it sees another scene, and what `Upscaler` and `Scene` raise."""
 
     def __init__(self, order: Order, _name: str) -> None:
@@ -68,9 +68,6 @@ class Worker:
                 return Answer(number, self._computed_by, self._order.make(self._scene, self._network, number))
         except SuperscaleError as error:
             return Answer(number, self._computed_by, error=error)
-
-    def commit(self) -> None:
-        """Nothing is kept."""
 
     def close(self) -> None:
         """Close the scene."""

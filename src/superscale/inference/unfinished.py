@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from superscale.errors import ImageError
-from superscale.files import remove_folder, write_bytes, write_text
+from superscale.files import remove_folder, require_replaceable, write_bytes, write_text
 from superscale.image.cog import Canvas
 from superscale.image.picture import Image
 from superscale.image.region import Region
@@ -27,6 +28,16 @@ FORMAT = 1
 SAMPLES, ORDER, DONE, LOCK, RESULT = "samples", "order.json", "done", "lock", "result"
 # At most so much work is lost when the process is killed.
 SYNC_SECONDS = 5.0
+
+
+def check_place(target: Path, overwrite: bool) -> None:
+    """Raise ImageError where nothing may be written; to be asked before and after all the work, as another process may have written."""
+    try:
+        require_replaceable(target)
+    except OSError as error:
+        raise ImageError(f"{target} cannot be written: {error.strerror}") from error
+    if not overwrite and os.path.lexists(target):
+        raise ImageError(f"{target} exists; choose to overwrite it")
 
 
 class Begun:

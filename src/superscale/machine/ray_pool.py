@@ -32,16 +32,18 @@ NODE_DIED = "node has died", "node was terminated", "node is dead", "preempted"
 
 
 class Works(Protocol):
-    """What an actor holds."""
+    """What an actor holds; by default it keeps nothing."""
 
     def do(self, task: Any) -> Any:
         """Do one task, whatever goes wrong with it being in its result."""
 
     def commit(self) -> None:
         """Write what is kept: what comes next may be the end."""
+        return
 
     def close(self) -> None:
         """Write what is kept, and leave nothing."""
+        return
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,8 @@ class _Host:
             os.chdir(home)
         if version != __version__:
             raise SuperscaleError(f"this node has superscale {__version__}, expected the driver's, {version}")
-        from ray.util.metrics import Counter, Histogram
+        from ray.util.metrics import Histogram
 
-        self.done = Counter("superscale_tasks", "Tasks that a worker has ended.")
         self.seconds = Histogram("superscale_task_seconds", "What a task took.", boundaries=SECONDS)
         self.worker = make(name)
 
@@ -98,7 +99,6 @@ class _Host:
             self.worker.commit()
         began = time.monotonic()
         result = self.worker.do(task)
-        self.done.inc()
         self.seconds.observe(time.monotonic() - began)
         return result
 

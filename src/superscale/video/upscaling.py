@@ -20,7 +20,7 @@ import numpy as np
 
 from superscale import __version__
 from superscale.errors import Damaged, ImageError, Unsupported, UsageError
-from superscale.files import new_file, require_replaceable, write_text
+from superscale.files import new_file, write_text
 from superscale.image.io import Image
 from superscale.image.region import whole
 from superscale.image.resize import resize_part
@@ -28,7 +28,7 @@ from superscale.inference.engine import Cancel, Progress
 from superscale.inference.estimate import Estimate, estimate, seconds_per_pixel
 from superscale.inference.outcomes import LEFT_OUT
 from superscale.inference.sizes import enlarged
-from superscale.inference.unfinished import Begun
+from superscale.inference.unfinished import Begun, check_place
 from superscale.inference.upscaler import Upscaler
 from superscale.video.ahead import ahead
 from superscale.video.clip import MICROSECONDS, Clip, Damage, checked_stamp, frames, read_clip
@@ -130,12 +130,7 @@ def upscale_clip(
 
 
 def _check(upscaler: Upscaler, target: Path, overwrite: bool) -> None:
-    if not overwrite and os.path.lexists(target):
-        raise ImageError(f"{target} exists; choose to overwrite it")
-    try:
-        require_replaceable(target)
-    except OSError as error:
-        raise ImageError(f"{target} cannot be written: {error.strerror}") from error
+    check_place(target, overwrite)
     options = upscaler.options
     given = [name for name in ("consistent", "bands", "value_range") if getattr(options, name) not in (False, "auto")]
     if given:
@@ -329,8 +324,7 @@ def _joined(plan: Plan, begun: Begun, target: Path, times: Times, cut: Cut, over
     with new_file(target) as stream:
         left_out = join(stream, suffix, plan.clip, plan.encoding, segments, times, cut)
         error = largest_error(stream, suffix, times, plan.encoding, cut)
-        if not overwrite and os.path.lexists(target):
-            raise ImageError(f"{target} exists; choose to overwrite it")
+        check_place(target, overwrite)
     return left_out, error
 
 
