@@ -85,7 +85,7 @@ def test_verbose_says_model_device_tile_and_overlap_and_what_was_chosen(
     # One block of this network: 4 (head) + 2 (block) + 1 + 3 (upsampling and tail) pixels.
     assert command(*line, "--model", model_file) == 0
     said = (
-        "model tiny, device cpu, backend torch fp32, size x4, tile 192 px (auto: 5.4 GB are free), overlap 10 px "
+        "model tiny, device cpu, backend torch fp32, size x4, tile 256 px (auto: 5.4 GB are free), overlap 10 px "
         "(the network sees 10 px far)"
     )
     assert capsys.readouterr().err.splitlines()[0] == said

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
+import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +83,18 @@ def test_a_body_is_not_read_beyond_the_limit(server: Running) -> None:
     assert answer.json()["limit"] == 200_000
     # What the kernels' buffers hold, on both sides, has also left the client.
     assert sent < 200_000 + 1_000_000 + 8_000_000
+
+
+def test_a_client_that_sends_slowly_still_reads_why_it_is_refused(server: Running) -> None:
+    head = b"POST /v1/upscale HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 3000\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as raw:
+        raw.sendall(head)
+        for _ in range(3):
+            time.sleep(0.7)
+            raw.sendall(bytes(1000))  # would fail, were the connection closed with its answer
+        answer = b"".join(iter(partial(raw.recv, 4096), b""))
+    assert answer.startswith(b"HTTP/1.1 403 ")
+    assert b"urn:superscale:wrong-host" in answer
 
 
 def test_a_token_is_needed_for_all_but_the_page(serving: Callable[..., Any], tmp_path: Path) -> None:

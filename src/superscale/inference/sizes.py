@@ -7,8 +7,8 @@ from superscale.options import LARGEST_SCALE, Scale, TargetSize
 
 # Few sizes, so that a little more or less memory changes neither the tiles nor, by a level, the picture.
 SIDES_PX = (512, 384, 256, 192, 128, 96, 64, 48, 32)
-# Beyond these the cost of the overlap is small, and a CPU's caches are left.
-LARGEST_PX = {"cpu": 192}
+# Beyond these the cost of the overlap is small, and only memory grows.
+LARGEST_PX = {"cpu": 256}
 # With a wide overlap, larger tiles: at 6 times the overlap, (6 + 2)²/6² = 1.8 pixels are computed for each that is kept.
 LEAST_OVERLAPS = 6
 # The rest is for the pictures themselves and for what other programs take meanwhile.
