@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -77,7 +78,7 @@ def begun(s3: S3Server, *arguments: str, on: str | None = "ray") -> subprocess.P
 def ended(process: subprocess.Popen[str]) -> tuple[int, dict[str, Any]]:
     text, _ = process.communicate(timeout=SECONDS)
     (line,) = [line for line in text.splitlines() if line.startswith('{"version"')] or [f'{{"error": {json.dumps(text)}}}']
-    return process.returncode, json.loads(line)
+    return process.returncode, json.loads(line) | {"text": text}
 
 
 def etags(s3: S3Server, prefix: Address) -> dict[str, str]:
@@ -144,7 +145,7 @@ def test_two_drivers_at_once_share_a_prefix_and_ctrl_c_lets_what_is_begun_end(
     assert etags(s3, output) == {name: etag for name, etag in expected.items() if name.startswith("0/")}
 
     line = (f"s3://{s3.place.bucket}/ray/in/2/", "-o", f"{output}2/")
-    driver = begun(s3, *line)
+    driver = begun(s3, *line, "--price", "3600")
     wait_for(s3, output.below("2/"), 2, driver)
     driver.send_signal(signal.SIGINT)
     code, answer = ended(driver)
@@ -152,6 +153,9 @@ def test_two_drivers_at_once_share_a_prefix_and_ctrl_c_lets_what_is_begun_end(
     made = etags(s3, output.below("2/"))
     told = {one["output"] for one in lines(s3.store, output.below("2/.superscale/manifest/"))}
     assert answer["done"] == len(made) == len(told) < 10
+    cost = re.search(r", cost ([\d.]+)$", answer["text"], re.MULTILINE)
+    assert cost is not None
+    assert float(cost[1]) > 0.1, "a second of a worker costs one"
 
 
 def printed(*arguments: object) -> str:

@@ -288,6 +288,7 @@ def test_an_output_below_the_input_is_not_enlarged_and_one_output_of_two_inputs_
         (("gs://bucket/in", "-o", "s3://bucket/out/"), "both in one kind of store"),
         (("s3://key:secret-word@bucket/in/", "-o", "s3://bucket/out/"), "no credentials"),
         (("s3://bucket/in/", "-o", "s3://bucket/out/", "--on", "rya"), "--on must be"),
+        (("s3://bucket/in/", "-o", "s3://bucket/out/", "--price", "2"), "--price is for"),
     ],
 )
 def test_what_cannot_be_had_together_is_a_usage_error(

@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -68,7 +68,7 @@ class Report:
     ``names``: those of all jobs in order, as the list of failures has them; None where they are not known beforehand, and what was
     not begun is not counted. ``verbose``: also what was chosen for each image.
     ``model``: its name. ``retry``: the options that the run was given, for the command that tries failures again. ``passed_over``: files
-    in folders that are no pictures.
+    in folders that are no pictures. ``cost``: up to now, to be added to a line, or "".
     """
 
     names: list[str] | None
@@ -86,6 +86,7 @@ class Report:
     results: list[str] = field(default_factory=list)
     pixels: int = 0
     is_whole: bool = True
+    cost: Callable[[], str] = str
 
     def add(self, outcome: Outcome) -> None:
         """Record an outcome and print it."""
@@ -172,8 +173,8 @@ class Report:
     def _rate(self) -> str:
         seconds = time.monotonic() - self.began
         if not (self.pixels and seconds):
-            return ""
-        return f"; {duration(seconds)}, {self.pixels / 1e6 / seconds:.1f} megapixels a second"
+            return self.cost()
+        return f"; {duration(seconds)}, {self.pixels / 1e6 / seconds:.1f} megapixels a second{self.cost()}"
 
 
 def _reason(outcome: Outcome) -> str:
@@ -231,12 +232,12 @@ class Bar:
         """Say how many there are."""
         self.progress.update(self.task, total=pictures, pictures=pictures)
 
-    def next(self, pixels: int, before: int = 0) -> None:
-        """Count an image as finished, with so many pixels made; ``before``: how many were finished before this run."""
+    def next(self, pixels: int, before: int = 0, cost: str = "") -> None:
+        """Count an image as finished, with so many pixels made; ``before``: how many were finished before this run; ``cost``: up to now."""
         self.finished += 1
         self.pixels += pixels
         rate = f"{self.pixels / 1e6 / (time.monotonic() - self.began):.1f} MP/s" if self.pixels else ""
-        self.progress.update(self.task, finished=self.finished + before, rate=rate)
+        self.progress.update(self.task, finished=self.finished + before, rate=rate + cost)
         self._reach(self.finished + before)
 
 

@@ -34,19 +34,27 @@ SHARE = typer.Option(
     help="GPUs (where there are none: CPUs) that each worker on Ray takes; 0.5: two share one.",
 )
 WORKERS = typer.Option("--workers", metavar="N", min=1, help="Workers on Ray. Default: as many as fit.")
+PRICE = typer.Option("--price", metavar="X", min=0, help="What a worker on Ray costs for an hour; the cost up to now is shown.")
 HERE, RAY = "here", re.compile(r"ray(://[^/@]+)?")
 MANIFEST = "/.superscale/manifest/"
 
 
 @dataclass(frozen=True)
 class Remote:
-    """What was asked for. ``cluster``: None for this machine."""
+    """What was asked for. ``cluster``: None for this machine; ``price``: of a worker of it for an hour."""
 
     inputs: list[str]
     output: Address
     endpoint_url: str | None
     requester_pays: bool
     cluster: Cluster | None
+    price: float | None
+
+    def cost(self) -> str:
+        """Up to now, to be shown; "" where no price is known."""
+        if self.cluster is None or self.price is None:
+            return ""
+        return f", cost {self.cluster.time.seconds / 3600 * self.price:.2f}"
 
 
 def cluster_of(on: str, share: float, workers: int | None) -> Cluster | None:
@@ -66,9 +74,13 @@ def remote_of(
     endpoint_url: str | None,
     requester_pays: bool,
     cluster: Cluster | None,
+    price: float | None = None,
 ) -> Remote | None:
     """What is to be done in an object store; None where all is on this machine. Raises UsageError for what cannot be had together."""
-    if not is_remote([*inputs, output or ""]):
+    stored = is_remote([*inputs, output or ""])
+    if price is not None and (cluster is None or not stored):
+        raise UsageError("--price is for the workers of --on ray, and pictures in an object store")
+    if not stored:
         return None
     if output is None and len(inputs) == 1 and MANIFEST in inputs[0]:
         output = inputs[0][1 : inputs[0].index(MANIFEST) + 1]
@@ -84,7 +96,7 @@ def remote_of(
             raise UsageError(
                 f"the output prefix is that of the input, {place}; give another, or the next run would enlarge outputs"
             )
-    return Remote(inputs, place, endpoint(endpoint_url), requester_pays, cluster)
+    return Remote(inputs, place, endpoint(endpoint_url), requester_pays, cluster, price)
 
 
 def upscale_remote(
@@ -126,7 +138,7 @@ def upscale_remote(
         plan = Plan(remote.inputs, replace(order, weights=_weights(order.model)), Store(access))
         outcomes = upscale_objects_on(plan, remote.cluster)
         del upscaler  # the driver computes nothing
-    _reported(outcomes, plan, report, settings.fail_fast, no_progress)
+    _reported(outcomes, plan, replace(report, cost=remote.cost), settings.fail_fast, no_progress)
 
 
 def _described(plan: Plan, as_json: bool) -> None:
@@ -175,7 +187,7 @@ def _reported(outcomes: Generator[Outcome, None, None], plan: Plan, report: Repo
             for outcome in outcomes:
                 report.add(outcome)
                 if shown_bar is not None:
-                    shown_bar.next((outcome.width or 0) * (outcome.height or 0), plan.finished)
+                    shown_bar.next((outcome.width or 0) * (outcome.height or 0), plan.finished, report.cost())
                 if fail_fast and outcome.status == "failed":
                     break
         except KeyboardInterrupt:

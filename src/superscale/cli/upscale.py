@@ -13,7 +13,7 @@ import typer
 
 from superscale.cli.completion import model_names
 from superscale.cli.progress import Bar, FrameWatch, Report, bar, say, shown
-from superscale.cli.remote import HERE, ON, SHARE, WORKERS, cluster_of, remote_of, upscale_remote
+from superscale.cli.remote import HERE, ON, PRICE, SHARE, WORKERS, cluster_of, remote_of, upscale_remote
 from superscale.cli.streams import binary
 from superscale.errors import Cancelled, ModelError, UsageError
 from superscale.options import Scale, TargetSize, UpscaleOptions
@@ -88,6 +88,7 @@ def upscale(
     on: Annotated[str, ON] = HERE,
     share: Annotated[float, SHARE] = 1.0,
     workers: Annotated[int | None, WORKERS] = None,
+    price: Annotated[float | None, PRICE] = None,
     dry_run: Annotated[
         bool, typer.Option("-n", "--dry-run", help="Print sizes, tiles, memory and time; write nothing.")
     ] = False,
@@ -127,7 +128,7 @@ def upscale(
     options = UpscaleOptions(**how, tile=_number("--tile", tile), overlap=_number("--overlap", overlap))
     suffix = _suffix(form)
     cluster = cluster_of(on, share, workers)
-    remote = remote_of(inputs, output, endpoint_url, requester_pays, cluster)
+    remote = remote_of(inputs, output, endpoint_url, requester_pays, cluster, price)
     found = [] if remote else _found(inputs, early=not as_json and failed_list is None)
     upscaler = _upscaler(model, fidelity, options, verbose)
     jobs = [] if remote else _planned(found, output, upscaler, suffix, as_json and not dry_run, quiet)

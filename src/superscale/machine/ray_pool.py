@@ -46,15 +46,32 @@ class Works(Protocol):
         return
 
 
+class WorkTime:
+    """How long workers have been at hand, all together: what a cluster is paid for."""
+
+    def __init__(self) -> None:
+        self._seconds, self._workers, self._last = 0.0, 0, time.monotonic()
+
+    def change(self, workers: int) -> None:
+        """So many more workers from now on, or fewer."""
+        self._seconds, self._workers, self._last = self.seconds, self._workers + workers, time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Up to now."""
+        return self._seconds + self._workers * (time.monotonic() - self._last)
+
+
 @dataclass(frozen=True)
 class Cluster:
     """``address``: of the head, "" for the cluster of this machine; ``share``: GPUs of a worker, or CPUs where there are no GPUs;
-    ``workers``: how many, None for as many as fit. ``takes_gpus``: where there are some."""
+    ``workers``: how many, None for as many as fit. ``takes_gpus``: where there are some. ``time``: counted while they work."""
 
     address: str = ""
     share: float = 1.0
     workers: int | None = None
     takes_gpus: bool = True
+    time: WorkTime = field(default_factory=WorkTime)
 
 
 @dataclass
@@ -247,6 +264,7 @@ class _Pool(Generic[Task, Result]):
             return self._died(actor, error)
         if ref == actor.starting:
             actor.starting = None
+            self._cluster.time.change(1)
             return []
         self._useless = 0
         del actor.at_work[ref]
@@ -259,7 +277,9 @@ class _Pool(Generic[Task, Result]):
         self._ray.kill(actor.handle)
         self._looked = -LOOK_SECONDS
         text = " ".join(str(error).split())
-        if not actor.is_ready:
+        if actor.is_ready:
+            self._cluster.time.change(-1)
+        else:
             self._useless += 1
             if self._useless >= USELESS_STARTS:
                 raise SuperscaleError(f"no worker could be started on Ray: {text[-500:]}") from error
@@ -280,4 +300,5 @@ class _Pool(Generic[Task, Result]):
             self._ray.wait(closing, num_returns=len(closing), timeout=CLOSE_SECONDS)
         for actor in self._actors:
             self._ray.kill(actor.handle)
+        self._cluster.time.change(-len(closing))
         self._actors = []
