@@ -11,6 +11,7 @@ import argparse
 import io
 import json
 import os
+import signal
 import socket
 import statistics
 import subprocess
@@ -98,7 +99,11 @@ def litserve(model: str, folder: Path) -> Iterator[httpx.Client | None]:
         port = free.getsockname()[1]
     (folder / "peer.py").write_text(LITSERVE)
     process = subprocess.Popen(
-        [sys.executable, "peer.py", str(port), model], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, "peer.py", str(port), model],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=600)
     try:
@@ -109,7 +114,7 @@ def litserve(model: str, folder: Path) -> Iterator[httpx.Client | None]:
                     break
         yield client
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGKILL)  # its workers would outlive it
         process.wait()
 
 
