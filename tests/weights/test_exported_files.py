@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,13 @@ def test_a_network_that_only_looks_like_one_is_refused(change: tuple[str, str], 
 def test_a_bin_that_was_cut_is_refused(cut: int, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"too short|buffer is smaller|not a network"):
         find_stored(fused(tmp_path, cut=cut))
+
+
+def test_a_size_that_is_not_finite_is_refused(tmp_path: Path) -> None:
+    path = fused(tmp_path)
+    path.write_text(re.sub(r" 0=\d+", " 0=1e400", path.read_text(), count=1))
+    with pytest.raises(ModelError, match="not a network of ncnn"):
+        find_stored(path)
 
 
 def test_a_missing_bin_is_named(tmp_path: Path) -> None:

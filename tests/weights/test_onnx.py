@@ -140,3 +140,18 @@ def test_a_file_that_is_not_what_we_write_is_one_clear_error(damage: str, tmp_pa
     (tmp_path / "bad.onnx").write_bytes(made)
     with pytest.raises(ModelError, match="not an ONNX file that superscale wrote"):
         find_model(tmp_path / "bad.onnx")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"\x70\x05", id="a fact that is a number"),
+        pytest.param(b"\x72\x09\x08\xff\xff\xff\xff\xff\xff\xff\x7f", id="a key that is a number, as large as a memory"),
+        pytest.param(b"\x38\x05", id="a graph that is a number"),
+        pytest.param(b"\x3a\x0b\x2a\x09\x08\x01\x10\x01\x40\x05\x4a\x01\x00", id="an array whose name is a number"),
+    ],
+)
+def test_a_field_of_another_kind_is_one_clear_error(data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.onnx").write_bytes(data)
+    with pytest.raises(ModelError, match="not an ONNX file that superscale wrote"):
+        read_onnx(tmp_path / "x.onnx")

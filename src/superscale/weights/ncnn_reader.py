@@ -71,7 +71,7 @@ def read_ncnn(path: Path) -> StoredModel:
         is_same = _meaning(network.nodes) == _meaning(graph.nodes)
     except OSError as error:
         raise ModelError(f"{error.filename or path}: {error.strerror}") from error
-    except (ValueError, IndexError, KeyError, ZeroDivisionError, StopIteration) as error:
+    except (ValueError, IndexError, KeyError, ArithmeticError, StopIteration) as error:
         raise ModelError(f"{path}: not a network of ncnn that is known here ({one_line(error) or 'damaged'})") from error
     except SuperscaleError as error:
         raise ModelError(f"{path}: {one_line(error)}") from error

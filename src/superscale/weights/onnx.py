@@ -214,7 +214,7 @@ def read_onnx(path: Path) -> StoredModel:
     try:
         facts, arrays = _facts_and_arrays(memoryview(data))
         network, card = facts[NETWORK], facts[CARD]
-    except (KeyError, ValueError, IndexError, UnicodeDecodeError, struct.error) as error:
+    except (LookupError, ValueError, TypeError, ArithmeticError, struct.error) as error:
         raise ModelError(other) from error
     half = any(array.dtype == np.float16 for array in arrays.values())
     plain = {key: finite(array, f"{path}: {key}") for key, array in arrays.items()}
@@ -229,7 +229,7 @@ def _facts_and_arrays(data: memoryview) -> tuple[dict[str, str], dict[str, Array
     arrays: dict[str, Array] = {}
     for field, value in _fields(data):
         if field == 14:
-            key, text = (bytes(part).decode() for _, part in _fields(value))
+            key, text = (str(part, "utf-8") for _, part in _fields(value))
             facts[key] = text
         elif field == 7:
             arrays |= dict(_array(tensor) for number, tensor in _fields(value) if number == 5)
@@ -252,7 +252,7 @@ def _array(tensor: memoryview) -> tuple[str, Array]:
             dims.append(value)
         else:
             facts[field] = value
-    return bytes(facts[8]).decode(), np.frombuffer(facts[9], DTYPES[facts[2]]).reshape(dims)
+    return str(facts[8], "utf-8"), np.frombuffer(facts[9], DTYPES[facts[2]]).reshape(dims)
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, Any]]:
