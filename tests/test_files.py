@@ -92,6 +92,17 @@ WRITES: tuple[Callable[[Path], Any], ...] = (
 )
 
 
+@pytest.mark.parametrize(
+    "write", [lambda path: write_bytes(path, b"new"), lambda path: write_texts(path.parent, {path.name: "new"})]
+)
+def test_a_folder_in_the_place_of_a_file_is_named_by_its_own_name(write: Callable[[Path], None], tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError, match="expected a file, got a folder") as error:
+        write(tmp_path / "folder")
+    assert error.value.filename == str(tmp_path / "folder")
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no named pipes in folders")
 def test_a_pipe_a_device_or_a_socket_is_not_replaced(tmp_path: Path) -> None:
     pipe, linked, listening = tmp_path / "pipe", tmp_path / "linked", tmp_path / "socket"

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from superscale.training.run.directory import sole_user
 from superscale.training.run.live_table import Progress, table
 from superscale.training.run.log import RunLog
 
@@ -132,12 +133,12 @@ def test_the_table_shows_each_number_with_its_name() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
-@pytest.mark.parametrize("name", ["metrics.jsonl", "health.jsonl", "environment.json"])
+@pytest.mark.parametrize("name", ["metrics.jsonl", "health.jsonl", "environment.json", ".lock"])
 def test_a_pipe_in_place_of_a_log_is_named_and_not_waited_for(name: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / name)
     reader = os.open(tmp_path / name, os.O_RDONLY | os.O_NONBLOCK)  # with one, not even a faulty log waits
     try:
-        with pytest.raises(FileExistsError, match="expected a file, got a pipe"):
+        with pytest.raises(FileExistsError, match="expected a file, got a pipe"), sole_user(tmp_path):
             RunLog(tmp_path)
     finally:
         os.close(reader)
