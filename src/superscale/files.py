@@ -61,7 +61,7 @@ def new_file(path: Path) -> Iterator[IO[bytes]]:
     Raises OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    _require_place_for_file(path)
+    require_place_for_file(path)
     _sweep_once(path.parent)
     temporary = temporary_name(path.parent)
     try:
@@ -82,7 +82,7 @@ def require_replaceable(path: Path) -> None:
         raise FileExistsError(errno.EEXIST, f"expected a file, got a {kind}", str(path))
 
 
-def _require_place_for_file(path: Path) -> None:
+def require_place_for_file(path: Path) -> None:
     """Raise OSError for a folder too, whose own error would name the temporary file."""
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "expected a file, got a folder", str(path))
@@ -105,7 +105,7 @@ def write_texts(folder: Path, texts: Mapping[str, str]) -> None:
     written: dict[str, Path] = {}
     try:
         for name, text in texts.items():
-            _require_place_for_file(folder / name)
+            require_place_for_file(folder / name)
             written[name] = temporary_name(folder)
             write_text(written[name], text)
         for name, path in written.items():
@@ -147,7 +147,7 @@ def require_writable(path: Path, kind: Literal["file", "folder"] = "file") -> No
     """Raise OSError, with its name, unless a file or a folder could be written here: asked before long work, nothing is left."""
     folder = path if kind == "folder" else path.parent
     if kind == "file":
-        _require_place_for_file(path)
+        require_place_for_file(path)
     require_replaceable(path)
     there = next((parent for parent in (folder, *folder.absolute().parents) if parent.exists()), folder)
     if not there.is_dir():

@@ -190,8 +190,24 @@ FACTS = {
 @often
 @given(drawn.sampled_from(sorted(FACTS)), VALUES)
 def test_facts_of_states_of_any_values(key: str, value: Any) -> None:
+    gone_on_with(FACTS | {key: value})
+
+
+@pytest.mark.parametrize("value", [None, {}, {"seed": 0}, {"stage": 0}, {"": 0}])
+def test_settings_and_versions_that_older_states_lack(value: Any) -> None:
+    for key in ("settings", "versions"):
+        gone_on_with(FACTS | {key: value})
+
+
+def gone_on_with(facts: dict[str, Any]) -> None:
+    recipe = load_recipe("smoke")
+    own: Any = types.SimpleNamespace(folder=states.own_pack(Path("x")))
+    now = states.flat_settings(recipe, [own], Path("x"))
     with contextlib.suppress(SuperscaleError):
-        states.checked(FACTS | {key: value}, Path("x"))
+        saved = states.SavedState({}, states.checked(facts, Path("x")))
+        states.version_notice(saved, {})
+        states.step_notice(saved, now)
+        states.check_same_run(recipe, now, saved, "x")
 
 
 @often

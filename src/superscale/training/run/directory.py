@@ -120,7 +120,7 @@ def sole_user(run_dir: Path) -> Iterator[bool]:
     holder's process id, when another run is there.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
-    files.require_replaceable(run_dir / LOCK_FILE)
+    files.require_place_for_file(run_dir / LOCK_FILE)
     with open(run_dir / LOCK_FILE, "a+", encoding="ascii") as file:
         try:
             locked = _lock(file.fileno())

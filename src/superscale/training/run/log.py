@@ -18,7 +18,7 @@ from rich.console import Console
 
 from superscale import __version__
 from superscale.errors import install_line
-from superscale.files import require_replaceable, write_text
+from superscale.files import require_place_for_file, write_text
 from superscale.image.captions import captioned
 from superscale.image.io import Image, write_image
 from superscale.image.resize import resize_to
@@ -46,7 +46,9 @@ class RunLog:
         quiet = quiet or not self.first
         self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
         for name in ("metrics.jsonl", "health.jsonl", "environment.json"):
-            require_replaceable(run_dir / name)  # opening a pipe would wait for its reader
+            require_place_for_file(
+                run_dir / name
+            )  # opening a pipe would wait for its reader, and a folder is not met before the first fault
         self.jsonl = open(run_dir / "metrics.jsonl" if self.first else os.devnull, "a", encoding="utf-8")  # noqa: SIM115
         self.events = self._tensorboard() if self.first else None
         self.pace = Pace()

@@ -70,7 +70,8 @@ def checked(facts: Any, folder: Path) -> dict[str, Any]:
     """Facts of the kinds that a run saves. Raises CheckpointError for others, which would end it in the middle or at once."""
     if not isinstance(facts, dict):
         raise CheckpointError(f"{folder}: its facts are no table")
-    tables = {name: facts.get(name) or {} for name in ("settings", "versions", "rollbacks")}
+    facts = {key: value for key, value in facts.items() if value is not None}
+    tables = {name: facts.get(name, {}) for name in ("settings", "versions", "rollbacks")}
     wrong = [name for name, table in tables.items() if not isinstance(table, dict)]
     wrong += [name for name in COUNTS if not _is_count(facts.get(name, 0))]
     wrong += [name for name in ("stage_number", "images", "steps") if name not in facts]
@@ -130,7 +131,7 @@ def check_same_run(recipe: Recipe, now: Mapping[str, Any], saved: SavedState, na
             "directory, or begin anew",
             ways_out=("run_dir", "fresh"),
         )
-    if saved.facts.get("settings") is None:
+    if not saved.facts.get("settings"):
         return
     before = _completed(saved.facts["settings"])
     stages = list(recipe.stage)
@@ -191,12 +192,12 @@ def _reordered(stages: list[str], before: Mapping[str, Any], number: int) -> lis
 
 
 def _step_images(settings: Mapping[str, Any]) -> int:
-    return int(settings["data.batch"]) * int(settings.get("processes", 1))
+    return int(settings.get("data.batch", 1)) * int(settings.get("processes", 1))
 
 
 def step_notice(saved: SavedState, now: Mapping[str, Any]) -> str | None:
     """A line when there are more or fewer processes than before: the data go on, in steps of another size."""
-    before = _step_images(saved.facts.get("settings", now))
+    before = _step_images(saved.facts.get("settings") or now)
     after = _step_images(now)
     return f"a step was {before} images and is now {after}, by {now['processes']} processes" if before != after else None
 
