@@ -55,7 +55,7 @@ def main() -> None:
     for name, (source, top, left) in SUBJECTS.items():
         high_res = original(source, given.benchmarks)
         for kind, spoil in (("clean", None), ("damaged", damaged)):
-            draw(high_res, top, left, spoil, models).save(given.output / f"crop-{name}-{kind}.webp", quality=90, method=6)
+            draw(high_res, top, left, spoil, models).save(given.output / f"crop-{name}-{kind}.webp", quality=80, method=6)
 
 
 def original(source: str, benchmarks: Path) -> Array:
