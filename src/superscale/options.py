@@ -14,6 +14,7 @@ PRECISIONS: tuple[Precision, ...] = ("auto", "fp32", "fp16", "bf16")
 BackendName = Literal["auto", "torch", "onnx", "openvino"]
 BACKENDS: tuple[BackendName, ...] = ("auto", "torch", "onnx", "openvino")
 LARGEST_SCALE = 64
+LARGEST_SIDE = 10**9
 # With smaller ones nearly all that is computed is overlap.
 LEAST_TILE_PX = 16
 BOXES: dict[str, tuple[int, int]] = {"hd": (1280, 720), "fullhd": (1920, 1080), "4k": (3840, 2160), "8k": (7680, 4320)}
@@ -26,7 +27,7 @@ class TargetSize:
     """The size of outputs, by one of: ``width``, ``height`` or ``long_side`` in pixels, the other side following; or ``fit``, a box
     that the output just fits into, (width, height) or one of `BOXES` by name, turned for upright images.
 
-    Raises UsageError for none or several of them, and for sides below one pixel.
+    Raises UsageError for none or several of them, and for sides beyond 1 to `LARGEST_SIDE`.
 
     >>> TargetSize(long_side=3840).factor(height=480, width=640)
     6.0
@@ -41,8 +42,8 @@ class TargetSize:
         given = [side for side in (self.width, self.height, self.long_side) if side is not None]
         if len(given) + (self.fit is not None) != 1:
             raise UsageError("a target size is one of width, height, long_side and fit")
-        if (least := min([*given, *self.box])) < 1:
-            raise UsageError(f"a target size must be at least one pixel, got {least}")
+        if not all(1 <= (wrong := side) <= LARGEST_SIDE for side in (*given, *self.box)):
+            raise UsageError(f"a target size must be from one pixel to {LARGEST_SIDE:,}, got {wrong}")
 
     @property
     def box(self) -> tuple[int, ...]:
@@ -52,7 +53,7 @@ class TargetSize:
         if isinstance(self.fit, tuple):
             return tuple(sorted(self.fit, reverse=True))
         if (sides := BOXES.get(self.fit.lower())) is None:
-            found = re.fullmatch(r"(\d+)x(\d+)", self.fit.lower())
+            found = re.fullmatch(r"(\d{1,9})x(\d{1,9})", self.fit.lower())
             if found is None or "0" in found.groups():
                 raise UsageError(f"fit must be one of {', '.join(BOXES)}, or WIDTHxHEIGHT such as 1920x1200, got {self.fit!r}")
             sides = int(found[1]), int(found[2])

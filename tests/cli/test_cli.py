@@ -54,6 +54,34 @@ def test_the_installed_command_answers() -> None:
     assert result.stdout.startswith("superscale 0.")
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_in_the_interpreters_own_end_is_no_traceback(number: signal.Signals) -> None:
+    code = (
+        "import atexit, os, sys\n"
+        "from superscale.__main__ import main\n"
+        f"atexit.register(os.kill, os.getpid(), {int(number)})\n"
+        "sys.argv = ['superscale', '--version']\n"
+        "main()"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (-number, "")
+
+
+def test_a_training_that_is_still_starting_outlives_slurms_warning(commands: Path) -> None:
+    code = (
+        "import signal, sys\n"
+        "from superscale.cli.main import main\n"
+        "from superscale.training.recipe import schema\n"
+        "def starting(*_):\n"
+        "    signal.raise_signal(signal.SIGUSR1)\n"
+        "    raise SystemExit(7)\n"
+        "schema.load_recipe = starting\n"
+        "sys.argv = ['superscale', 'train', 'smoke']\n"
+        "main()"
+    )
+    assert subprocess.run([commands / "python", "-c", code], check=False).returncode == 7
+
+
 def test_the_help_shows_examples_before_options(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     for arguments, count in (((), 5), (("upscale",), 7)):

@@ -237,6 +237,10 @@ def test_a_folder_ends_with_counts_reasons_time_and_how_to_try_again(
     ("flags", "reason"),
     [
         (("--tile", "3"), "tile must be 'auto', 0 (the whole image) or at least 16 pixels, got 3"),
+        (("--tile", 5000 * "9"), "--tile must be 'auto' or a number of pixels, got '9"),
+        (("--bands", 5000 * "9"), "bands must be 'auto', 'all', 'rgb+rest' or three"),
+        (("--fit", 5000 * "9" + "x1"), "or WIDTHxHEIGHT such as 1920x1200, got '9"),
+        (("--width", 400 * "9"), "a target size must be from one pixel to 1,000,000,000, got 9"),
         (("--scale", "four"), "--scale must be a number such as 2 or 3.5, got 'four'"),
         (("--scale", "0"), "scale must be above 0 and at most 64, got 0"),
         (("-o", "q.xyz"), "q.xyz: unknown format; expected one of .png"),

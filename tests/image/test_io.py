@@ -87,6 +87,18 @@ def test_content_counts_not_the_suffix(tmp_path: Path, noise: np.random.Generato
     np.testing.assert_array_equal(read_image(tmp_path / "a.jpg").pixels, pixels)
 
 
+def test_a_jpeg_that_libjpeg_would_not_open_is_not_written() -> None:
+    for side, opens in ((65500, True), (65501, False)):
+        for shape in ((1, side, 1), (side, 1, 3)):
+            image = Image(np.zeros(shape, np.uint8))
+            if opens:
+                with PillowImage.open(io.BytesIO(encode(image, ".jpg"))) as picture:
+                    picture.load()
+            else:
+                with pytest.raises(Unsupported, match="choose png or tiff"):
+                    encode(image, ".jpg")
+
+
 def test_jpeg_lays_transparency_over_white() -> None:
     pixels, alpha = np.zeros((16, 16, 3), np.uint8), np.zeros((16, 16), np.uint8)
     decoded = np.asarray(PillowImage.open(io.BytesIO(encode(Image(pixels, alpha), ".jpg"))))

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -140,6 +140,15 @@ def test_existing_outputs_are_refused_skipped_or_replaced_and_an_input_never(tmp
     assert [outcome.status for outcome in outcomes] == ["failed", "done"]
     assert "no input is overwritten" in str(outcomes[0].error)
     assert output.read_bytes() == before
+    assert [outcome.status for outcome in done([first, output], existing="skip")] == ["failed", "skipped"]
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("nowhere")])
+def test_what_is_no_file_is_not_skipped_as_an_output_that_exists(tmp_path: Path, make: Callable[[Path], object]) -> None:
+    folder = drawn(tmp_path / "in", 1)
+    make(folder / "000_x2.png")
+    outcome = done([folder / "000.png"], existing="skip")[0]
+    assert (outcome.status, outcome.code) == ("failed", "unwritable")
 
 
 @pytest.mark.parametrize(

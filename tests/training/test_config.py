@@ -152,6 +152,8 @@ def test_schedules_are_functions_of_images_seen() -> None:
         ("stage.psnr.gamma=-1.0", r"gamma must be in \(0, 1\]"),
         ("stage.psnr.learning_rate=nan", r"learning_rate must be in \(0, 10\], got nan"),
         ("stage.gan.adversarial.learning_rate=-1.0", r"adversarial: learning_rate must be in \(0, 10\], got -1"),
+        ("stage.psnr.learning_rate=1" + 400 * "0", r"learning_rate: expected float, got 1000"),
+        ("data.more." + 5000 * "9" + ".path=x", r"data\.more has 1 entries"),
         ("seed=-1", r"seed must be in \[0, 9,223,372,036,854,775,807\], got -1"),
         ("stage.psnr.lines_weight=1.0", r"stage\.psnr\.lines_weight needs data\.patch_px of at least 65, got \d+"),
         ("scale=2", r"scale is 2, but generator\.scale is 4"),
@@ -162,7 +164,7 @@ def test_schedules_are_functions_of_images_seen() -> None:
 )
 def test_a_setting_that_cannot_be_is_named_with_the_way_out(override: str, match: str) -> None:
     with pytest.raises(RecipeError, match=match):
-        load_recipe("smoke", ["seed=0", override])
+        load_recipe("smoke", ["seed=0", "data.more=[{ path = 'synthetic' }]", override])
 
 
 def test_all_that_is_wrong_with_a_recipe_is_said_at_once() -> None:

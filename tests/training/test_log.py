@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 import time
 import warnings
@@ -128,3 +129,15 @@ def test_the_table_shows_each_number_with_its_name() -> None:
     } <= shown
     assert "1,600 of 3,200 images" in text
     assert "gan (2 of 3)" in text
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+@pytest.mark.parametrize("name", ["metrics.jsonl", "health.jsonl", "environment.json"])
+def test_a_pipe_in_place_of_a_log_is_named_and_not_waited_for(name: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / name)
+    reader = os.open(tmp_path / name, os.O_RDONLY | os.O_NONBLOCK)  # with one, not even a faulty log waits
+    try:
+        with pytest.raises(FileExistsError, match="expected a file, got a pipe"):
+            RunLog(tmp_path)
+    finally:
+        os.close(reader)

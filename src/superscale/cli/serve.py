@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from superscale.cli.completion import model_names
+from superscale.cli.counts import pixels
 from superscale.cli.progress import say
-from superscale.errors import MissingExtraError, UsageError
+from superscale.errors import MissingExtraError
 
 TOKEN = "What clients must know; better in SUPERSCALE_TOKEN, which other users do not see. Needed for another --host."
 SPOOL = "Folder of uploads, results and the table of jobs. Default: 'serve' in the cache folder."
@@ -55,8 +56,7 @@ def serve(
         if (error.name or "").startswith("superscale"):
             raise
         raise MissingExtraError("superscale serve", "serve") from error
-    if tile != "auto" and not tile.isdecimal():
-        raise UsageError(f"--tile must be 'auto' or a number of pixels, got {tile!r}")
+    tile_px = pixels("--tile", tile)
     from superscale.weights.store import cache_folder
 
     limits: Any = {"queue": queue, "timeout": timeout, "keep": 60 * keep, "quota": quota, "memory": memory, "grace": grace}
@@ -66,7 +66,7 @@ def serve(
         spool=spool or cache_folder() / "serve",
         host=host,
         port=port,
-        tile=tile if tile == "auto" else int(tile),
+        tile=tile_px,
         token=token or os.environ.get("SUPERSCALE_TOKEN") or None,
         allow_hosts=tuple((allow_host or "").split(",")) if allow_host else (),
         root_path=root_path.rstrip("/"),

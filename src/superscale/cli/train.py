@@ -63,6 +63,11 @@ def train(
     superscale train srgan_x4 --data pack -n    only check everything
     superscale train my.toml --set data.batch=8 --max-time 2h
     """
+    for number in SAVING:
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(
+                number, _ignore
+            )  # before the first step and after the last there is nothing to save, and nothing to end
     from superscale.machine import processes
     from superscale.machine.allocator import keep_freed_memory
     from superscale.training.loop.train import train as run

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from superscale.cli.completion import model_names
+from superscale.cli.counts import is_count, pixels
 from superscale.cli.progress import Bar, FrameWatch, Report, bar, say, shown
 from superscale.cli.remote import HERE, ON, PRICE, SHARE, WORKERS, cluster_of, remote_of, upscale_remote
 from superscale.cli.streams import binary
@@ -125,7 +126,7 @@ def upscale(
     clips = _clip_options(
         start, duration, codec=codec, crf=crf, preset=preset, sample=sample, still_tolerance=still_tolerance, steady=steady
     )
-    options = UpscaleOptions(**how, tile=_number("--tile", tile), overlap=_number("--overlap", overlap))
+    options = UpscaleOptions(**how, tile=pixels("--tile", tile), overlap=pixels("--overlap", overlap))
     suffix = _suffix(form)
     cluster = cluster_of(on, share, workers)
     remote = remote_of(inputs, output, endpoint_url, requester_pays, cluster, price)
@@ -364,12 +365,6 @@ def _suffix(form: str | None) -> str | None:
     return None if form is None else suffixes[form.lower()]
 
 
-def _number(option: str, text: str) -> Any:
-    if text != "auto" and not text.isdecimal():
-        raise UsageError(f"{option} must be 'auto' or a number of pixels, got {text!r}")
-    return text if text == "auto" else int(text)
-
-
 def _value_range(text: str) -> str | tuple[float, float]:
     if text in ("auto", "full") or text.startswith("p"):
         return text
@@ -382,4 +377,4 @@ def _value_range(text: str) -> str | tuple[float, float]:
 
 def _bands(text: str) -> Any:
     numbers = text.split(",")
-    return tuple(map(int, numbers)) if all(number.isdecimal() for number in numbers) else text
+    return tuple(map(int, numbers)) if all(map(is_count, numbers)) else text

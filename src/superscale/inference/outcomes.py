@@ -152,15 +152,15 @@ def already(job: Job, settings: Settings, was_absent: bool = False) -> Outcome |
     """
     if job.output is None or not os.path.lexists(job.output):
         return None
-    if settings.existing == "skip":
+    if settings.existing == "skip" and job.overwrites is None and job.output.is_file():
         return Outcome(job.name, str(job.output), "skipped")
     if job.overwrites is not None:
         text = f"{job.output} is the input {job.overwrites}, and no input is overwritten; name another output"
         return failed(job, Fault("is-input", text, ("output",)))
-    if job.output.is_dir():
-        return failed(
-            job, Fault("unwritable", f"{job.output} is a folder, and should be the output; name another", ("output",))
-        )
+    # A link that leads nowhere may be replaced.
+    if not job.output.is_file() and (settings.existing != "overwrite" or job.output.exists()):
+        kind = "a folder" if job.output.is_dir() else "no file"
+        return failed(job, Fault("unwritable", f"{job.output} is {kind}, and should be the output; name another", ("output",)))
     if settings.existing == "overwrite":
         return None
     if was_absent:

@@ -6,6 +6,7 @@ A network is a table whose ``name`` picks one of the catalog's configs; its othe
 from __future__ import annotations
 
 import dataclasses
+import sys
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -82,7 +83,7 @@ def apply(override: str, tables: dict[str, Any]) -> None:
         place: Any = key
         above = dotted_key(*keys[: depth - 1])
         if isinstance(table, list):
-            if not key.isdecimal() or int(key) >= len(table):
+            if key not in map(str, range(len(table))):
                 raise RecipeError(f"{path.strip()}: {above} has {len(table)} entries, counted from 0")
             place = int(key)
         elif not isinstance(table, dict):
@@ -124,7 +125,7 @@ def parse(kind: Any, value: Any, where: str, problems: list[str]) -> Any:
         return _parse_tuple(typing.get_args(kind), value, where, problems)
     if kind is Any:
         return value
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    if kind is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
         return float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise _left_out(problems, f"{where}: expected {kind.__name__}, got {_shown(value)}")

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from superscale import __version__
 from superscale.errors import install_line
+from superscale.files import require_replaceable, write_text
 from superscale.image.captions import captioned
 from superscale.image.io import Image, write_image
 from superscale.image.resize import resize_to
@@ -44,6 +45,8 @@ class RunLog:
         self.first = processes.rank() == 0
         quiet = quiet or not self.first
         self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+        for name in ("metrics.jsonl", "health.jsonl", "environment.json"):
+            require_replaceable(run_dir / name)  # opening a pipe would wait for its reader
         self.jsonl = open(run_dir / "metrics.jsonl" if self.first else os.devnull, "a", encoding="utf-8")  # noqa: SIM115
         self.events = self._tensorboard() if self.first else None
         self.pace = Pace()
@@ -52,7 +55,7 @@ class RunLog:
         self.stages = stages or {}
         self.table = LiveTable(self.console) if sys.stderr.isatty() and not quiet else None
         if self.first:
-            (run_dir / "environment.json").write_text(json.dumps(environment(), indent=1))
+            write_text(run_dir / "environment.json", json.dumps(environment(), indent=1))
 
     def _tensorboard(self) -> Any:
         try:
