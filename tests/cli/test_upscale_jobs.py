@@ -100,6 +100,7 @@ def test_json_has_the_promised_keys_and_the_order_of_inputs(
         "pages",
         "input_width",
         "input_height",
+        "model",
     ]
     assert [list(result) for result in answer["results"]] == [keys] * 3
     assert [(result["input"], result["status"]) for result in answer["results"]] == [

@@ -20,7 +20,7 @@ from PIL import Image as PillowImage
 from superscale.cli.progress import Bar, duration
 from superscale.data.synthetic import synthetic_picture
 from superscale.inference.upscaler import Upscaler
-from superscale.weights.store import CPU_DEFAULT
+from superscale.weights.store import CPU_DEFAULT, DAMAGED_DEFAULT
 
 Command = Callable[..., int]
 
@@ -94,7 +94,8 @@ def test_verbose_says_model_device_tile_and_overlap_and_what_was_chosen(
     assert capsys.readouterr().err.splitlines()[0] == said
     assert command(*line) == 0
     first = capsys.readouterr().err.splitlines()[0]
-    assert first.startswith(f"model {CPU_DEFAULT} (the best-looking that is fast enough on cpu; --model names another), ")
+    chosen = f"the best-looking that is fast enough on cpu; {DAMAGED_DEFAULT} for JPEG blocks, noise and videos"
+    assert first.startswith(f"model {CPU_DEFAULT} ({chosen}; --model names another), ")
 
 
 def without_privilege() -> None:

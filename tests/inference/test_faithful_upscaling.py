@@ -181,6 +181,7 @@ def test_notices_reach_the_outcome_and_not_the_promised_json(model: Model, tmp_p
             "pages",
             "input_width",
             "input_height",
+            "model",
         )
     }
     with Pillow.open(tmp_path / "disc.jpg") as written:

@@ -6,6 +6,7 @@ import socket
 import struct
 import time
 import zlib
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from PIL import Image
 
 from live_server import Running, png
+from superscale.examples import photo
 from superscale.inference.upscaler import Upscaler
 
 
@@ -29,6 +31,17 @@ def test_the_picture_that_comes_back_is_the_upscalers(server: Running, models_fo
     assert answer.headers["content-type"] == "image/png"
     assert 'filename="picture_enlarged.png"' in answer.headers["content-disposition"]
     assert np.array_equal(pixels(answer.content), upscaler(pixels(png())))
+
+
+def test_where_no_model_is_named_the_picture_chooses(serving: Callable[..., Any], tmp_path: Path) -> None:
+    stream = BytesIO()
+    Image.open(photo("cat.jpg")).crop((90, 60, 138, 108)).save(stream, "JPEG", quality=40)
+    with serving(tmp_path, model=None) as server:
+        assert server.client.get("/v1/models").json()["models"][0]["name"] == "auto"
+        answer = server.post("/v1/upscale", stream.getvalue(), model="", format="png")
+    expected = Upscaler("photo-x4", device="cpu", tile=32)(pixels(stream.getvalue()))
+    assert answer.status_code == 200
+    assert np.array_equal(pixels(answer.content), expected)
 
 
 def test_scale_format_and_metadata_are_as_asked(server: Running) -> None:

@@ -23,7 +23,7 @@ MEGABYTE = 1_000_000
 
 def dry_run(jobs: list[Job], upscaler: Upscaler, settings: Settings, as_json: bool, clips: ClipOptions) -> None:
     """Print one line per job and the totals, or JSON. Exits with 1 if an input cannot be read."""
-    pixel_seconds = seconds_per_pixel(upscaler)
+    paces: dict[str, float] = {}
     entries: list[dict[str, Any]] = []
     estimates: list[Estimate] = []
     for job in jobs:
@@ -35,7 +35,7 @@ def dry_run(jobs: list[Job], upscaler: Upscaler, settings: Settings, as_json: bo
             entries.append({"input": job.name, "output": None, "error": why, "failed": fails})
             continue
         try:
-            taken = _estimated(job, upscaler, settings, pixel_seconds, clips)
+            taken = _estimated(job, upscaler, settings, paces, clips)
         except ImageError as error:
             why = explained(error).removeprefix(f"{job.name}: ")
             say(f"would fail: {shown(job.name)}: {shown(why)}")
@@ -58,28 +58,39 @@ def dry_run(jobs: list[Job], upscaler: Upscaler, settings: Settings, as_json: bo
         raise SystemExit(1)
 
 
-def _estimated(job: Job, upscaler: Upscaler, settings: Settings, pixel_seconds: float, clips: ClipOptions) -> Estimate | None:
+def _estimated(
+    job: Job, upscaler: Upscaler, settings: Settings, paces: dict[str, float], clips: ClipOptions
+) -> Estimate | None:
     # Standard input can be read only once, so it is left for the real run.
     if job.from_stdin:
         return None
     if is_video(job):
-        return _clip_estimated(job, upscaler, settings, pixel_seconds, clips)
+        return _clip_estimated(job, upscaler.for_damaged(), settings, paces, clips)
     if Windows(upscaler).wanted(job, settings):
         with Scene(job.input) as scene:
-            return estimate(scene.header, upscaler, pixel_seconds, by_windows=True)
+            return estimate(scene.header, upscaler, _pace(upscaler, paces), by_windows=True)
     image, pages = read_input(job.input, settings)
     check_output_size(image.width, image.height, settings)
-    one = estimate(image, upscaler, pixel_seconds)
+    upscaler = upscaler.settled(image)
+    one = estimate(image, upscaler, _pace(upscaler, paces))
     return replace(one, tiles=one.tiles * pages, seconds=one.seconds * pages)
 
 
-def _clip_estimated(job: Job, upscaler: Upscaler, settings: Settings, pixel_seconds: float, clips: ClipOptions) -> Estimate:
+def _pace(upscaler: Upscaler, paces: dict[str, float]) -> float:
+    """The seconds that a model takes for a pixel, measured once."""
+    name = upscaler.model.name
+    if name not in paces:
+        paces[name] = seconds_per_pixel(upscaler)
+    return paces[name]
+
+
+def _clip_estimated(job: Job, upscaler: Upscaler, settings: Settings, paces: dict[str, float], clips: ClipOptions) -> Estimate:
     """Of all frames of a video that are asked for, moving ones."""
     Clips(upscaler, clips, Windows(upscaler)).wanted(job, settings)
     from superscale.video.upscaling import estimated, planned
 
     assert job.output is not None
-    one = estimated(upscaler, planned(upscaler, job.input, job.output.suffix.lower(), clips), pixel_seconds)
+    one = estimated(upscaler, planned(upscaler, job.input, job.output.suffix.lower(), clips), _pace(upscaler, paces))
     check_output_size(one.width, one.height, settings)
     return one
 

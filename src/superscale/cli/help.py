@@ -19,7 +19,7 @@ GROUPS = {
         "Values and bands": ("values", "bands"),
         "Speed and memory": ("device", "backend", "precision", "tile", "overlap"),
         "Limits and failures": ("max_pixels", "max_output_pixels", "max_bytes", "lenient", "fail_fast", "failed_list"),
-        "Object stores and clusters": ("endpoint_url", "requester_pays", "on", "share", "workers"),
+        "Object stores and clusters": ("endpoint_url", "requester_pays", "on", "share", "workers", "price"),
         "Messages": ("dry_run", "as_json", "no_progress", "quiet", "verbose"),
     },
     "train": {

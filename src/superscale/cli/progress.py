@@ -153,7 +153,8 @@ class Report:
         if outcome.width is None or outcome.input_width is None:
             return ""
         sizes = f"{outcome.input_width}x{outcome.input_height} to {outcome.width}x{outcome.height}"
-        return f" ({sizes}, {duration(outcome.seconds or 0)}{f', {self.model}' if self.model else ''})"
+        model = outcome.model or self.model
+        return f" ({sizes}, {duration(outcome.seconds or 0)}{f', {model}' if model else ''})"
 
     def _summary(self, counts: dict[str, int]) -> None:
         jobs = self.counts.total() if self.names is None else len(self.names)

@@ -13,15 +13,18 @@ def rehearsal(name: str, overrides: list[str], output: Path | None, device: str)
     from superscale.training.loop.first_generator import with_generator
     from superscale.training.loop.preflight import Findings, preflight
     from superscale.training.loop.rehearsal import rehearse
+    from superscale.training.recipe.features import with_features_at_hand
     from superscale.training.recipe.schema import survey_recipe
     from superscale.training.run.pace import hours
 
     recipe, wrong = survey_recipe(name, overrides)
     found = Findings()
     run_dir = output or Path("runs") / (recipe.name if recipe else "none")
+    stand_ins: list[str] = []
     if recipe is not None:
+        recipe, stand_ins = with_features_at_hand(recipe)
         found = preflight(recipe, run_dir, device)
-    for note in found.notes:
+    for note in (*stand_ins, *found.notes):
         say(f"note: {note}")
     problems = [*wrong, *found.problems]
     if problems or recipe is None:

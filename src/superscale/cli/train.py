@@ -71,6 +71,7 @@ def train(
     from superscale.machine import processes
     from superscale.machine.allocator import keep_freed_memory
     from superscale.training.loop.train import train as run
+    from superscale.training.recipe.features import with_features_at_hand
     from superscale.training.recipe.parsing import assignment
     from superscale.training.recipe.schema import load_recipe
 
@@ -81,12 +82,14 @@ def train(
         if processes.launched():
             raise UsageError("--dry-run tries a step of one process: run it without torchrun")
         raise SystemExit(rehearsal(recipe, overrides, output, device))
-    loaded = load_recipe(recipe, overrides)
+    loaded, stand_ins = with_features_at_hand(load_recipe(recipe, overrides))
     run_dir = output or Path("runs") / loaded.name
     if fresh:
         _refuse_to_delete_what_is_needed(loaded, run_dir)
     seconds = _seconds(max_time)
     speaks = processes.rank() == 0
+    for sentence in stand_ins if speaks and not quiet else ():
+        say(f"note: {sentence}")
     with StopOnSignal(under_torchrun=processes.launched(), speaks=speaks) as stop:
         result = run(loaded, run_dir, device=device, stop=stop, save=stop.save, max_seconds=seconds, fresh=fresh, quiet=quiet)
     if not result.finished or result.model is None:

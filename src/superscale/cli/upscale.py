@@ -32,7 +32,7 @@ OUTPUT = (
     "File, folder, s3://bucket/prefix/, - for standard output, or a template with {stem} {name} {ext} {scale} {model} {parent}."
 )
 ENDPOINT = "The server of s3:// or gs:// addresses, where it is not AWS or Google."
-MODEL = "A model's name (see: superscale models list), or a model file. Default: srgan-x4."
+MODEL = "A model's name (see: superscale models list), or a model file. Default: auto, by what is in each image."
 LIMITS = ("max_pixels", "max_output_pixels", "max_bytes")
 RANGE = "The values of black and white: auto, full (of the type), LOW:HIGH, or percentiles such as p1:p99."
 BANDS = "Bands upscaled together as RGB, the others one by one: auto, all (each by itself), rgb+rest, or three as 4,3,2."
@@ -131,7 +131,7 @@ def upscale(
     cluster = cluster_of(on, share, workers)
     remote = remote_of(inputs, output, endpoint_url, requester_pays, cluster, price)
     found = [] if remote else _found(inputs, early=not as_json and failed_list is None)
-    upscaler = _upscaler(model, fidelity, options, verbose)
+    upscaler = _upscaler(model, fidelity, options, verbose, by_image=remote is None)
     jobs = [] if remote else _planned(found, output, upscaler, suffix, as_json and not dry_run, quiet)
     if cluster and not remote:
         _check_scenes(jobs)
@@ -180,27 +180,34 @@ def _check(inputs: list[str], model: str | None, metadata: str, failed_list: Pat
             raise UsageError(f"--failed-list {failed_list} is one of the inputs; name another file")
         require_writable(failed_list)
     if model is not None:
-        from superscale.weights.store import model_path
+        from superscale.weights.store import AUTO, model_path
 
-        model_path(model)
+        if model != AUTO:
+            model_path(model)
 
 
-def _upscaler(model: str | None, fidelity: float | None, options: UpscaleOptions, verbose: bool) -> Upscaler:
+def _upscaler(
+    model: str | None, fidelity: float | None, options: UpscaleOptions, verbose: bool, by_image: bool = True
+) -> Upscaler:
+    """``by_image``: where no model is named, each image chooses one; else all of them get the default."""
     from superscale.inference.backends.choice import device_name
     from superscale.inference.sizes import label
     from superscale.inference.upscaler import Upscaler
-    from superscale.weights.store import default_model
+    from superscale.weights.store import AUTO, DAMAGED_DEFAULT, default_model
 
+    model = None if model == AUTO else model
     place = device_name(options.device).partition(":")[0]
     try:
-        named = model or default_model(place)
+        default = default_model(place)
     except ModelError as error:
-        raise ModelError(f"{error} with --model FILE") from error
-    upscaler = Upscaler.with_options(named, options, fidelity)
+        if model is None:
+            raise ModelError(f"{error} with --model FILE") from error
+    upscaler = Upscaler.with_options(model if by_image else model or default, options, fidelity)
     if verbose:
         engine = upscaler.engine
         chosen = f" (auto: {engine.free_bytes / 1e9:.1f} GB are free)" if engine.shrinks_tiles else ""
-        why = "" if model else f" (the best-looking that is fast enough on {place}; --model names another)"
+        others = f"; {DAMAGED_DEFAULT} for JPEG blocks, noise and videos" if upscaler.others is not None else ""
+        why = "" if model else f" (the best-looking that is fast enough on {place}{others}; --model names another)"
         say(
             f"model {upscaler.model.name}{why}, device {engine.backend.device}, backend {engine.backend.name}"
             f"{' to begin with' if options.backend == 'auto' else ''}, size {label(upscaler.scale)}, "
@@ -279,6 +286,7 @@ def _run(
         windows_or_video = Clips(upscaler, clips, windows, frames, None if report.quiet else say, keep_partial)
         try:
             enlarge = partial(upscaler.enlarge, progress=progress)
+            settings = replace(settings, settled=lambda page: partial(upscaler.settled(page).enlarge, progress=progress))
             with closing(run_jobs(jobs, enlarge, settings, *standard, windows_or_video, unsaid)) as outcomes:
                 for outcome in outcomes:
                     report.add(outcome)
@@ -290,7 +298,7 @@ def _run(
             code = int(stop.code or 0)
         for outcome in unsaid:
             report.add(outcome)
-    if code := report.end(code, upscaler.engine.computed_by()):
+    if code := report.end(code, upscaler.computed_by()):
         raise SystemExit(code)
 
 

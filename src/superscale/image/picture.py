@@ -33,7 +33,7 @@ class Image:
     ``alpha``: (H, W) of the same type, not multiplied into the colours, or None. ``metadata`` is what `write_image` puts back.
     ``notices``: what had to be changed on the way, one sentence each; ``remarks``: what was chosen. ``damage``: what was wrong with
     a damaged file that was read all the same, None for a whole one. ``values``: the range of values that was black to white when
-    the picture was enlarged, None before.
+    the picture was enlarged, None before; ``network``: the name of the one that enlarged it, "" before.
     """
 
     pixels: Array
@@ -44,6 +44,7 @@ class Image:
     mask: Array | None = None
     remarks: tuple[str, ...] = ()
     values: ValueRange | None = None
+    network: str = ""
 
     @property
     def height(self) -> int:

@@ -178,7 +178,8 @@ class _Run:
         if step.stack is None:
             return step if step.image is None else replace(step, image=self.enlarge(step.image))
         with open_stack(step.stack, settings.max_pixels, job.name) as stack, _place(job, self.stdout) as stream:
-            last = enlarge_stack(stack, stream, self.enlarge, settings.measure, step.suffix, settings.metadata, step.source)
+            enlarge = self.enlarge if settings.settled is None else settings.settled(stack.page(0))
+            last = enlarge_stack(stack, stream, enlarge, settings.measure, step.suffix, settings.metadata, step.source)
             # Again: another process may have written it while we computed.
             if (outcome := already(job, settings)) is not None:
                 raise _There(outcome)

@@ -43,7 +43,8 @@ class Settings:
     ``scale``: that of ``enlarge``, to refuse an output of too many pixels before it is computed. ``lenient``:
     take what there is of damaged pictures. ``measure``: the range of values of a page; ``enlarge`` then gets that of the whole stack
     as ``values``. ``limits_given``: the limits, by name, that hold for pictures done by windows too; the others are there to protect
-    the memory, which these do not need. ``began`` is told of each job when its network begins, and the input's height and width.
+    the memory, which these do not need. ``settled``: how all pages of a stack are enlarged that begins with this one; None: as
+    others are. ``began`` is told of each job when its network begins, and the input's height and width.
     """
 
     scale: Scale
@@ -58,6 +59,7 @@ class Settings:
     measure: Measure | None = None
     began: Callable[[Job, int, int], None] | None = None
     limits_given: frozenset[str] = frozenset()
+    settled: Callable[[Image], Enlarge] | None = None
 
 
 class ByWindows(Protocol):
@@ -86,7 +88,8 @@ class Outcome:
     ``pages``: how many pictures the file holds. ``code``: the kind of error: damaged, left-out, unsupported, too-large, unreadable, exists,
     is-input, unwritable, elsewhere, out-of-memory, needs-extra, system (of the operating system) or error.
     ``notices``: what had to be changed in the picture; ``again``: its name in a list of pictures to try again; ``settings``:
-    those that ``error`` speaks of, by name; ``range``: the values that were black and white; ``remarks``: what was chosen.
+    those that ``error`` speaks of, by name; ``range``: the values that were black and white; ``remarks``: what was chosen;
+    ``model``: the name of the network, None where nothing was computed.
     """
 
     input: str
@@ -105,6 +108,7 @@ class Outcome:
     pages: int = 1
     input_width: int | None = None
     input_height: int | None = None
+    model: str | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -183,4 +187,4 @@ def done(job: Job, image: Image, size: tuple[int, int], pages: int = 1) -> Outco
     code = None if image.damage is None else "left-out" if image.damage.startswith(LEFT_OUT) else "damaged"
     one = Outcome(job.name, target, "done", image.width, image.height, pages=pages, error=image.damage, code=code)
     one = replace(one, input_height=size[0], input_width=size[1])
-    return replace(one, notices=image.notices, range=values, remarks=image.remarks)
+    return replace(one, notices=image.notices, range=values, remarks=image.remarks, model=image.network or None)

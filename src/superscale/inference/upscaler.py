@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sized
+from copy import copy
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from superscale.image.io import Image, PillowPicture, as_viewed, decode, read_im
 from superscale.image.region import Part
 from superscale.image.value_range import TYPES, ValueRange
 from superscale.inference.channels import enlarge_image, measured_range, part_of
+from superscale.inference.condition import damage_seen
 from superscale.inference.engine import Cancel, Engine, Progress
 from superscale.inference.sizes import enlarged
 from superscale.options import BackendName, Bands, Precision, Scale, TargetSize, UpscaleOptions
@@ -32,11 +34,11 @@ Array = NDArray[Any]
 
 
 class Upscaler:
-    """Enlarges pictures with one network; thread-safe.
+    """Enlarges pictures; thread-safe.
 
-    ``model``: a model's name (`superscale.models`) or a path to a model file; the default is the best-looking bundled one that is
-    fast enough on the device. ``fidelity``: between an adversarial model (0) and its PSNR-oriented partner (1), None for the model
-    as it is. The other arguments are those of `UpscaleOptions`.
+    ``model``: a model's name (`superscale.models`) or a path to a model file; "auto", the default, takes the best-looking bundled one, and
+    another for pictures with JPEG's blocks or noise (`settled`). ``fidelity``: between an adversarial model (0) and its PSNR-oriented
+    partner (1), None for the model as it is. The other arguments are those of `UpscaleOptions`.
 
     >>> from superscale import Upscaler
     >>> from superscale.examples import photo
@@ -68,6 +70,8 @@ class Upscaler:
         from superscale.inference.backends.choice import load
 
         self.model, computing = load(model, self.options, fidelity)
+        # Other models that an image may get, once they are loaded; None where one was named.
+        self.others: dict[str, Upscaler] | None = {} if model in (None, "auto") and fidelity is None else None
         self.engine = Engine(computing, self.options)
         self.contract = computing.contract
         self.scale: Scale = self.contract.scale if scale is None else scale
@@ -135,6 +139,44 @@ class Upscaler:
             if progress is not None:
                 progress(done, total)
 
+    def at_scale(self, scale: Scale | None) -> Upscaler:
+        """The same network for another scale, None for its own."""
+        one = copy(self)
+        one.scale = one.contract.scale if scale is None else scale
+        one.options = replace(one.options, scale=scale)
+        return one
+
+    def settled(self, image: Image) -> Upscaler:
+        """This upscaler with one model for whatever comes: the named one, else what suits an image such as this (`damage_seen`)."""
+        if self.others is None:
+            return self
+        if damage_seen(image):
+            return self.for_damaged()
+        return self._alone()
+
+    def for_damaged(self) -> Upscaler:
+        """Where no model was named, the one for images with JPEG's blocks or noise, and for videos."""
+        from superscale.inference.backends.choice import damaged_default
+
+        if self.others is None:
+            return self
+        if (name := damaged_default()) is None:
+            return self._alone()
+        if name not in self.others:
+            self.others[name] = Upscaler.with_options(name, self.options)
+        return self.others[name].at_scale(self.options.scale)
+
+    def _alone(self) -> Upscaler:
+        """With this model for every image."""
+        one = copy(self)
+        one.others = None
+        return one
+
+    def computed_by(self) -> list[str]:
+        """The backends that computed up to now."""
+        used = [name for one in (self, *(self.others or {}).values()) for name in one.engine.used]
+        return list(dict.fromkeys(used)) or self.engine.computed_by()
+
     def enlarge(
         self,
         image: Image,
@@ -146,9 +188,11 @@ class Upscaler:
         """Image -> Image: grey stays grey, type and metadata are kept; alpha is enlarged bicubically, and colours under it are
         those of the nearest visible pixels; bands go through the network one at a time, unless they are colours. Holes stay holes.
         ``values``: the range of values, such as that of a whole stack, None for this image's own (`measure`).
+        Where no model was named, the image chooses (`settled`); ``network`` says which it was.
         Raises Unsupported when ``bands`` or ``value_range`` cannot be had of this image."""
-
-        image = replace(image, metadata=replace(image.metadata, derivation=self.derivation))
+        if self.others is not None:
+            return self.settled(image).enlarge(image, progress=progress, cancel=cancel, values=values)
+        image = replace(image, network=self.model.name, metadata=replace(image.metadata, derivation=self.derivation))
         network = partial(self.part, cancel=cancel, engine=self.engine.suited(image.pixels))
         parts = self.parts(image.height, image.width)
         return enlarge_image(image, network, parts, self.options, progress, self.contract.channels, values)

@@ -47,6 +47,8 @@ FEATURE_NETWORKS: dict[str, FeatureSpec] = {
     "vgg19-distilled": FeatureSpec(
         widths=(16, 32, 64, 128, 128), convolutions=(2, 2, 4, 4, 1), padding="reflect", first="conv"
     ),
+    # The same shape, our own weights: taught by the one above on photographs (docs/how-the-models-were-trained.md).
+    "vgg19-student": FeatureSpec(widths=(16, 32, 64, 128, 128), convolutions=(2, 2, 4, 4, 1), padding="reflect", first="conv"),
     # Untrained, with VGG19's shape and speed: for dry runs and benchmarks.
     "vgg19-random": FeatureSpec(),
 }

@@ -17,8 +17,6 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from copy import copy
-from dataclasses import replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -99,11 +97,11 @@ class Enlarger:
         from superscale.inference.backends.choice import device_name
         from superscale.inference.estimate import seconds_per_pixel
         from superscale.machine.memory import free_bytes
-        from superscale.weights.store import default_model
+        from superscale.weights.store import AUTO
 
         self.facts = facts
         self.device = device_name(facts["device"])
-        self.default = facts["model"] or default_model(self.device.partition(":")[0])
+        self.default = facts["model"] or AUTO
         self.networks: OrderedDict[tuple[str, float | None], Upscaler] = OrderedDict()
         self.pixel_seconds = seconds_per_pixel(self.upscaler(self.default, None))
         if self.device == "cpu":  # the drivers of others map more than there is
@@ -111,9 +109,9 @@ class Enlarger:
 
     def about(self) -> Message:
         """The models, the default one first, and how fast that is."""
-        from superscale.weights.store import BUNDLED, PSNR_PARTNERS, USES, models
+        from superscale.weights.store import AUTO, BUNDLED, PSNR_PARTNERS, USES, models
 
-        names = [name for name in models() if name in BUNDLED or self._enlarges(name)]
+        names = [name for name in (AUTO, *models()) if name in BUNDLED or name == AUTO or self._enlarges(name)]
         names.sort(key=lambda name: name != self.default)
         known = [
             {
@@ -128,9 +126,9 @@ class Enlarger:
         return {"models": known, "device": self.device, "pixel_seconds": self.pixel_seconds}
 
     def _scale(self, name: str) -> int:
-        from superscale.weights.store import find_stored
+        from superscale.weights.store import AUTO, find_stored
 
-        return find_stored(name).contract.scale
+        return self.upscaler(name, None).contract.scale if name == AUTO else find_stored(name).contract.scale
 
     def _enlarges(self, name: str) -> bool:
         try:
@@ -163,7 +161,7 @@ class Enlarger:
         with open(upload, "rb") as stream:
             own = suffix_of(stream.read(HEADER_BYTES))
         image = read_image(upload, self.facts["max_pixels"], NAME)
-        upscaler = _at_scale(self.upscaler(asked["model"], asked["fidelity"]), asked["scale"])
+        upscaler = self.upscaler(asked["model"], asked["fidelity"]).at_scale(asked["scale"])
 
         def progress(done: int, total: int) -> None:
             say({"task": message["task"], "progress": done / total})
@@ -191,14 +189,6 @@ class Enlarger:
             return
         # The server sends one picture at a time and, beside it, one preview.
         answer(self, message, inbox, say)
-
-
-def _at_scale(upscaler: Upscaler, scale: float | None) -> Upscaler:
-    """The same network for another factor."""
-    one = copy(upscaler)
-    one.scale = one.contract.scale if scale is None else scale
-    one.options = replace(one.options, scale=scale)
-    return one
 
 
 def limit_memory(spare: int) -> None:

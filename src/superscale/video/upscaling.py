@@ -98,6 +98,7 @@ def upscale_clip(
     Cancelled, OSError, and what the network raises.
     """
     say = say or (lambda _said: None)
+    upscaler = upscaler.for_damaged()
     _check(upscaler, target, overwrite)
     plan = planned(upscaler, source, target.suffix.lower(), options or ClipOptions())
     if size_limit is not None:

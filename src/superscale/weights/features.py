@@ -13,7 +13,7 @@ from superscale.metrics.features import FEATURE_NETWORKS, FeatureNetwork
 from superscale.weights.checkpoint import load_strictly, load_tensors
 from superscale.weights.foreign import read_pickled
 from superscale.weights.published import PUBLISHED
-from superscale.weights.store import Published, cache_folder
+from superscale.weights.store import Published, bundled_folder, cache_folder
 
 RANDOM_SEED = 0
 VGG19 = PUBLISHED["vgg19"]
@@ -54,11 +54,33 @@ FEATURE_FILES: dict[str, tuple[Published, Callable[[Mapping[str, Tensor]], dict[
         ),
         distilled_vgg19,
     ),
+    "vgg19-student": (
+        Published(
+            "vgg19-student.safetensors",
+            "82bc8080c6b952b97a3bd1fa94e2cf384052894d1c6352e22083922a34f172b1",
+            "superscale's own package: install it again",
+        ),
+        dict,
+    ),
 }
 
 
+# The one that is bundled.
+STUDENT = "vgg19-student"
+
+
+def is_at_hand(name: str) -> bool:
+    """Whether a feature network can be used now: its weights lie where they are looked for, or are not needed."""
+    return name not in FEATURE_FILES or _place(name).is_file()
+
+
+def _place(name: str) -> Path:
+    return (bundled_folder() if name == STUDENT else cache_folder()) / FEATURE_FILES[name][0].file
+
+
 def feature_network(name: str, deepest: str, weights: str | Path | None = None) -> FeatureNetwork:
-    """A frozen `FeatureNetwork` as far as ``deepest``, weights from ``weights`` (a path) or from the cache folder.
+    """A frozen `FeatureNetwork` as far as ``deepest``, weights from ``weights`` (a path) or from where they are looked for: the cache folder,
+    the package for the bundled one.
 
     Raises ModelError, with what to fetch and where to put it, when the file is absent or its sha256 is another.
     """
@@ -70,7 +92,7 @@ def feature_network(name: str, deepest: str, weights: str | Path | None = None) 
             return FeatureNetwork(FEATURE_NETWORKS[name], deepest)
     network = FeatureNetwork(FEATURE_NETWORKS[name], deepest)
     published, translate = FEATURE_FILES[name]
-    path = Path(weights) if weights else cache_folder() / published.file
+    path = Path(weights) if weights else _place(name)
     published.check(path, f"the perceptual loss ({name!r})", "say in the recipe where it is: stage.gan.perceptual.weights=FILE")
     tensors = translate(load_tensors(path) if path.suffix == ".safetensors" else read_pickled(path))
     wanted = network.state_dict().keys()

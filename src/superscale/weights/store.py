@@ -23,21 +23,28 @@ if TYPE_CHECKING:
 BUNDLED: dict[str, str] = {
     "srresnet-x4": "a555bf5777ddc76d2946c21914648d508ae2691c9ac149b6c0f75e987804f058",
     "compact-x4": "61cf53462622e604a7c02a0087486d11ed7df439bf45524129559c50529055ee",
-    "compact-real-x4": "d5ba84d5ef47181f5e03424e52ee7ed08deed409b47ef0c6b40ee74ec82c5c7f",
+    "photo-x4": "3f351cfdf691283fc651eaefab7d0c7c7a285f2ac0697a20f75093a2803b5f17",
     "esrgan-lite-x4": "60628dd461afae17fcadf0227c287da3c20209b875ba2f8f191a8b3eb9df3838",
     "rrdb-lite-x4": "83967c296fc2b98b5442966b6fc7a5c94cacc0b3ea1d8bf5546895430fdd1644",
     "srgan-x4": "d7569faf77234d3b9e9f23df84bb8862b1f3a9997a18f51d7ce3135c6c5a71a5",
 }
+# Names of models that a better one replaced, until the next release -> that one.
+RETIRED: dict[str, str] = {"compact-real-x4": "photo-x4"}
 # What to take each for.
 USES: dict[str, str] = {
+    "auto": "photo-x4 for compressed or noisy pictures, srgan-x4 for clean ones",
     "srresnet-x4": "fewest wrong pixels: measurements, medicine, satellites",
     "compact-x4": "speed",
-    "compact-real-x4": "small, noisy, compressed pictures",
+    "photo-x4": "photographs with noise or JPEG's blocks, and videos",
     "esrgan-lite-x4": "sharp pictures by ESRGAN's method",
     "rrdb-lite-x4": "the other end of --fidelity for esrgan-lite-x4",
     "srgan-x4": "sharp pictures from clean photographs",
 }
-# The best-looking model that is fast enough there.
+# The name of what chooses: by the picture, and by the device.
+AUTO = "auto"
+# For pictures with JPEG's blocks or noise, and for videos.
+DAMAGED_DEFAULT = "photo-x4"
+# The best-looking model that is fast enough there, for clean pictures.
 CPU_DEFAULT = "srgan-x4"
 GPU_DEFAULT = "srgan-x4"
 # an adversarially trained model -> the PSNR-oriented one that it began from; fidelity goes between the two
@@ -98,7 +105,7 @@ def published_path(name: str) -> Path:
 
 def model_path(name_or_path: str | Path) -> Path:
     """The file of a model by name, or the given file itself. Raises ModelError for a model that is not downloaded, UnknownNameError."""
-    name = str(name_or_path)
+    name = RETIRED.get(str(name_or_path), str(name_or_path))
     if name in BUNDLED:
         return bundled_folder() / f"{name}.safetensors"
     if path := (added() | downloaded()).get(name):
@@ -190,7 +197,7 @@ def find_stored(name_or_path: str | Path) -> StoredModel:
 
 def _checked(name_or_path: str | Path) -> tuple[Path, str]:
     """A model's file, checked where it has a name here, and what the model is called."""
-    name = str(name_or_path)
+    name = RETIRED.get(str(name_or_path), str(name_or_path))
     has_name = name in BUNDLED or name in added() or name in downloaded()
     if has_name:
         verify_model(name)

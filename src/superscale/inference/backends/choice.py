@@ -31,7 +31,7 @@ from superscale.inference.backends.trial import (
 from superscale.machine import memory, processor
 from superscale.machine.accelerators import has_none
 from superscale.options import Precision, UpscaleOptions
-from superscale.weights.store import default_model, find_stored
+from superscale.weights.store import AUTO, BUNDLED, DAMAGED_DEFAULT, default_model, find_stored
 from superscale.weights.stored import StoredModel
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def load(
     A torch network in memory runs in torch, unless another backend is named. Raises UsageError for what cannot be had here.
     """
     device = device_name(options.device)
+    model = None if model == AUTO else model
     if fidelity is not None:
         model = _blended(model or default_model(device.partition(":")[0]), fidelity)
     if model is None or isinstance(model, str | Path):
@@ -63,6 +64,11 @@ def load(
         return model, made(model, Way(backend, "fp32" if options.precision == "auto" else options.precision), device)
     assert isinstance(model, StoredModel)
     return model, Choice(model, device, options.precision)
+
+
+def damaged_default() -> str | None:
+    """The model that images with JPEG's blocks or noise get where none is named; None where it is not bundled."""
+    return DAMAGED_DEFAULT if DAMAGED_DEFAULT in BUNDLED else None
 
 
 def _blended(model: object, fidelity: float) -> StoredModel:

@@ -8,10 +8,11 @@ import { zip } from "./zip.js";
 const find = (id) => document.getElementById(id);
 const SETTINGS = "superscale.settings";
 const WORDS = {
+  "auto": "As the picture needs it",
+  "photo-x4": "Noisy or compressed photograph",
   "srgan-x4": "Clean photograph: sharp",
   "srresnet-x4": "Measurement: as faithful as can be",
   "compact-x4": "Clean photograph: fast",
-  "compact-real-x4": "Small, noisy or compressed",
   "esrgan-lite-x4": "Clean photograph: sharp, another method",
   "rrdb-lite-x4": "Clean photograph: soft, another method",
 };
