@@ -70,19 +70,19 @@ def checked(facts: Any, folder: Path) -> dict[str, Any]:
     """Facts of the kinds that a run saves. Raises CheckpointError for others, which would end it in the middle or at once."""
     if not isinstance(facts, dict):
         raise CheckpointError(f"{folder}: its facts are no table")
-    facts = {key: value for key, value in facts.items() if value is not None}
-    tables = {name: facts.get(name, {}) for name in ("settings", "versions", "rollbacks")}
+    said: dict[str, Any] = {key: value for key, value in facts.items() if value is not None}
+    tables = {name: said.get(name, {}) for name in ("settings", "versions", "rollbacks")}
     wrong = [name for name, table in tables.items() if not isinstance(table, dict)]
-    wrong += [name for name in COUNTS if not _is_count(facts.get(name, 0))]
-    wrong += [name for name in ("stage_number", "images", "steps") if name not in facts]
-    wrong += ["best_psnr"] if not isinstance(facts.get("best_psnr", 0), int | float | None) else []
+    wrong += [name for name in COUNTS if not _is_count(said.get(name, 0))]
+    wrong += [name for name in ("stage_number", "images", "steps") if name not in said]
+    wrong += ["best_psnr"] if not isinstance(said.get("best_psnr", 0), int | float | None) else []
     if not wrong:
         wrong += ["rollbacks"] if not all(map(_is_count, tables["rollbacks"].values())) else []
         steps = (tables["settings"].get("data.batch", 1), tables["settings"].get("processes", 1))
         wrong += ["settings"] if not all(map(_is_count, steps)) else []
     if wrong:
-        raise CheckpointError(f"{folder}: {wrong[0]} is {facts.get(wrong[0])!r:.80}, which no run saves")
-    return facts
+        raise CheckpointError(f"{folder}: {wrong[0]} is {said.get(wrong[0])!r:.80}, which no run saves")
+    return said
 
 
 def _is_count(value: Any) -> bool:
