@@ -78,7 +78,9 @@ def begun(s3: S3Server, *arguments: str, on: str | None = "ray") -> subprocess.P
 def ended(process: subprocess.Popen[str]) -> tuple[int, dict[str, Any]]:
     text, _ = process.communicate(timeout=SECONDS)
     (line,) = [line for line in text.splitlines() if line.startswith('{"version"')] or [f'{{"error": {json.dumps(text)}}}']
-    return process.returncode, json.loads(line) | {"text": text}
+    # What is said after it may stand in the same line: both streams are one pipe.
+    answer, _ = json.JSONDecoder().raw_decode(line)
+    return process.returncode, answer | {"text": text}
 
 
 def etags(s3: S3Server, prefix: Address) -> dict[str, str]:
