@@ -155,6 +155,7 @@ def test_percentiles_are_those_of_the_whole_scene_also_where_few_samples_hold_da
     source = write(tmp_path / "a.tif", samples, nodata=-9999)
     upscaler = Upscaler(small_net, scale=0.1, tile=600)
     larger = upscale_scene(upscaler, source, tmp_path / "b.tif")
+    assert larger.network == upscaler.model.name
     assert larger.values is not None
     assert (larger.values.low, larger.values.high) == (0, 198 * 11)
 

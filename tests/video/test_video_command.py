@@ -14,6 +14,7 @@ from clips import Make, probe, times
 from superscale.cli.main import main
 from superscale.errors import UnknownNameError, UsageError
 from superscale.video.options import ClipOptions, seconds
+from superscale.weights.store import DAMAGED_DEFAULT
 
 FAST = ["-m", "compact-x4", "--preset", "ultrafast"]
 
@@ -48,11 +49,20 @@ def test_a_video_is_written_beside_itself_and_an_image_with_it(run: Any, make: M
     assert done.returncode == 0, done.stderr
     results = json.loads(done.stdout)["results"]
     assert [one["status"] for one in results] == ["done", "done"]
+    assert [one["model"] for one in results] == ["compact-x4", "compact-x4"]
     assert (results[0]["width"], results[0]["height"]) == (96, 64)
     assert times(clip.with_name("clip_x2.mp4")) == times(clip)
     again = run(clip, *FAST, "-s", "2")
     assert again.returncode == 1
     assert "exists" in again.stderr
+
+
+def test_a_video_gets_the_model_for_photographs_where_none_is_named_and_it_is_said(run: Any, make: Make, moving: Any) -> None:
+    clip = make("clip.mp4", *moving, "-c:v", "libx264")
+    done = run(
+        clip, "-s", "1", "--sample", "0.1", "--preset", "ultrafast", "--backend", "onnx", "--device", "cpu", "--json", "-q"
+    )
+    assert [one["model"] for one in json.loads(done.stdout.splitlines()[-1])["results"]] == [DAMAGED_DEFAULT]
 
 
 def test_other_containers_become_matroska_and_a_sample_has_a_name_of_its_own(run: Any, make: Make, moving: Any) -> None:

@@ -65,9 +65,8 @@ def train(
     """
     for number in SAVING:
         if signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(
-                number, _ignore
-            )  # before the first step and after the last there is nothing to save, and nothing to end
+            # Before the first step and after the last there is nothing to save, and nothing to end.
+            signal.signal(number, _ignore)
     from superscale.machine import processes
     from superscale.machine.allocator import keep_freed_memory
     from superscale.training.loop.train import train as run

@@ -137,7 +137,8 @@ def _computed(
     for number, (samples, mask) in made:
         unfinished.put(number, parts[number].target, samples, mask)
     unfinished.sync()
-    return replace(larger, values=survey.values, remarks=(*header.remarks, *said_of(survey, groups)))
+    remarks = (*header.remarks, *said_of(survey, groups))
+    return replace(larger, values=survey.values, remarks=remarks, network=upscaler.model.name)
 
 
 def _in_bands(image: Image, bands: Bands, channels: int) -> Image:

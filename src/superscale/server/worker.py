@@ -111,7 +111,7 @@ class Enlarger:
         """The models, the default one first, and how fast that is."""
         from superscale.weights.store import AUTO, BUNDLED, PSNR_PARTNERS, USES, models
 
-        names = [name for name in (AUTO, *models()) if name in BUNDLED or name == AUTO or self._enlarges(name)]
+        names = [AUTO, *(name for name in models() if name in BUNDLED or self._enlarges(name))]
         names.sort(key=lambda name: name != self.default)
         known = [
             {

@@ -113,7 +113,7 @@ def upscale_clip(
         if (begun.folder / PARTIAL).exists():
             partial_path(target).unlink(missing_ok=True)
         begun.discard()
-        return image
+        return replace(image, network=upscaler.model.name)
     except BaseException as error:
         if keep_partial:
             _keep_partial(plan, begun, ticks, say)

@@ -46,9 +46,8 @@ class RunLog:
         quiet = quiet or not self.first
         self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
         for name in ("metrics.jsonl", "health.jsonl", "environment.json"):
-            require_place_for_file(
-                run_dir / name
-            )  # opening a pipe would wait for its reader, and a folder is not met before the first fault
+            # Opening a pipe would wait for its reader, and a folder is not met before the first fault.
+            require_place_for_file(run_dir / name)
         self.jsonl = open(run_dir / "metrics.jsonl" if self.first else os.devnull, "a", encoding="utf-8")  # noqa: SIM115
         self.events = self._tensorboard() if self.first else None
         self.pace = Pace()
