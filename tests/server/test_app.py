@@ -55,6 +55,24 @@ def test_scale_format_and_metadata_are_as_asked(server: Running) -> None:
     assert (stripped.format, dict(stripped.getexif())) == ("JPEG", {})
 
 
+def test_a_tiff_comes_back_as_a_tiff(server: Running) -> None:
+    stream = BytesIO()
+    Image.fromarray(pixels(png())).save(stream, "TIFF")
+    answer = server.post("/v1/upscale", stream.getvalue())
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/tiff"), answer.text
+    assert Image.open(BytesIO(answer.content)).format == "TIFF"
+
+
+@pytest.mark.parametrize("asked", ["lines=1-2", "bytes=9-0", "bytes=a-b", "bytes=0-" + "9" * 5000])
+def test_a_range_that_is_none_is_ignored(server: Running, asked: str) -> None:
+    job = server.submit()
+    server.until_over(job)
+    answer = server.client.get(f"/v1/jobs/{job}/result", headers={"Range": asked})
+    assert answer.status_code == 200
+    assert pixels(answer.content).shape == (96, 128, 3)
+    assert server.client.get(f"/v1/jobs/{job}/result", headers={"Range": "bytes=1-3"}).content == b"PNG"
+
+
 def test_a_job_is_accepted_at_once_and_tells_its_way_from_0_to_100(server: Running) -> None:
     answer = server.post("/v1/jobs", png(200, 200))
     events = server.events(answer.json()["id"])

@@ -6,6 +6,7 @@ import asyncio
 import hmac
 import json
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
@@ -36,6 +37,7 @@ HEADERS = {
 LINGER_BYTES = 500_000
 LINGER_SECONDS = 5.0
 RESET_SECONDS = 0.1
+RANGES = re.compile(rb"bytes=(\s*(\d{1,18}-\d{0,18}|-\d{1,18})\s*(,(?!$)|$))+")
 # A job's id opens its result: the log has only the beginning of it.
 LOGGED_PATH = 24
 log = logging.getLogger("superscale.access")
@@ -61,6 +63,7 @@ class Door:
         """Answer a request; the events of the server's life go through."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
+        scope["headers"] = [header for header in scope["headers"] if header[0] != b"range" or _is_range(header[1])]
         visit = _Visit(scope, receive, send)
         try:
             if (problem := self._refusal(scope)) is not None:
@@ -111,6 +114,14 @@ class Door:
             log.info("%s", json.dumps(facts))
         else:
             log.info("%s", " ".join(ascii(value)[1:-1] if isinstance(value, str) else str(value) for value in facts.values()))
+
+
+def _is_range(value: bytes) -> bool:
+    """Whether a header Range is one; others are ignored, since they may be of units that are not known (RFC 9110, 14.2)."""
+    if RANGES.fullmatch(value) is None:
+        return False
+    ends = [one.strip().split(b"-") for one in value.partition(b"=")[2].split(b",")]
+    return all(not start or not end or int(start) <= int(end) for start, end in ends)
 
 
 def _same_site(headers: dict[str, str], origin: str, host: str) -> bool:

@@ -33,7 +33,8 @@ NICENESS = 10
 NAME = "the picture"
 # Networks that stay loaded.
 NETWORKS = 3
-TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp", ".tiff": "image/tiff", ".dcm": "application/dicom"}
+# By the names of formats in `SUFFIXES`, of which a suffix may be any.
+TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "TIFF": "image/tiff", "DICOM": "application/dicom"}
 # What the interpreter and the decoders may take besides a job, and the time of the processor besides that of the network.
 INSPECTOR_BYTES = 1_000_000_000
 SPARE_SECONDS = 30
@@ -152,7 +153,7 @@ class Enlarger:
 
     def __call__(self, message: Message, inbox: Inbox, say: Callable[[Message], None]) -> Message:
         """Enlarge the picture of a message; facts of the result. Between tiles, one waiting preview is done."""
-        from superscale.image.formats import HEADER_BYTES, suffix_of
+        from superscale.image.formats import HEADER_BYTES, SUFFIXES, suffix_of
         from superscale.image.io import encode_with_notices, read_image
 
         limit_time(self.facts["timeout"])
@@ -177,7 +178,7 @@ class Enlarger:
         if len(data) > message["room"]:
             raise OSError(errno.ENOSPC, "the quota of the spool folder is used up")
         facts = {"width": larger.width, "height": larger.height, "bytes": len(data), "suffix": suffix}
-        facts |= {"type": TYPES[suffix], "notices": list(notices)}
+        facts |= {"type": TYPES[SUFFIXES[suffix]], "notices": list(notices)}
         write_bytes(folder / f"result{suffix}", data)
         write_text(folder / "facts.json", json.dumps(facts))
         return facts
