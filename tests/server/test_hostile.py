@@ -16,7 +16,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -187,27 +188,44 @@ def test_what_the_document_of_the_routes_says_holds(server: Running, tmp_path: P
     assert result.returncode == 0, result.stdout[-6000:]
 
 
-def test_a_full_disk_is_told_and_loses_nothing(serving: Serving, tmp_path: Path) -> None:
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A folder with room for 600 kB."""
     folder = tmp_path / "small"
     folder.mkdir()
     if subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", folder], capture_output=True, check=False
     ).returncode:
         pytest.skip("a small file system cannot be mounted here")
-    try:
-        with serving(folder / "spool", keep=2.0) as server:
-            (folder / "fill").write_bytes(bytes(300_000))
-            statuses = {server.post("/v1/jobs", png(200, 200, seed)).status_code for seed in range(6)}
-            assert 503 in statuses
-            assert statuses <= {202, 503, 429}
-            assert server.client.get("/healthz").status_code == 200
-            (folder / "fill").unlink()
-            end = time.monotonic() + 30
-            while server.post("/v1/upscale").status_code != 200:
-                assert time.monotonic() < end
-                time.sleep(0.5)
-    finally:
-        subprocess.run(["umount", "-l", folder], check=False)
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=False)
+
+
+def test_a_full_disk_is_told_and_loses_nothing(serving: Serving, small: Path) -> None:
+    with serving(small / "spool", keep=2.0) as server:
+        (small / "fill").write_bytes(bytes(300_000))
+        statuses = {server.post("/v1/jobs", png(200, 200, seed)).status_code for seed in range(6)}
+        assert 503 in statuses
+        assert statuses <= {202, 503, 429}
+        assert server.client.get("/healthz").status_code == 200
+        (small / "fill").unlink()
+        end = time.monotonic() + 30
+        while server.post("/v1/upscale").status_code != 200:
+            assert time.monotonic() < end
+            time.sleep(0.5)
+
+
+def test_a_full_disk_does_not_keep_a_server_from_stopping(serving: Serving, small: Path) -> None:
+    with serving(small / "spool", grace=0.5) as server:
+        job = server.submit_slow(140)
+        server.until(job, lambda one: one["progress"] > 0)
+        with suppress(OSError), open(small / "fill", "wb", 0) as fill:
+            while True:
+                fill.write(bytes(4096))
+        assert server.stop() == 0
+        (small / "fill").unlink()
+    with serving(small / "spool") as server:
+        assert server.until_over(job)["state"] == "done"
 
 
 def test_a_memory_bomb_ends_its_own_job(serving: Serving, tmp_path: Path) -> None:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from superscale.errors import SuperscaleError
+from superscale.image.formats import SUFFIXES
 from superscale.server.jobs import Asked, Job, Spool
 from superscale.server.limits import Settings
 from superscale.server.problems import Problem
 from superscale.server.service import Service
 from superscale.server.uploads import asked, shown_name
+from superscale.server.worker import TYPES
 
 
 @pytest.fixture
@@ -22,6 +28,14 @@ def service(tmp_path: Path) -> Iterator[Service]:
     one = Service(Settings(spool=tmp_path, queue=2))
     yield one
     one.spool.close()
+
+
+@contextmanager
+def full(service: Service) -> Iterator[None]:
+    """A disk whose table takes no changes: SQLite says OperationalError, as of a full one."""
+    service.spool._table.execute("PRAGMA query_only = ON")
+    yield
+    service.spool._table.execute("PRAGMA query_only = OFF")
 
 
 def added(spool: Spool, **facts: object) -> Job:
@@ -110,3 +124,71 @@ def test_fields_become_values() -> None:
         assert found.value.document()["errors"][0]["field"] == name
     with pytest.raises(Problem, match="is for the models first"):
         asked({"model": "m", "fidelity": "0.5"}, models)
+
+
+@pytest.mark.parametrize(("field", "text"), [("quality", "95.7"), ("quality", "9_5"), ("scale", "1_0")])
+def test_a_number_that_would_be_changed_in_reading_is_refused(field: str, text: str) -> None:
+    models = [{"name": "first", "fidelity": False}]
+    with pytest.raises(Problem, match=field):
+        asked({field: text}, models)
+
+
+def test_every_format_that_is_written_has_a_type() -> None:
+    assert set(TYPES) == set(SUFFIXES.values())
+
+
+@pytest.mark.parametrize("content", [b"not a table" * 200, None])
+def test_a_table_of_jobs_that_cannot_be_used_is_named(content: bytes | None, tmp_path: Path) -> None:
+    table = tmp_path / "jobs.sqlite"
+    if content is None:
+        table.mkdir()
+    else:
+        table.write_bytes(content)
+    with pytest.raises(SuperscaleError, match=r"jobs\.sqlite: expected the table of jobs"):
+        Spool(tmp_path)
+    table.rename(tmp_path / "away")
+    Spool(tmp_path).close()
+
+
+def test_a_job_that_the_table_of_a_full_disk_does_not_take_leaves_no_upload(service: Service) -> None:
+    with full(service), pytest.raises(sqlite3.OperationalError):
+        added(service.spool)
+    assert not any(service.spool.jobs_folder.iterdir())
+
+
+def test_results_expire_on_a_full_disk_and_after_it(service: Service) -> None:
+    old = added(service.spool)
+    service.spool.update(old.id, state="done", ended=1.0, result={"suffix": ".png"})
+    with full(service), pytest.raises(sqlite3.OperationalError):
+        service.spool.expire(2.0)
+    assert not service.spool.folder_of(old.id).exists()  # this makes the room
+    service.spool.expire(2.0)
+    assert service.spool.get(old.id) is None
+
+
+def test_a_result_whose_facts_are_damaged_is_made_again(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    ran = added(spool)
+    spool.update(ran.id, state="running", started=1.0)
+    (spool.folder_of(ran.id) / "facts.json").write_text('{"suf')
+    spool.close()
+    again = Spool(tmp_path)
+    assert [one.id for one in again.listed("waiting")] == [ran.id]
+    again.close()
+
+
+def test_a_full_disk_does_not_end_the_expiry_of_results(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("superscale.server.service.SWEEP_SECONDS", 0.01)
+    old = added(service.spool)
+    service.spool.update(old.id, state="done", ended=1.0, result={"suffix": ".png"})
+
+    async def swept() -> None:
+        with full(service):
+            sweeping = asyncio.create_task(service._sweep())
+            await asyncio.sleep(0.1)
+        async with asyncio.timeout(10):
+            while service.spool.get(old.id) is not None:
+                await asyncio.sleep(0.01)
+        sweeping.cancel()
+
+    asyncio.run(swept())

@@ -15,7 +15,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import IO, Any, Literal
 
-from superscale.errors import UsageError
+from superscale.errors import SuperscaleError, UsageError
 
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 ENDED = ("done", "failed", "cancelled")
@@ -84,7 +84,7 @@ class Spool:
     """The folder: ``jobs.sqlite``, ``incoming/`` (uploads not yet accepted) and ``jobs/{id}/`` (upload and result).
 
     Every change is in the file when its method returns: the process may be killed at any time. Raises UsageError for a folder that
-    another server uses.
+    another server uses, SuperscaleError for one whose table cannot be used.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -94,7 +94,18 @@ class Spool:
         shutil.rmtree(self.incoming, ignore_errors=True)  # nobody waits for these uploads any more
         for one in (self.incoming, self.jobs_folder):
             one.mkdir(parents=True, exist_ok=True)
-        self._table = sqlite3.connect(folder / "jobs.sqlite", isolation_level=None)
+        try:
+            self._open(folder / "jobs.sqlite")
+            self._recover()
+        except (sqlite3.Error, ValueError, TypeError) as error:
+            self._lock.close()
+            raise SuperscaleError(
+                f"{folder / 'jobs.sqlite'}: expected the table of jobs of a server, and it cannot be used ({error}); "
+                "make room or move it away, or name another folder with --spool"
+            ) from error
+
+    def _open(self, file: Path) -> None:
+        self._table = sqlite3.connect(file, isolation_level=None)
         self._table.row_factory = sqlite3.Row
         self._table.execute("PRAGMA journal_mode = WAL")
         # Each change outlives a kill of the process; waiting for the disk would hold up all other requests.
@@ -105,7 +116,6 @@ class Spool:
             "ended REAL, result TEXT, error TEXT)"
         )
         self._table.execute("CREATE INDEX IF NOT EXISTS by_state ON jobs (state, number)")
-        self._recover()
 
     def _locked(self) -> IO[bytes]:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -120,11 +130,12 @@ class Spool:
     def _recover(self) -> None:
         """After a kill: what was running waits again, unless its result is there; what belongs to nobody is deleted."""
         for job in self.listed("running"):
-            facts = self.folder_of(job.id) / "facts.json"
-            if facts.is_file():  # written after the result
-                self.update(job.id, state="done", ended=time.time(), result=json.loads(facts.read_text()))
-            else:
+            try:
+                facts = json.loads((self.folder_of(job.id) / "facts.json").read_bytes())  # written after the result
+            except (OSError, ValueError):
                 self.update(job.id, state="waiting", started=None)
+            else:
+                self.update(job.id, state="done", ended=time.time(), result=facts)
         for job in self.listed("waiting", "done", "failed", "cancelled"):
             if job.attached:
                 self.delete(job.id)
@@ -136,7 +147,7 @@ class Spool:
     def new_upload(self) -> Path:
         """An unused path for an upload, in a folder of its own; the folder's name becomes the job's id."""
         folder = self.incoming / token_hex(16)
-        folder.mkdir()
+        folder.mkdir(parents=True)
         return folder / "upload"
 
     def discard(self, upload: Path) -> None:
@@ -156,7 +167,11 @@ class Spool:
         os.replace(upload.parent, self.folder_of(job.id))
         row = _row(job)
         marks = ", ".join("?" * len(row))
-        self._table.execute(f"INSERT INTO jobs ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))
+        try:
+            self._table.execute(f"INSERT INTO jobs ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))
+        except sqlite3.Error:  # a full disk, of which nobody's upload must keep a part
+            shutil.rmtree(self.folder_of(job.id), ignore_errors=True)
+            raise
 
     def get(self, job_id: str) -> Job | None:
         """A job by its id."""
@@ -182,9 +197,9 @@ class Spool:
         self._table.execute(f"UPDATE jobs SET {assignments} WHERE id = ?", (*values, job_id))
 
     def delete(self, job_id: str) -> None:
-        """Forget a job and delete its files."""
-        self._table.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
+        """Delete a job's files and forget it; in this order, since on a full disk the table can only be changed after it."""
         shutil.rmtree(self.folder_of(job_id), ignore_errors=True)
+        self._table.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
 
     def expire(self, before: float) -> int:
         """Delete the jobs that ended before a time; how many they were."""

@@ -243,12 +243,14 @@ class Service:
             self._changed(job.id)
 
     async def _written(self, job: Job, **changes: Any) -> None:
-        """Write what became of a job, as soon as the disk has room for it."""
+        """Write what became of a job, as soon as the disk has room for it; after the time for a stop, the next start finds it out."""
         while True:
             try:
                 return self.spool.update(job.id, **changes)
             except sqlite3.OperationalError as error:
                 log.error("the table of jobs: %s", error)
+                if self._is_over_time:
+                    return None
                 await asyncio.sleep(SWEEP_SECONDS)
 
     def _end_by(self, problem: Problem) -> dict[str, Any]:
@@ -282,7 +284,10 @@ class Service:
 
     async def _sweep(self) -> None:
         while True:
-            self.spool.expire(time.time() - self.settings.keep)
+            try:
+                self.spool.expire(time.time() - self.settings.keep)
+            except sqlite3.OperationalError as error:  # a full disk, which may have room the next time
+                log.error("the table of jobs: %s", error)
             self._used_bytes = await asyncio.to_thread(self.spool.used_bytes)
             await asyncio.sleep(SWEEP_SECONDS)
 

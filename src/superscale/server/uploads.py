@@ -177,20 +177,20 @@ def asked(fields: dict[str, str], models: list[dict[str, Any]]) -> Asked:
         scale=_number(given, "scale", 0.0625, LARGEST_SCALE),
         fidelity=_number(given, "fidelity", 0.0, 1.0),
         format=_one_of(given, "format", FORMATS),
-        quality=int(_number(given, "quality", 1, 100) or 95),
+        quality=int(_number(given, "quality", 1, 100, whole=True) or 95),
         metadata=_one_of(given, "metadata", ("keep", "strip")) or "keep",
     )
 
 
-def _number(given: dict[str, str], name: str, least: float, most: float) -> float | None:
+def _number(given: dict[str, str], name: str, least: float, most: float, whole: bool = False) -> float | None:
     if name not in given:
         return None
     try:
         value = float(given[name])
     except ValueError:
         value = float("nan")
-    if not least <= value <= most:
-        raise bad_field(name, f"must be a number from {least:g} to {most:g}")
+    if not least <= value <= most or (whole and not value.is_integer()) or "_" in given[name]:
+        raise bad_field(name, f"must be a {'whole ' if whole else ''}number from {least:g} to {most:g}")
     return value
 
 
