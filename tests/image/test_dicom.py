@@ -22,6 +22,7 @@ from superscale.errors import Damaged, ImageError, Unsupported, install_line
 from superscale.image import dicom_geometry, dicom_identity, dicom_writer, formats
 from superscale.image.dicom import DicomPages
 from superscale.image.dicom_writer import DicomWriter
+from superscale.image.geo import GDAL_METADATA
 from superscale.image.io import (
     Image,
     as_viewed,
@@ -224,6 +225,29 @@ def test_bits_that_are_not_stored_are_no_part_of_the_values() -> None:
     samples = np.arange(64, dtype=np.uint16).reshape(8, 8)
     source = changed(samples | 0xF000, BitsStored=12, HighBit=11, PixelRepresentation=0)
     np.testing.assert_array_equal(read_image(source).pixels[..., 0], samples)
+
+
+def test_stored_bits_that_are_not_the_lowest_are_refused() -> None:
+    samples = np.arange(64, dtype=np.uint16).reshape(8, 8) << 6
+    with pytest.raises(Unsupported, match="of 12 the highest is 15"):
+        read_image(changed(samples << 4, BitsStored=12, HighBit=15, PixelRepresentation=0))
+
+
+def test_a_spacing_that_is_not_of_two_sides_is_no_damage() -> None:
+    assert read_image(changed(PixelSpacing=0.5)).metadata.dpi is None
+
+
+def test_each_frame_has_its_own_rescaling() -> None:
+    samples = np.arange(128, dtype=np.int16).reshape(2, 8, 8)
+    dataset = read(changed(samples, NumberOfFrames=2))
+    del dataset.RescaleSlope, dataset.RescaleIntercept
+    dataset.PerFrameFunctionalGroupsSequence = [Dataset(), Dataset()]
+    for item, slope in zip(dataset.PerFrameFunctionalGroupsSequence, (2, 1000), strict=True):
+        item.PixelValueTransformationSequence = [values := Dataset()]
+        values.RescaleSlope, values.RescaleIntercept = slope, 0
+    with open_stack(written(dataset)) as stack:
+        said = [(stack.page(number).metadata.geo or {})[GDAL_METADATA] for number in range(2)]
+    assert ['role="scale">2.0<' in said[0], 'role="scale">1000.0<' in said[1]] == [True, True]
 
 
 def test_padding_values_are_no_data() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.pixels.processing import apply_modality_lut
+from pydicom.uid import UncompressedTransferSyntaxes
 
 from superscale.errors import Damaged, Unsupported
 from superscale.image.dicom_frames import DEFLATED, GREYS, PALETTE, frames_held, read_frame, syntax_of
@@ -63,7 +64,7 @@ class DicomPages:
             icc_profile=None if icc is None else fitting(bytes(icc), 3)[0],
             dpi=_dpi(header),
             calibrated=True,
-            geo=nodata | _real_values(header) or None,
+            geo=nodata | _real_values(header, number) or None,
             stated_range=_stated_range(samples, header),
             dicom=header,
         )
@@ -98,24 +99,30 @@ def _header(stream: IO[bytes], name: str) -> Any:
         raise Damaged(f"{name}: DICOM that does not say how it is written (TransferSyntaxUID), or what it is (SOPClassUID)")
     if int(header.get("BitsAllocated", 0)) == 1 or header.get("Modality") == "SEG":
         raise Unsupported(f"{name}: a segmentation, whose values are labels and not a picture; enlarge it by nearest neighbour")
+    stored = header.get("BitsStored")
+    if stored and syntax_of(header) in UncompressedTransferSyntaxes and int(header.get("HighBit") or 0) >= int(stored):
+        raise Unsupported(
+            f"{name}: expected the stored bits to be the lowest, and of {header.BitsStored} the highest is {header.HighBit}; "
+            "move them down first (HighBit = BitsStored - 1)"
+        )
     if "TotalPixelMatrixColumns" in header:
         raise Unsupported(f"{name}: tiles of a whole slide, which are not pictures of their own; export a region as TIFF first")
     return header
 
 
-def attributes(header: Any) -> Iterator[Any]:
-    """The header, and the items of the functional groups that hold for its first frame: where an attribute may stand."""
+def attributes(header: Any, number: int = 0) -> Iterator[Any]:
+    """The header, and the items of the functional groups that hold for the frame ``number``: where an attribute may stand."""
     yield header
-    for group in FUNCTIONAL_GROUPS:
-        for functions in header.get(group, ())[:1]:
+    for group, place in zip(FUNCTIONAL_GROUPS, (0, number), strict=True):
+        for functions in header.get(group, ())[place : place + 1]:
             for element in functions:
                 if element.VR == "SQ" and len(element.value):
                     yield element.value[0]
 
 
-def said(header: Any, keyword: str) -> Any:
-    """The value of an attribute, of the first frame; None where nothing is said."""
-    found = (item.get(keyword) for item in attributes(header))
+def said(header: Any, keyword: str, number: int = 0) -> Any:
+    """The value of an attribute, of the frame ``number``; None where nothing is said."""
+    found = (item.get(keyword) for item in attributes(header, number))
     return next((value for value in found if value not in (None, "")), None)
 
 
@@ -133,25 +140,25 @@ def _padding(samples: Array, header: Any) -> tuple[dict[int, Any], Array | None]
     return {}, np.asarray(((samples < low) | (samples > high)).all(axis=-1))
 
 
-def _real_values(header: Any) -> dict[int, Any]:
+def _real_values(header: Any, number: int) -> dict[int, Any]:
     """Rescale slope and intercept as GDAL's tag, for a TIFF: samples times scale plus offset are the measured values."""
-    slope, intercept = rescaling(header)
+    slope, intercept = rescaling(header, number)
     if (slope, intercept) == (1.0, 0.0):
         return {}
     items = f'<Item name="OFFSET" sample="0" role="offset">{intercept!r}</Item><Item name="SCALE" sample="0" role="scale">{slope!r}</Item>'
     return {GDAL_METADATA: f"<GDALMetadata>{items}</GDALMetadata>"}
 
 
-def rescaling(header: Any) -> tuple[float, float]:
-    """(slope, intercept) from stored to measured values."""
-    slope, intercept = said(header, "RescaleSlope"), said(header, "RescaleIntercept")
+def rescaling(header: Any, number: int = 0) -> tuple[float, float]:
+    """(slope, intercept) from stored to measured values, of the frame ``number``."""
+    slope, intercept = said(header, "RescaleSlope", number), said(header, "RescaleIntercept", number)
     return float(1.0 if slope is None else slope), float(intercept or 0.0)
 
 
 def _dpi(header: Any) -> tuple[float, float] | None:
     """Pixels an inch, across and down."""
     spacing = next((value for keyword in SPACINGS if (value := said(header, keyword)) is not None), None)
-    if spacing is None or len(spacing) != 2 or not all(float(side) > 0 for side in spacing):
+    if not hasattr(spacing, "__len__") or len(spacing) != 2 or not all(float(side) > 0 for side in spacing):
         return None
     return MILLIMETRES_PER_INCH / float(spacing[1]), MILLIMETRES_PER_INCH / float(spacing[0])
 
