@@ -29,6 +29,8 @@ LOST = {
     "DOVI_RPU_BUFFER": "Dolby Vision data",
     "STEREO3D": "the note that this is a stereoscopic picture",
 }
+# In WebM a stream says so of its transparency, which lies beside its pictures, and which FFmpeg's own decoders pass over.
+ALPHA_TAG = "alpha_mode"
 # Of FFmpeg's formats those that hold video; others are lists, which would make it open further files, or the network.
 FORMATS = ("mov", "matroska", "avi", "mpeg", "mpegts", "mpegvideo", "asf", "flv", "ogg", "mxf")
 # What FFmpeg says where a Matroska file ends too early, which its header tells.
@@ -164,6 +166,7 @@ def picture_stream(container: InputContainer, path: Path) -> VideoStream:
 def _described(path: Path, container: InputContainer, stream: VideoStream, frame: VideoFrame) -> Clip:
     refuse_interlaced(frame, path)
     look, side = look_of(frame), _side_data(frame)
+    has_alpha = look.has_alpha or any(key.lower() == ALPHA_TAG and value != "0" for key, value in stream.metadata.items())
     assert stream.time_base is not None
     rate = stream.average_rate or stream.guessed_rate or Fraction(25)
     origin = Fraction(container.start_time or 0, MICROSECONDS)
@@ -184,7 +187,7 @@ def _described(path: Path, container: InputContainer, stream: VideoStream, frame
         rotation=int(frame.rotation) % 360,
         look=look,
         mastering=_mastering(side),
-        lost=tuple(what for kind, what in LOST.items() if kind in side) + ("its transparency",) * look.has_alpha,
+        lost=tuple(what for kind, what in LOST.items() if kind in side) + ("its transparency",) * has_alpha,
     )
 
 

@@ -179,10 +179,19 @@ def _pixel_format(clip: Clip, name: str, held: set[str], suffix: str) -> tuple[s
         return None, f"{suffix} holds no {name}; it holds {', '.join(one for one in CODINGS if one in held)}"
     if clip.mastering is not None and not coding.writes_hdr10:
         return None, f"{name} cannot be written with HDR10's mastering data; choose the codec hevc or av1"
-    formats = {form.name for form in av.Codec(coding.encoder, "w").video_formats or ()}
-    form = next((one for one in _candidates(look) if one in formats), None)
+    if (form := _lossless(name, look)) is not None:
+        return form, ""
     what = f"{look.depth} bits, {look.chroma if look.chroma in ('rgb', 'grey') else ':'.join(look.chroma)}"
-    return form, f"{coding.encoder} writes no pictures of {what}; choose another codec, such as hevc or ffv1"
+    others = " or ".join(one for one in CODINGS if one in held and _lossless(one, look) is not None)
+    way_out = f"choose the codec {others}" if others else "no other codec here does; reduce its depth first"
+    return None, f"{coding.encoder} writes no pictures of {what}; {way_out}"
+
+
+def _lossless(name: str, look: Look) -> str | None:
+    """The nearest pixel format of an encoder that holds all that this look does."""
+    encoder = CODINGS[name].encoder
+    formats = {form.name for form in av.Codec(encoder, "w").video_formats or ()} if encoder in av.codecs_available else set()
+    return next((one for one in _candidates(look) if one in formats), None)
 
 
 def _candidates(look: Look) -> list[str]:

@@ -14,7 +14,7 @@ from av.container import InputContainer, OutputContainer
 from av.stream import Disposition
 
 from superscale.errors import ImageError
-from superscale.video.clip import MICROSECONDS, Clip, container_of
+from superscale.video.clip import ALPHA_TAG, MICROSECONDS, Clip, container_of
 from superscale.video.encoding import CONTAINERS, Encoding
 from superscale.video.segments import coded
 
@@ -92,8 +92,8 @@ def _first(timed: tuple[Fraction, Any]) -> Fraction:
 
 
 def _tags(tags: dict[str, str]) -> dict[str, str]:
-    """What a stream says of itself, without what mkvmerge counted: it adds a language, as in BPS-eng."""
-    return {key: value for key, value in tags.items() if key.partition("-")[0] not in STALE_TAGS}
+    """What a stream says of itself, without that it is transparent and what mkvmerge counted: it adds a language, as in BPS-eng."""
+    return {key: value for key, value in tags.items() if key.partition("-")[0] not in STALE_TAGS and key.lower() != ALPHA_TAG}
 
 
 def _copies(source: InputContainer, target: OutputContainer, clip: Clip) -> tuple[dict[int, Any], list[str]]:
