@@ -157,7 +157,7 @@ def rescaling(header: Any, number: int = 0) -> tuple[float, float]:
 
 def _dpi(header: Any) -> tuple[float, float] | None:
     """Pixels an inch, across and down."""
-    spacing = next((value for keyword in SPACINGS if (value := said(header, keyword)) is not None), None)
+    spacing: Any = next((value for keyword in SPACINGS if (value := said(header, keyword)) is not None), None)
     if not hasattr(spacing, "__len__") or len(spacing) != 2 or not all(float(side) > 0 for side in spacing):
         return None
     return MILLIMETRES_PER_INCH / float(spacing[1]), MILLIMETRES_PER_INCH / float(spacing[0])
