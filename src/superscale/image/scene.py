@@ -95,10 +95,10 @@ class Scene:
         self._geo = extras.get("geo")
         if (why := _unread(page, layout, self._geo)) is not None:
             raise Unsupported(f"{name}: {why}, which is not read by windows")
-        check_parts(page, stream, name)
+        check_parts(page, stream, name, unguarded=True)
         mask = tiff.mask_page(file.pages, page)
         if mask is not None:
-            check_parts(mask, stream, name)
+            check_parts(mask, stream, name, unguarded=True)
         enter(self._rasterio.Env(**GDAL))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that it lies nowhere

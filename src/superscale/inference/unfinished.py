@@ -28,6 +28,8 @@ FORMAT = 1
 SAMPLES, ORDER, DONE, LOCK, RESULT = "samples", "order.json", "done", "lock", "result"
 # At most so much work is lost when the process is killed.
 SYNC_SECONDS = 5.0
+# What is noted of the two files in the order.
+SIZES = "sizes"
 
 
 def check_place(target: Path, overwrite: bool) -> None:
@@ -50,15 +52,21 @@ class Begun:
     def __init__(self, target: Path, order: dict[str, Any], replaces: bool) -> None:
         self.target, self.order = target, order
         self.folder = target.with_name(target.name + SUFFIX)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = _locked(self.folder)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = _locked(self.folder)
+        except OSError as error:
+            raise ImageError(
+                f"{self.folder}: expected a folder to make {target} in, and it cannot be had ({error.strerror}); "
+                "make room, or move away what lies there"
+            ) from error
         self.found = self._found(replaces)
 
     def _found(self, replaces: bool) -> dict[str, Any] | None:
         """The order that was begun here, if it can be gone on with."""
         found: dict[str, Any] | None = None
         with suppress(OSError, ValueError):
-            found = json.loads((self.folder / ORDER).read_text())
+            found = _object(json.loads((self.folder / ORDER).read_text()))
         differing = [key for key in self.order if found is None or found.get(key) != self.order[key]]
         if found is None or (differing and replaces):
             (self.folder / ORDER).unlink(missing_ok=True)
@@ -101,6 +109,8 @@ class Unfinished(Begun):
     def begin(self, header: Image, parts: int, facts: dict[str, Any]) -> None:
         """Open the samples of the picture; ``facts`` are kept in ``found`` for a later run."""
         begun = self.found is not None
+        if begun:
+            self._check_parts(parts)
         try:
             self._canvas = Canvas(self.folder / SAMPLES, header, begun)
         except OSError as error:
@@ -114,6 +124,22 @@ class Unfinished(Begun):
         self._canvas.sync()
         write_bytes(self.folder / DONE, self.done.tobytes())
         self.note(facts)
+
+    def note(self, facts: dict[str, Any]) -> None:
+        """As `Begun.note`, with the sizes of what has begun."""
+        super().note({**facts, SIZES: self._sizes()})
+
+    def _sizes(self) -> list[int]:
+        return [os.path.getsize(self.folder / name) for name in (SAMPLES, DONE)]
+
+    def _check_parts(self, parts: int) -> None:
+        """Raise ImageError where what was begun is not whole any more: what is missing of its samples would be black."""
+        try:
+            sizes = self._sizes()
+        except OSError:
+            sizes = []
+        if self.found is None or sizes != self.found.get(SIZES, sizes) or sizes[1:] != [parts]:
+            raise ImageError(f"{self.folder} is damaged: {SAMPLES} or {DONE} do not have their sizes; delete it to begin anew")
 
     def put(self, number: int, target: Region, samples: Array, mask: Array | None) -> None:
         """Write a part."""
@@ -159,8 +185,16 @@ class Unfinished(Begun):
             self.close()
 
 
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError("expected an object")
+    return value
+
+
 def _locked(folder: Path) -> Any:
-    """A file that is locked as long as it is open, by one process at a time."""
+    """A file that is locked as long as it is open, by one process at a time. Raises ImageError for a folder that no run has begun."""
+    if not (folder / LOCK).exists() and any(folder.iterdir()):
+        raise ImageError(f"{folder}: expected a folder that this program has begun, and other files lie there; move it away")
     lock = open(folder / LOCK, "ab")  # noqa: SIM115
     try:
         import fcntl
