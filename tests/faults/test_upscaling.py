@@ -17,7 +17,10 @@ from PIL import Image as Pillow
 
 from conftest import Run, leftovers
 from faults import armed
+from superscale.errors import Unsupported
 from superscale.image.io import read_image, source_of
+from superscale.inference.jobs import check_output_size
+from superscale.inference.outcomes import Settings
 from superscale.reading import fingerprint
 
 
@@ -194,3 +197,16 @@ def test_a_photograph_keeps_what_it_says_of_its_own_maker(faulty: Run, tmp_path:
     with Pillow.open(tmp_path / "a_x4.jpg") as picture:
         assert picture.getexif()[271] == "Camera"
         assert picture.getexif()[11].startswith("superscale ")
+
+
+@pytest.mark.parametrize(("suffix", "side"), [(".webp", 16_383), (".jpg", 65_500)])
+def test_sides_that_a_format_does_not_hold_are_said_before_the_work(
+    suffix: str, side: int, faulty: Run, model_file: Path, tmp_path: Path
+) -> None:
+    Pillow.new("L", (side // 64 + 1, 1)).save(tmp_path / "a.png")
+    for more in ((), ("--dry-run",)):
+        ended = faulty("upscale", "a.png", "-o", f"out{suffix}", "--model", model_file, "--scale", 64, *more)
+        ended.failed_naming(f"at most {side} pixels; choose png or tiff")
+    with pytest.raises(Unsupported, match=f"at most {side} pixels"):
+        check_output_size(side // 64 + 1, 1, Settings(scale=64.0), suffix)
+    assert not (tmp_path / f"out{suffix}").exists()

@@ -55,6 +55,14 @@ def test_scale_format_and_metadata_are_as_asked(server: Running) -> None:
     assert (stripped.format, dict(stripped.getexif())) == ("JPEG", {})
 
 
+def test_a_side_that_the_format_does_not_hold_is_refused_before_the_job(server: Running) -> None:
+    stream = BytesIO()
+    Image.new("RGB", (4096, 4)).save(stream, "PNG")
+    answer = server.post("/v1/jobs", stream.getvalue(), format="webp")
+    assert (answer.status_code, answer.json()["type"]) == (413, "urn:superscale:output-too-large"), answer.text
+    assert "at most 16383 pixels" in answer.json()["detail"]
+
+
 def test_a_tiff_comes_back_as_a_tiff(server: Running) -> None:
     stream = BytesIO()
     Image.fromarray(pixels(png())).save(stream, "TIFF")

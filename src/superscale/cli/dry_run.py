@@ -70,7 +70,7 @@ def _estimated(
         with Scene(job.input) as scene:
             return estimate(scene.header, upscaler, _pace(upscaler, paces), by_windows=True)
     image, pages = read_input(job.input, settings)
-    check_output_size(image.width, image.height, settings)
+    check_output_size(image.width, image.height, settings, job.suffix if job.output is None else job.output.suffix)
     upscaler = upscaler.settled(image)
     one = estimate(image, upscaler, _pace(upscaler, paces))
     return replace(one, tiles=one.tiles * pages, seconds=one.seconds * pages)

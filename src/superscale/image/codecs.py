@@ -19,7 +19,7 @@ from PIL.Image import Image as PillowPicture
 
 from superscale.errors import Damaged, Unsupported, install_line
 from superscale.image import iso_media, png, profile
-from superscale.image.formats import HEADER_BYTES
+from superscale.image.formats import HEADER_BYTES, check_sides
 from superscale.image.metadata import (
     XMP_TEXT,
     Metadata,
@@ -44,8 +44,6 @@ TAKEN_AS = {
 }
 # EXIF and XMP must each fit one segment of 64 KiB, with a heading.
 JPEG_SEGMENT_BYTES = 65_000
-# JPEG_MAX_DIMENSION of libjpeg; imagecodecs' goes up to the 65535 of the format.
-LONGEST_JPEG_SIDE = 65_500
 # Chunks by which a PNG says what its numbers mean, and their lengths.
 PNG_COLOURS = {b"gAMA": 4, b"cHRM": 32, b"cICP": 4}
 # Chunks by which it says its size, and which way up it is: EXIF and XMP, as they are or as text.
@@ -319,9 +317,7 @@ def _saved_png(picture: PillowPicture, metadata: Metadata) -> bytes:
 
 def encode_jpeg(image: Image, quality: int) -> tuple[bytes, tuple[str, ...]]:
     """uint8 without alpha -> (the file, 4:4:4; notices of what it could not hold). Raises Unsupported for what few programs can open."""
-    if max(image.width, image.height) > LONGEST_JPEG_SIDE:
-        reason = f"most programs open sides of at most {LONGEST_JPEG_SIDE} pixels; choose png or tiff"
-        raise _refusal(image.width, image.height, "JPEG", reason)
+    check_sides("JPEG", image.width, image.height)
     options = image.metadata.said("icc_profile", "exif", "dpi", "xmp")
     too_long = [key for key in ("exif", "xmp") if len(options.get(key, b"")) > JPEG_SEGMENT_BYTES]
     for key in too_long:

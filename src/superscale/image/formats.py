@@ -21,6 +21,9 @@ UNWRITTEN_SUFFIXES = READ_ONLY_SUFFIXES | {".jp2", ".psd", ".exr", ".ppm", ".tga
 # Pictures by their name that we do not read: a folder's summary mentions them.
 UNREAD_SUFFIXES = frozenset({".svg", ".eps", ".psd", ".jp2", ".exr"})
 
+# The longest side of a format; JPEG_MAX_DIMENSION of libjpeg, while imagecodecs' goes up to the 65535 of the format.
+LONGEST_SIDES = {"JPEG": 65_500, "WEBP": 16_383, "GIF": 65_535}
+
 HEADER_BYTES = 1024
 # Behind a preamble, which may hold anything (PS3.10, 7.1).
 DICOM_PREFIX = slice(128, 132)
@@ -138,6 +141,15 @@ def suffix_of(header: bytes) -> str | None:
     """The suffix under which a file that starts with ``header`` is written again; None for a format that we do not write."""
     form = format_of(header)
     return next((suffix for suffix, written in SUFFIXES.items() if written == form), None)
+
+
+def check_sides(form: str, width: int, height: int) -> None:
+    """Raise Unsupported for a picture whose sides are too long for a format; "" for none in particular."""
+    longest = LONGEST_SIDES.get(form)
+    if longest is not None and max(width, height) > longest:
+        raise Unsupported(
+            f"cannot write {width}x{height} pixels as {form} (programs open sides of at most {longest} pixels; choose png or tiff)"
+        )
 
 
 def format_of(header: bytes) -> str | None:

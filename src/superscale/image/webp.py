@@ -13,6 +13,7 @@ import numpy as np
 from superscale.errors import Damaged, Unsupported
 from superscale.image import profile
 from superscale.image.codecs import read_pillow
+from superscale.image.formats import check_sides
 from superscale.image.metadata import Metadata
 from superscale.image.picture import RGB, Image, to_pillow, with_alpha
 
@@ -46,6 +47,7 @@ def _lengthened(data: bytes) -> bytes:
 
 def encode_webp(image: Image, quality: int) -> tuple[bytes, tuple[str, ...]]:
     """uint8; WebP knows no grey, so that a grey profile is applied. Raises Unsupported for sides beyond 16383 pixels."""
+    check_sides("WEBP", image.width, image.height)
     notices: tuple[str, ...] = ()
     if image.channels == 1 and image.metadata.icc_profile is not None:
         grey = to_pillow(replace(image, alpha=None, metadata=Metadata()))

@@ -18,7 +18,7 @@ from typing import IO
 
 from superscale.errors import Cancelled, Damaged, ImageError, OutputError, TooLarge
 from superscale.files import Claims, new_file, sweep, write_bytes, write_stream
-from superscale.image.formats import suffix_of
+from superscale.image.formats import ANIMATED_SUFFIXES, check_sides, suffix_of
 from superscale.image.io import Image, encode_with_notices, image_size, open_stack, read_image
 from superscale.inference.inputs import unfit
 from superscale.inference.outcomes import (
@@ -162,11 +162,11 @@ class _Run:
         else:
             data, own, source = b"", job.input.suffix, fingerprint(job.input)
             image, count = read_input(job.input, settings)
-        check_output_size(image.width, image.height, settings)
         named = None if job.output is None else job.output.suffix
+        suffix = named or job.suffix or own
+        check_output_size(image.width, image.height, settings, suffix)
         stack = None if count == 1 else data or job.input
         size = image.height, image.width
-        suffix = named or job.suffix or own
         return replace(step, image=None if stack else image, size=size, stack=stack, suffix=suffix, source=source)
 
     def _enlarged(self, step: _Step) -> _Step:
@@ -273,12 +273,13 @@ def _check_promised_size(source: Path | bytes, settings: Settings) -> None:
         check_output_size(width, height, settings)
 
 
-def check_output_size(width: int, height: int, settings: Settings) -> None:
-    """Raise TooLarge where the output of an input of this size would be beyond the limit."""
+def check_output_size(width: int, height: int, settings: Settings, suffix: str | None = None) -> None:
+    """Raise TooLarge where the output of an input of this size would be beyond the limit, Unsupported where its format holds none so long."""
     height, width = enlarged(height, width, settings.scale)
     limit = settings.max_output_pixels
     if limit is not None and width * height > limit:
         raise TooLarge(f"the output would be {width}x{height}, more than {limit} pixels", limit, "max_output_pixels")
+    check_sides(ANIMATED_SUFFIXES.get((suffix or "").lower(), ""), width, height)
 
 
 class _There(Exception):

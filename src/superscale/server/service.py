@@ -14,6 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from superscale.errors import Unsupported
+from superscale.image.formats import HEADER_BYTES, SUFFIXES, check_sides, suffix_of
 from superscale.server.children import Child, Unfit
 from superscale.server.jobs import Asked, Job, Spool
 from superscale.server.limits import Settings, check_output
@@ -144,7 +146,9 @@ class Service:
         async with self._inspecting:  # one that takes its time takes none of the others'
             said = await self._inspected(upload)
         width, height = said["ended"]["width"], said["ended"]["height"]
-        check_output(width, height, asked.scale_of(self.models), self.settings.max_output_pixels)
+        scale = asked.scale_of(self.models)
+        check_output(width, height, scale, self.settings.max_output_pixels)
+        _check_sides(upload, asked, round(width * scale), round(height * scale))
         return width, height
 
     async def _inspected(self, upload: Path) -> dict[str, Any]:
@@ -330,3 +334,14 @@ class Service:
         while self._running:
             await asyncio.sleep(0.05)
         self._changed_queue()
+
+
+def _check_sides(upload: Path, asked: Asked, width: int, height: int) -> None:
+    """Raises Problem when the format that is asked for, or the upload's own, holds no sides so long."""
+    with open(upload, "rb") as stream:
+        own = suffix_of(stream.read(HEADER_BYTES)) or ".png"
+    suffix = f".{asked.format}" if asked.format else own
+    try:
+        check_sides(SUFFIXES[suffix], width, height)
+    except Unsupported as error:
+        raise Problem("output-too-large", f"{str(error)[:1].upper()}{str(error)[1:]}.") from None
