@@ -9,6 +9,7 @@ import shutil
 import signal
 import stat
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from safetensors.torch import save_file
 from conftest import Run
 from faults import armed
 from superscale.data.synthetic import synthetic_picture
-from superscale.errors import CheckpointError, ModelError, RecipeError, UsageError
+from superscale.errors import CheckpointError, ModelError, RecipeError, TrainingError, UsageError
 from superscale.image.io import Image, write_image
 from superscale.networks.catalog import build_generator
 from superscale.training.loop import whole_run
@@ -321,6 +322,44 @@ def test_a_full_disk_leaves_all_results_of_an_evaluation_or_none(faulty: Run, ph
 def test_an_output_that_cannot_be_written_is_named_before_the_work(faulty: Run, photos: Path, command: tuple[str, ...]) -> None:
     (photos.parent / "closed").mkdir(mode=0o500)
     faulty(*command, faults=[("without_privileges",)]).failed_naming("closed")
+
+
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "model-best-psnr.safetensors", "rollbacks.json", "checkpoints", "samples"]
+)
+def test_what_lies_in_the_place_of_a_late_file_is_named_before_the_first_step(tiny: Path, photos: Path, name: str) -> None:
+    run_dir = tiny.parent / "run"
+    run_dir.mkdir()
+    (run_dir / name).touch() if name in ("checkpoints", "samples") else (run_dir / name).mkdir()
+    with pytest.raises(OSError, match=f"expected a (file|folder), got .*{name}"):
+        train(short(tiny, photos), run_dir)
+    assert not list(run_dir.glob("**/step-*"))
+    assert (run_dir / name).exists()
+
+
+@pytest.mark.parametrize("tensorboard", [True, False])
+def test_a_run_directory_that_is_deleted_while_training_is_no_success(
+    tiny: Path, tensorboard: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not tensorboard:
+        monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    run_dir, asked = tiny.parent / "run", iter(range(100))
+
+    def deleted() -> bool:
+        if next(asked) == 3:
+            shutil.rmtree(run_dir)
+        return False
+
+    with pytest.raises((TrainingError, OSError), match="run"):
+        train(short(tiny, Path("synthetic")), run_dir, device="cpu", quiet=True, stop=deleted)
+    assert not (run_dir / "model.safetensors").exists()
+
+
+def test_a_folder_in_the_place_of_a_report_is_named_before_the_work(faulty: Run, photos: Path) -> None:
+    (photos.parent / "report" / "report.html").mkdir(parents=True)
+    ended = faulty("evaluate", "--data", "photos", "-m", "bicubic", "-o", "report", "--overwrite")
+    ended.failed_naming("report/report.html: expected a file, got a folder")
+    assert not ended.out
 
 
 @pytest.mark.parametrize(

@@ -93,3 +93,12 @@ def test_without_matplotlib_the_install_line_is_said_and_nothing_is_written(
     with pytest.raises(MissingExtraError, match=re.escape(install_line("plot"))):
         draw_curves([read_curves(written(tmp_path / "run", ROWS))], tmp_path / "curves.png")
     assert not (tmp_path / "curves.png").exists()
+
+
+@pytest.mark.parametrize(
+    "row", ['{"stage": "a", "images": 1e308, "loss": 1}', f'{{"stage": "a", "images": 1, "loss": 1{"0" * 400}}}']
+)
+def test_numbers_that_no_axis_holds_are_no_metrics(row: str, tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text(row + '\n{"stage": "a", "images": 2, "loss": 1}\n')
+    with pytest.raises(UsageError, match="line 1: not a row of metrics"):
+        read_curves(tmp_path)

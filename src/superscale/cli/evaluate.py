@@ -144,11 +144,14 @@ def evaluate(
 
 def _check_output(folder: Path, overwrite: bool) -> None:
     from superscale.evaluation.page import FILES
+    from superscale.files import require_place_for_file
 
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder}: expected a folder for the results, got a file")
     if not overwrite and (there := [name for name in FILES if (folder / name).exists()]):
         raise DataError(f"{folder / there[0]}: exists; choose another folder or add --overwrite")
+    for name in FILES:
+        require_place_for_file(folder / name)
 
 
 def _made(device: str | None) -> dict[str, str]:

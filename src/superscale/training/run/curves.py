@@ -49,6 +49,10 @@ class Curves:
     borders: tuple[int, ...]
 
 
+# The largest integer up to which all are floats.
+MOST_IMAGES = 2**53
+
+
 def read_curves(run_dir: Path) -> Curves:
     """The numbers of a run. A row written twice, since the run went on from an earlier state, counts as written last.
 
@@ -65,7 +69,10 @@ def read_curves(run_dir: Path) -> Curves:
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
-            stages[str(row["stage"])].append({**row, "images": int(row["images"])})
+            if not 0 <= (images := int(row["images"])) <= MOST_IMAGES:
+                raise ValueError(f"{images} images")
+            numbers = {name: float(value) for name, value in row.items() if isinstance(value, int | float)}
+            stages[str(row["stage"])].append({**numbers, "images": images})
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             if number < len(lines):
                 raise UsageError(f"{path}, line {number}: not a row of metrics ({error})") from error
@@ -78,8 +85,8 @@ def read_curves(run_dir: Path) -> Curves:
         borders.append(before)
         for row in rows:
             for name, value in row.items():
-                if name not in UNDRAWN and isinstance(value, int | float):
-                    values[name][before + row["images"]] = float(value)
+                if name not in UNDRAWN:
+                    values[name][before + row["images"]] = value
         before += max(row["images"] for row in rows)
     return Curves(run_dir.resolve().name, {name: sorted(points.items()) for name, points in values.items()}, tuple(borders[1:]))
 

@@ -51,6 +51,9 @@ WRITTEN = (
     *("checkpoints", "samples", "model.safetensors", "model-best-*.safetensors", "events.out.tfevents.*", "curves.png"),
 )
 
+# Of these, what is written late.
+LATE_FOLDERS, LATE_FILES = ("checkpoints", "samples"), ("model.safetensors", "model-best-*.safetensors")
+
 
 def own_pack(run_dir: Path, source: int = 0) -> Path:
     """The pack that a run makes of its data source of that number."""
@@ -80,6 +83,7 @@ def opened(run_dir: Path, fresh: bool) -> Iterator[None]:
             if fresh:
                 delete_contents(run_dir)
             delete_unfinished(run_dir)
+            check_places(run_dir)
             processes.wait()
             yield
     except BaseException:
@@ -179,6 +183,15 @@ def check_is_run_directory(run_dir: Path) -> None:
 
 def _is_ours(path: Path) -> bool:
     return bool(TEMPORARY.fullmatch(path.name)) or any(path.match(pattern) for pattern in WRITTEN)
+
+
+def check_places(run_dir: Path) -> None:
+    """Raise OSError where something else lies in the place of a file or folder that may only be written when hours are over."""
+    for name in LATE_FOLDERS:
+        if os.path.lexists(run_dir / name) and not (run_dir / name).is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "expected a folder, got something else; move it away", str(run_dir / name))
+    for path in sorted({run_dir / ROLLBACKS_FILE, *(one for pattern in LATE_FILES for one in run_dir.glob(pattern))}):
+        files.require_place_for_file(path)
 
 
 def delete_contents(run_dir: Path) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from superscale import __version__
-from superscale.errors import install_line
+from superscale.errors import TrainingError, install_line
 from superscale.files import require_place_for_file, write_text
 from superscale.image.captions import captioned
 from superscale.image.io import Image, write_image
@@ -84,10 +84,22 @@ class RunLog:
             diary.write(json.dumps({"text": text, **facts}) + "\n")
 
     def position(self) -> int:
-        """How many bytes of metrics.jsonl are safely on disk."""
+        """How many bytes of metrics.jsonl are safely on disk. Raises TrainingError where it is not in the run directory any more."""
+        self._require_place()
         self.jsonl.flush()
         os.fsync(self.jsonl.fileno())
         return os.fstat(self.jsonl.fileno()).st_size
+
+    def _require_place(self) -> None:
+        """A file that was deleted takes rows without an error, and they are lost."""
+        if not self.first:
+            return
+        path = self.run_dir / "metrics.jsonl"
+        if not path.exists() or os.fstat(self.jsonl.fileno()).st_nlink == 0:
+            raise TrainingError(
+                f"{path}: deleted or moved while the run went on, so that its rows would be lost; "
+                "put it back, or choose another run directory, and run the command again"
+            )
 
     def cut_back(self, position: int | None) -> None:
         """Drop the rows written after this position (None: unknown, keep all); a row cut in two goes as well."""
@@ -139,6 +151,7 @@ class RunLog:
             best = self.progress.best_psnr
             self.progress.psnr = psnr
             self.progress.best_psnr = psnr if best is None else max(psnr, best)
+        self._require_place()
         self.jsonl.write(json.dumps(row) + "\n")
         self.jsonl.flush()
         if self.events is not None:
