@@ -114,6 +114,24 @@ def test_a_model_that_was_added_is_found_by_its_name_and_can_be_removed(
     assert not list((tmp_path / "cache" / "models").iterdir())
 
 
+@pytest.mark.parametrize("name", ["auto", "bicubic", "bilinear", "new\nline"])
+def test_a_name_by_which_a_model_would_not_be_found_is_refused(
+    name: str, bundled: Path, tmp_path: Path, command: Command
+) -> None:
+    assert command("models", "add", saved(tmp_path / "mine.safetensors", 5), "--name", name) == 2
+    assert not (bundled.parent / "cache" / "models").exists()
+
+
+def test_a_damaged_sum_of_an_added_model_is_told(
+    bundled: Path, tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bundled.is_dir()
+    assert command("models", "add", saved(tmp_path / "mine.safetensors", 5), "--name", "mine") == 0
+    (tmp_path / "cache" / "models" / "mine.safetensors.sha256").write_bytes(b"\xff\xfe")
+    assert command("models", "verify") == 1
+    assert "damaged" in capsys.readouterr().err
+
+
 def test_a_published_model_that_is_not_here_is_named_with_the_command_that_fetches_it(
     bundled: Path, tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -42,6 +42,8 @@ USES: dict[str, str] = {
 }
 # The name of what chooses: by the picture, and by the device.
 AUTO = "auto"
+# What --model takes for something else; no model that is added would be found by these names.
+RESERVED = (AUTO, "bicubic", "bilinear")
 # For pictures with JPEG's blocks or noise, and for videos.
 DAMAGED_DEFAULT = "photo-x4"
 # The best-looking model that is fast enough there, for clean pictures.
@@ -122,7 +124,7 @@ def expected_sha256(name: str) -> str:
     if name in BUNDLED:
         return BUNDLED[name]
     if path := added().get(name):
-        return path.with_name(f"{path.name}.sha256").read_text().strip()
+        return path.with_name(f"{path.name}.sha256").read_text(errors="replace").strip()
     if name in PUBLISHED:
         return PUBLISHED[name].sha256
     raise UnknownNameError("model", name, [*BUNDLED, *PUBLISHED, *added()])
@@ -141,11 +143,11 @@ def verify_model(name: str) -> str:
 def add_model(file: Path, name: str | None = None) -> str:
     """Copy a model file to the cache folder, so that it is found by its name, by default the file's. Raises ModelError, UsageError."""
     name = name or file.stem
-    if name in BUNDLED or name in PUBLISHED:
+    if name in BUNDLED or name in PUBLISHED or name in RETIRED or name in RESERVED:
         raise UsageError(f"{name} is the name of another model; choose one with --name")
     if name in added():
         raise UsageError(f"a model called {name} was added before; superscale models rm {name}, or choose a name with --name")
-    if not name or name.startswith(".") or any(character in name for character in "/\\:"):
+    if not name or name.startswith(".") or not name.isprintable() or any(character in name for character in "/\\:"):
         raise UsageError(f"not a name for a model: {name!r}")
     find_model(file)
     data = file.read_bytes()
