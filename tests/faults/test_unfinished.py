@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -90,3 +91,34 @@ def test_a_strip_that_holds_more_than_its_tags_say_is_damaged_by_windows_as_in_m
         file.pages.first.tags["RowsPerStrip"].overwrite(60)
     with pytest.raises(Damaged, match="damaged picture"), Scene(tmp_path / "b.tif"):
         pass
+
+
+def test_a_folder_that_is_deleted_meanwhile_ends_the_work_and_does_not_come_back(
+    upscaler: Upscaler, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("superscale.inference.unfinished.SYNC_SECONDS", 0.0)
+    out, asked = tmp_path / "out", iter(range(100))
+
+    class Delete:
+        def is_set(self) -> bool:
+            if next(asked) == 1:
+                shutil.rmtree(out)
+            return False
+
+    with pytest.raises(ImageError, match=r"b\.tif cannot be written: No such file or directory"):
+        upscale_scene(upscaler, scene, out / "b.tif", cancel=Delete())
+    assert next(asked) < 4  # of four tiles
+    assert not out.exists()
+
+
+def test_what_gdal_cannot_write_is_told_with_a_way_out(
+    upscaler: Upscaler, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise RuntimeError("ZSTDDecode:Not enough data at scanline 0")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("superscale.image.cog._copied", full)
+        with pytest.raises(ImageError, match=r"b\.tif: .*if the disk is full, make room .*; the same command goes on"):
+            upscale_scene(upscaler, scene, tmp_path / "b.tif")
+    upscale_scene(upscaler, scene, tmp_path / "b.tif")

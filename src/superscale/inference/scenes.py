@@ -83,7 +83,11 @@ def upscale_scene(
                 raise ImageError(f"{target} cannot be written: {why}; the same command goes on with what is done") from error
             say("all tiles are done; writing the file and its overviews")
             result = unfinished.folder / RESULT
-            write_cog(unfinished.folder / SAMPLES, result, scene.header.metadata.tile_px)
+            try:
+                write_cog(unfinished.folder / SAMPLES, result, scene.header.metadata.tile_px)
+            except ImageError as error:  # of a full disk GDAL says whatever it stumbles over
+                way_out = "if the disk is full, make room for it and its overviews; the same command goes on with what is done"
+                raise ImageError(f"{target}: {error}; {way_out}") from error
             check_place(target, overwrite)
             os.replace(result, target)
             unfinished.discard()

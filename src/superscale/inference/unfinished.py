@@ -150,8 +150,9 @@ class Unfinished(Begun):
             self.sync()
 
     def sync(self) -> None:
-        """Return when all parts are on the disk, and it is written down that they are."""
+        """Return when all parts are on the disk, and it is written down that they are. Raises OSError, also where they are deleted."""
         if self._canvas is not None:
+            os.stat(self.folder / SAMPLES)  # a file that was deleted takes all parts without an error
             self._canvas.sync()
             write_bytes(self.folder / DONE, self.done.tobytes())
         self._synced = time.monotonic()
