@@ -10,6 +10,7 @@ import struct
 import subprocess
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,10 +19,13 @@ from PIL import Image as Pillow
 from conftest import Run, leftovers
 from faults import armed
 from superscale.errors import Unsupported
-from superscale.image.io import read_image, source_of
-from superscale.inference.jobs import check_output_size
+from superscale.image.io import Image, read_image, source_of
+from superscale.inference.jobs import check_output_size, run_jobs
 from superscale.inference.outcomes import Settings
+from superscale.inference.plan import Job
+from superscale.inference.upscaler import Upscaler
 from superscale.reading import fingerprint
+from superscale.weights.checkpoint import Model
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tiff"])
@@ -210,3 +214,20 @@ def test_sides_that_a_format_does_not_hold_are_said_before_the_work(
     with pytest.raises(Unsupported, match=f"at most {side} pixels"):
         check_output_size(side // 64 + 1, 1, Settings(scale=64.0), suffix)
     assert not (tmp_path / f"out{suffix}").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "O_DIRECTORY"), reason="folders cannot be kept open")
+def test_outputs_that_were_deleted_with_their_folder_are_not_all_done(tiny_model: Model, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    jobs = [Job(path, out / path.name) for path in sorted(photos.glob("*.png"))]
+    upscaler, enlarged = Upscaler(tiny_model, device="cpu"), iter(range(100))
+
+    def enlarge(image: Image, **options: Any) -> Image:
+        if next(enlarged) == 3:
+            shutil.rmtree(out)
+        return upscaler.enlarge(image, **options)
+
+    outcomes = list(run_jobs(jobs, enlarge, Settings(scale=4.0)))
+    lost = [outcome for outcome in outcomes if outcome.status == "failed"]
+    assert lost
+    assert all("was deleted while the run went on" in str(outcome.error) for outcome in lost)

@@ -86,6 +86,33 @@ def run_jobs(
         finally:
             reader.shutdown(wait=True, cancel_futures=True)
             run.claims.drop_all()
+            run.folder.close()
+
+
+class _Watched:
+    """The folder that was last written into, kept open: it tells when it was deleted, and one of the same name took its place."""
+
+    def __init__(self) -> None:
+        self._path, self._descriptor = Path(), -1
+
+    def watch(self, folder: Path) -> None:
+        """From now on this one."""
+        if folder != self._path and hasattr(os, "O_DIRECTORY"):
+            self.close()
+            self._path, self._descriptor = folder, os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            if os.fstat(self._descriptor).st_nlink == 0:  # a file system that does not count
+                self.close()
+
+    def require(self, folder: Path) -> None:
+        """Raise ImageError for the watched folder when it was deleted, with what was written there."""
+        if folder == self._path and self._descriptor >= 0 and os.fstat(self._descriptor).st_nlink == 0:
+            raise ImageError(f"{folder} was deleted while the run went on, with what was written there; run the command again")
+
+    def close(self) -> None:
+        """Watch none."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._path, self._descriptor = Path(), -1
 
 
 @dataclass(frozen=True)
@@ -98,6 +125,7 @@ class _Run:
     stdout: IO[bytes] | None
     windows: ByWindows | None
     claims: Claims = field(default_factory=Claims)
+    folder: _Watched = field(default_factory=_Watched)
 
     def overlapped(
         self, jobs: Sequence[Job], reader: ThreadPoolExecutor, writer: ThreadPoolExecutor, unsaid: list[Outcome] | None
@@ -194,7 +222,9 @@ class _Run:
             return replace(step, image=None, outcome=outcome)
         data, notices = encode_with_notices(image, step.suffix, settings.quality, settings.metadata, step.source)
         if job.output is not None:
+            self.folder.require(job.output.parent)
             _put(job.output, data)
+            self.folder.watch(job.output.parent)
         elif self.stdout is not None:
             _send(self.stdout, data)
         return replace(step, image=None, outcome=done(job, image.noted(*notices), step.size))
