@@ -8,6 +8,7 @@ import shutil
 import signal
 import struct
 import subprocess
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -224,7 +225,10 @@ def test_outputs_that_were_deleted_with_their_folder_are_not_all_done(tiny_model
 
     def enlarge(image: Image, **options: Any) -> Image:
         if next(enlarged) == 3:
-            shutil.rmtree(out)
+            while not (out / "photo-2.png").exists():  # it is written meanwhile
+                time.sleep(0.01)
+            os.replace(out, tmp_path / "gone")  # at once, as claims are laid there meanwhile
+            shutil.rmtree(tmp_path / "gone")
         return upscaler.enlarge(image, **options)
 
     outcomes = list(run_jobs(jobs, enlarge, Settings(scale=4.0)))

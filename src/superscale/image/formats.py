@@ -21,8 +21,8 @@ UNWRITTEN_SUFFIXES = READ_ONLY_SUFFIXES | {".jp2", ".psd", ".exr", ".ppm", ".tga
 # Pictures by their name that we do not read: a folder's summary mentions them.
 UNREAD_SUFFIXES = frozenset({".svg", ".eps", ".psd", ".jp2", ".exr"})
 
-# The longest side of a format; JPEG_MAX_DIMENSION of libjpeg, while imagecodecs' goes up to the 65535 of the format.
-LONGEST_SIDES = {"JPEG": 65_500, "WEBP": 16_383, "GIF": 65_535}
+# The longest side of a format; JPEG_MAX_DIMENSION of libjpeg, while imagecodecs' goes on to the format's own.
+LONGEST_SIDES = {"JPEG": 65_500, "WEBP": 16_383, "GIF": 2**16 - 1}
 
 HEADER_BYTES = 1024
 # Behind a preamble, which may hold anything (PS3.10, 7.1).
