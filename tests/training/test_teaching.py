@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from superscale.errors import RecipeError
+from superscale.cli.rehearsal import rehearsal
+from superscale.errors import RecipeError, TrainingError
+from superscale.files import Claims
 from superscale.networks.catalog import build_generator
 from superscale.training.loop.train import train
 from superscale.training.recipe.schema import Recipe, load_recipe, parse_recipe, to_toml
@@ -60,6 +63,30 @@ def test_stopped_while_the_teacher_works_it_goes_on_where_it_was(teacher: Path, 
     stopped = train(recipe(teacher), tmp_path / "run", device="cpu", quiet=True, stop=lambda: next(asked))
     assert not stopped.finished
     assert train(recipe(teacher), tmp_path / "run", device="cpu", quiet=True).finished
+
+
+def test_one_process_at_a_time_asks_a_teacher_about_the_same_patches(teacher: Path, tmp_path: Path) -> None:
+    train(recipe(teacher), tmp_path / "run", device="cpu", quiet=True)
+    (answers,) = (tmp_path / "cache" / "teacher").iterdir()
+    more = recipe(teacher, patches=5)
+    claims = Claims()
+    assert claims.take(answers)
+    with pytest.raises(TrainingError, match="another process asks this teacher"):
+        train(more, tmp_path / "more", device="cpu", quiet=True)
+    assert (answers / "teacher.u8").stat().st_size == 3 * 64 * 64 * 3
+    claims.drop_all()
+    assert train(more, tmp_path / "more", device="cpu", quiet=True).finished
+    assert [path.name for path in (tmp_path / "cache" / "teacher").iterdir()] == [answers.name]
+
+
+def test_a_dry_run_asks_about_the_first_patches_only_and_tells_the_time_for_all(
+    teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "taught.toml").write_text(to_toml(recipe(teacher, patches=1000)))
+    assert rehearsal(str(tmp_path / "taught.toml"), [], tmp_path / "run", "cpu") == 0
+    assert re.search(r"teacher: about \S+ for 1,000 patches", capsys.readouterr().out)
+    (answers,) = (tmp_path / "cache" / "teacher").iterdir()
+    assert (answers / "teacher.u8").stat().st_size == 4 * 64 * 64 * 3, "two steps of two patches"
 
 
 def test_another_teacher_scale_seed_or_damage_has_answers_of_its_own(teacher: Path, tmp_path: Path) -> None:

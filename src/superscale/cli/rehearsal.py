@@ -13,6 +13,7 @@ def rehearsal(name: str, overrides: list[str], output: Path | None, device: str)
     from superscale.training.loop.first_generator import with_generator
     from superscale.training.loop.preflight import Findings, preflight
     from superscale.training.loop.rehearsal import rehearse
+    from superscale.training.loop.teaching import teacher_seconds
     from superscale.training.recipe.features import with_features_at_hand
     from superscale.training.recipe.schema import survey_recipe
     from superscale.training.run.pace import hours
@@ -35,6 +36,10 @@ def rehearsal(name: str, overrides: list[str], output: Path | None, device: str)
         say(f"{len(problems)} problem{'s' if len(problems) > 1 else ''}; nothing was started")
         return 1
     stages = rehearse(with_generator(recipe), run_dir, device)
+    if recipe.teacher and (seconds := teacher_seconds(recipe, device)):
+        print(
+            f"teacher: about {hours(seconds)} for {recipe.teacher.patches:,} patches before the first step, less what is kept of them"
+        )
     for stage in stages:
         print(
             f"{stage.name}: {1000 * stage.seconds_a_step:.0f} ms a step of {recipe.data.batch}, {stage.images_per_second:.3g} "

@@ -83,6 +83,8 @@ def _shortened(recipe: Recipe, run_dir: Path, folder: Path) -> Recipe:
     return replace(
         recipe,
         data=_few_data(recipe, run_dir, folder),
+        # The first patches of the run itself, if that has the same pack: their answers are kept.
+        teacher=replace(recipe.teacher, patches=min(images, recipe.teacher.patches)) if recipe.teacher else None,
         validation=ValidationConfig(),
         checkpoint=CheckpointConfig(),
         report_every_images=recipe.data.batch,

@@ -10,9 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from superscale.data.pack import MANIFEST, Pack
-from superscale.data.taught import is_taught, taught_pack, teach
-from superscale.errors import Cancelled, RecipeError
+from superscale.data.taught import CHANNELS, is_taught, taught_pack, teach
+from superscale.errors import Cancelled, RecipeError, TrainingError
+from superscale.files import Claims
 from superscale.inference.upscaler import Upscaler
 from superscale.machine import processes
 from superscale.training.loop.data_source import damaged_plan
@@ -27,7 +30,8 @@ REPORT_PATCHES = 100
 def taught(recipe: Recipe, pack: Pack, device: str, say: Callable[[str], None], stop: Callable[[], bool]) -> Pack:
     """The pack that the recipe's teacher makes of this one, or this one if it names none. Its answers are kept in the cache folder.
 
-    Raises Cancelled when ``stop``, asked after every patch, says so; RecipeError when the teacher enlarges by another factor.
+    Raises Cancelled when ``stop``, asked after every patch, says so; RecipeError when the teacher enlarges by another factor;
+    TrainingError when another process asks it about the same patches.
     """
     config = recipe.teacher
     if config is None:
@@ -36,8 +40,29 @@ def taught(recipe: Recipe, pack: Pack, device: str, say: Callable[[str], None], 
     if not is_taught(folder, config.patches):
         if processes.world_size() > 1:
             raise RecipeError("a teacher is asked by one process: run the same command without torchrun until the first step")
-        _ask(recipe, config, pack, folder, device, say, stop)
+        claims = Claims()
+        if not claims.take(folder):
+            raise TrainingError(
+                f"{config.model}: another process asks this teacher about the same patches; wait for its first step, or stop it: "
+                f"what it has is kept in {folder}"
+            )
+        try:
+            _ask(recipe, config, pack, folder, device, say, stop)
+        finally:
+            claims.drop_all()
     return taught_pack(folder, config.patches, config.weight)
+
+
+def teacher_seconds(recipe: Recipe, device: str) -> float:
+    """How long the recipe's teacher would take for all patches, by the second of two; 0 without a teacher."""
+    if (config := recipe.teacher) is None:
+        return 0.0
+    upscaler, side = Upscaler(config.model, device=device), config.patch_px // recipe.scale
+    patch = np.zeros((side, side, CHANNELS), np.uint8)
+    upscaler(patch)
+    begun = time.monotonic()
+    upscaler(patch)
+    return (time.monotonic() - begun) * config.patches
 
 
 def _ask(
