@@ -59,9 +59,11 @@ def test_a_student_learns_from_answers_that_are_asked_for_once(
 
 
 def test_stopped_while_the_teacher_works_it_goes_on_where_it_was(teacher: Path, tmp_path: Path) -> None:
-    asked = iter([False, False, True])
+    asked = iter([False, False, True])  # after the third
     stopped = train(recipe(teacher), tmp_path / "run", device="cpu", quiet=True, stop=lambda: next(asked))
     assert not stopped.finished
+    fewer = train(recipe(teacher, patches=2), tmp_path / "fewer", device="cpu", quiet=True)
+    assert fewer.finished, "there are more answers than it asks for"
     assert train(recipe(teacher), tmp_path / "run", device="cpu", quiet=True).finished
 
 

@@ -65,7 +65,7 @@ def teach(
                 file.write(np.ascontiguousarray(pixels).data)
                 os.fsync(file.fileno())
         progress(number + 1, count)
-    tiles = tuple(_tile(plan, number) for number in range(count))
+    tiles = tuple(_tile(plan, number) for number in range(max(made, count)))
     write_text(folder / MANIFEST, Manifest(plan.scale, DAMAGED, tiles, plan.pack.manifest.skipped).to_json())
 
 
