@@ -4,8 +4,8 @@
     superscale prepare runs/tiles/train -o runs/pack
     superscale evaluate --data runs/tiles/damaged --metric psnr,features,grid,grain -m photo-x4 -m bicubic
 
-Makes four folders: train/; held-out/, all tiles of twelve photographs; clean/HR/, the first tile of each; damaged/ with HR/ and LR_x4/,
-the same, reduced as the recipe photo_x4 does. The twelve are always the same ones.
+Makes four folders: train/; held-out/, all tiles of twelve photographs; clean/HR/, the tile of each that has most detail; damaged/ with HR/ and
+LR_x4/, the same, reduced as the recipe photo_x4 does. The twelve are always the same ones.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ def main() -> None:
     for tar in sorted(given.photographs.glob("photos-*.tar")):
         with tarfile.open(tar) as archive:
             archive.extractall(given.output / "train", filter="data")
-    first = held_out(given.photographs / "manifest.csv", given.output)
+    chosen = held_out(given.photographs / "manifest.csv", given.output)
     high_res, low_res = given.output / "damaged" / "HR", given.output / "damaged" / f"LR_x{SCALE}"
     for folder in (given.output / "clean" / "HR", high_res, low_res):
         folder.mkdir(parents=True)
-    for number, tile in enumerate(first):
+    for number, tile in enumerate(chosen):
         name = f"{Path(tile).stem}.png"
         pixels = read_image(given.output / "held-out" / tile).pixels
         draw = draw_photograph(PhotographConfig(), torch.Generator().manual_seed(number))
@@ -52,18 +52,18 @@ def main() -> None:
 
 
 def held_out(manifest: Path, output: Path) -> list[str]:
-    """Move the tiles of the twelve photographs from train/ to held-out/; returns the first tile of each."""
+    """Move the tiles of the twelve photographs from train/ to held-out/; returns of each the tile with most detail."""
     with open(manifest, encoding="utf-8", newline="") as file:
-        photographs: dict[tuple[str, str], list[str]] = {}
+        photographs: dict[tuple[str, str], list[tuple[float, str]]] = {}
         for row in csv.DictReader(file):
-            photographs.setdefault((row["source"], row["file"]), []).append(row["tile"])
+            photographs.setdefault((row["source"], row["file"]), []).append((float(row["detail"]), row["tile"]))
     names = sorted(photographs)
     random.Random(SHUFFLE_SEED).shuffle(names)
     (output / "held-out").mkdir()
     for tiles in (photographs[name] for name in names[:PHOTOGRAPHS]):
-        for tile in tiles:
+        for _, tile in tiles:
             (output / "train" / tile).rename(output / "held-out" / tile)
-    return [min(photographs[name]) for name in names[:PHOTOGRAPHS]]
+    return [max(photographs[name])[1] for name in names[:PHOTOGRAPHS]]
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from s3_server import S3Server
+from s3_server import S3Server, free_ports
 from superscale.data.synthetic import synthetic_picture
 from superscale.image.io import Image, write_image
 from superscale.inference.scenes import upscale_scene
@@ -48,9 +48,12 @@ def cluster(s3: S3Server) -> Iterator[Any]:
         patch.setenv("PYTHONPATH", os.pathsep.join((str(folder), os.environ.get("PYTHONPATH", ""))))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("OMP_NUM_THREADS", "1")
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        (port,) = free_ports(1)
+        head = {"num_cpus": 1, "include_dashboard": False, "ray_client_server_port": port}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
         cluster.add_node(num_cpus=1)
         patch.setenv("RAY_ADDRESS", cluster.address)
+        patch.setenv("ELSEWHERE", f"ray://127.0.0.1:{port}")
         yield cluster
         cluster.shutdown()
 
@@ -158,6 +161,17 @@ def test_two_drivers_at_once_share_a_prefix_and_ctrl_c_lets_what_is_begun_end(
     cost = re.search(r", cost ([\d.]+)$", answer["text"], re.MULTILINE)
     assert cost is not None
     assert float(cost[1]) > 0.1, "a second of a worker costs one"
+
+
+def test_a_driver_elsewhere_makes_the_same_of_a_prefix_and_does_nothing_twice(
+    s3: S3Server, cluster: Any, expected: dict[str, str]
+) -> None:
+    output = Address(s3.place.bucket, "ray/elsewhere/")
+    line = (f"s3://{s3.place.bucket}/ray/in/1/", "-o", f"{output}1/")
+    for done, skipped in ((10, 0), (0, 10)):
+        code, answer = ended(begun(s3, *line, on=os.environ["ELSEWHERE"]))
+        assert (code, *map(answer.get, ("done", "skipped", "failed"))) == (1, done, skipped, 1), answer
+    assert etags(s3, output) == {name: etag for name, etag in expected.items() if name.startswith("1/")}
 
 
 def printed(*arguments: object) -> str:
