@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from superscale.cli.rehearsal import rehearsal
-from superscale.errors import RecipeError, TrainingError
+from superscale.errors import DataError, RecipeError, TrainingError
 from superscale.files import Claims
 from superscale.networks.catalog import build_generator
 from superscale.training.loop.train import train
@@ -77,8 +77,32 @@ def test_one_process_at_a_time_asks_a_teacher_about_the_same_patches(teacher: Pa
         train(more, tmp_path / "more", device="cpu", quiet=True)
     assert (answers / "teacher.u8").stat().st_size == 3 * 64 * 64 * 3
     claims.drop_all()
+    with open(answers / "teacher.u8", "ab") as file:
+        file.write(bytes(64 * 64 * 3))  # the other has begun
+    with open(answers / "low_res.u8", "ab") as file:
+        file.write(bytes(16 * 16 * 3))
+    assert train(recipe(teacher), tmp_path / "meanwhile", device="cpu", quiet=True).finished
     assert train(more, tmp_path / "more", device="cpu", quiet=True).finished
     assert [path.name for path in (tmp_path / "cache" / "teacher").iterdir()] == [answers.name]
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.5, 0.0])
+@pytest.mark.parametrize("name", ["low_res.u8", "teacher.u8"])
+def test_answers_that_were_damaged_since_are_not_learned_from(teacher: Path, tmp_path: Path, name: str, weight: float) -> None:
+    train(recipe(teacher, patches=2), tmp_path / "run", device="cpu", quiet=True)
+    train(recipe(teacher), tmp_path / "more", device="cpu", quiet=True)
+    (answers,) = (tmp_path / "cache" / "teacher").iterdir()
+    with open(answers / name, "r+b") as file:
+        file.seek(100)
+        byte = file.read(1)[0]
+        file.seek(100)
+        file.write(bytes([byte ^ 4]))
+    if (name, weight) == ("teacher.u8", 0.0):  # which has no part in the truth
+        assert train(recipe(teacher, weight=weight), tmp_path / "again", device="cpu", quiet=True).finished
+        return
+    for patches in (2, 3):
+        with pytest.raises(DataError, match=f"{name}: damaged .* delete {answers}"):
+            train(recipe(teacher, weight=weight, patches=patches), tmp_path / f"again-{patches}", device="cpu", quiet=True)
 
 
 def test_a_dry_run_asks_about_the_first_patches_only_and_tells_the_time_for_all(

@@ -129,7 +129,8 @@ def _said(entry: Any) -> dict[str, Any]:
 class Pack:
     """A prepared folder, opened read-only; pixels are read from disk only where they are touched.
 
-    ``high_res_name``: the file of the high-resolution samples, where it is another. ``count``: only the first sub-images, None for all.
+    ``high_res_name``: the file of the high-resolution samples, where it is another. ``count``: only the first sub-images, of files
+    to which more may be added at any time; None for all.
     """
 
     def __init__(self, folder: Path | str, high_res_name: str = "", count: int | None = None) -> None:
@@ -144,12 +145,10 @@ class Pack:
         self.manifest = replace(whole, tiles=whole.tiles[:count])
         if not self.manifest.tiles:
             raise DataError(f"{self.folder}: the pack is empty")
-        skipped = len(whole.tiles) > len(self.manifest.tiles)
         name = high_res_name or high_res_file(whole.dtype)
-        self.high_res_samples = Samples(self.folder / name, self.manifest, 1, skipped)
-        stored = whole.low_res != "none"
+        self.high_res_samples = Samples(self.folder / name, whole, 1, count)
         low_res = self.folder / low_res_file(whole.dtype)
-        self._low_res = Samples(low_res, self.manifest, whole.scale, skipped) if stored else None
+        self._low_res = Samples(low_res, whole, whole.scale, count) if whole.low_res != "none" else None
 
     def __len__(self) -> int:
         return len(self.manifest.tiles)
@@ -183,19 +182,22 @@ class Samples:
     """The arrays of one raw file, of ``size`` samples in a row, with every array's ``starts`` and ``shapes``.
 
     Read, not mapped: of a file that somebody truncates, a map ends the process without a word. Each block is compared with its
-    checksum when it is first read, if the manifest has one. ``longer``: whether the file may hold more.
+    checksum when it is first read, if the manifest has one. ``count``: only the first arrays, and the file may hold more.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, scale: int, longer: bool = False) -> None:
+    def __init__(self, path: Path, manifest: Manifest, scale: int, count: int | None = None) -> None:
         channels = self.channels = manifest.channels
         self.path = path
-        self.shapes = [(tile.height // scale, tile.width // scale, channels) for tile in manifest.tiles]
-        self.starts = np.concatenate(([0], np.cumsum([height * width * channels for height, width, _ in self.shapes])))
+        shapes = [(tile.height // scale, tile.width // scale, channels) for tile in manifest.tiles]
+        starts = np.concatenate(([0], np.cumsum([height * width * channels for height, width, _ in shapes])))
+        self.shapes = shapes[:count]
+        self.starts = starts[: len(self.shapes) + 1]
         self.dtype = np.dtype(manifest.dtype).newbyteorder("<")
         self.size = int(self.starts[-1])
         self.bytes = self.size * self.dtype.itemsize
+        self._told = int(starts[-1]) * self.dtype.itemsize
         got = path.stat().st_size if path.is_file() else 0
-        if got < self.bytes or (got > self.bytes and not longer):
+        if got < self.bytes or (got > self.bytes and count is None):
             raise DataError(f"{path}: expected {self.bytes} bytes as the manifest says, got {got}; run prepare again")
         self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         weakref.finalize(self, os.close, self._descriptor)
@@ -244,13 +246,19 @@ class Samples:
 
     def _check(self, block: int) -> None:
         start = block * BLOCK_BYTES
-        # The last block may go on behind what is used of a longer file.
-        stop = min(start + BLOCK_BYTES, os.fstat(self._descriptor).st_size)
+        # The manifest's last block ends where its samples do, be the file longer, or fewer of them used.
+        stop = min(start + BLOCK_BYTES, self._told)
         if zlib.crc32(self._bytes(start, stop)) != self._checksums[block]:
             raise DataError(
                 f"{self.path}: damaged between bytes {start:,} and {stop:,} (their checksum is not the manifest's); run prepare again"
             )
         self._unchecked.discard(block)
+
+
+def checksums_of(path: Path) -> tuple[int, ...]:
+    """Of a file's blocks, the last of which may be shorter."""
+    with naming(path), open(path, "rb") as file:
+        return tuple(zlib.crc32(block) for block in iter(partial(file.read, BLOCK_BYTES), b""))
 
 
 class ChecksummedFile:

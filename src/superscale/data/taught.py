@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from superscale.data.loader import load_batch, to_device
-from superscale.data.pack import MANIFEST, Manifest, Pack, Tile, high_res_file, low_res_file
+from superscale.data.pack import MANIFEST, Manifest, Pack, Tile, checksums_of, high_res_file, low_res_file
 from superscale.data.patches import PatchPlan
 from superscale.errors import DataError
 from superscale.files import write_bytes, write_text
@@ -66,7 +66,9 @@ def teach(
                 os.fsync(file.fileno())
         progress(number + 1, count)
     tiles = tuple(_tile(plan, number) for number in range(max(made, count)))
-    write_text(folder / MANIFEST, Manifest(plan.scale, DAMAGED, tiles, plan.pack.manifest.skipped).to_json())
+    checksums = {name: checksums_of(folder / name) for name in sizes}
+    manifest = Manifest(plan.scale, DAMAGED, tiles, plan.pack.manifest.skipped, checksums=checksums)
+    write_text(folder / MANIFEST, manifest.to_json())
 
 
 def _whole(path: Path, size: int) -> int:
@@ -89,7 +91,7 @@ def _tile(plan: PatchPlan, number: int) -> Tile:
 
 def is_taught(folder: Path, count: int) -> bool:
     """Whether the folder holds as many patches."""
-    return (folder / MANIFEST).is_file() and len(Pack(folder, TEACHER)) >= count
+    return (folder / MANIFEST).is_file() and len(Pack(folder, TEACHER, count)) == count
 
 
 def taught_pack(folder: Path, count: int, weight: float) -> Pack:
@@ -99,6 +101,7 @@ def taught_pack(folder: Path, count: int, weight: float) -> Pack:
     if weight in (0.0, 1.0):
         return pack
     if _whole(folder / name, 1) < pack.high_res_samples.size:
+        pack.verify()
         write_bytes(folder / name, _mixed(folder, weight).tobytes())
     return Pack(folder, name, count)
 

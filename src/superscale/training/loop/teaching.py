@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 
 from superscale.data.pack import MANIFEST, Pack
 from superscale.data.taught import CHANNELS, is_taught, taught_pack, teach
-from superscale.errors import Cancelled, RecipeError, TrainingError
+from superscale.errors import Cancelled, DataError, RecipeError, TrainingError
 from superscale.files import Claims
 from superscale.inference.upscaler import Upscaler
 from superscale.machine import processes
@@ -31,26 +32,54 @@ def taught(recipe: Recipe, pack: Pack, device: str, say: Callable[[str], None], 
     """The pack that the recipe's teacher makes of this one, or this one if it names none. Its answers are kept in the cache folder.
 
     Raises Cancelled when ``stop``, asked after every patch, says so; RecipeError when the teacher enlarges by another factor;
-    TrainingError when another process asks it about the same patches.
+    TrainingError when another process asks it about the same patches; DataError when kept answers are damaged.
     """
     config = recipe.teacher
     if config is None:
         return pack
     folder = cache_folder() / "teacher" / _key(recipe, config, pack)
-    if not is_taught(folder, config.patches):
-        if processes.world_size() > 1:
-            raise RecipeError("a teacher is asked by one process: run the same command without torchrun until the first step")
-        claims = Claims()
-        if not claims.take(folder):
-            raise TrainingError(
-                f"{config.model}: another process asks this teacher about the same patches; wait for its first step, or stop it: "
-                f"what it has is kept in {folder}"
-            )
-        try:
-            _ask(recipe, config, pack, folder, device, say, stop)
-        finally:
-            claims.drop_all()
-    return taught_pack(folder, config.patches, config.weight)
+    with _answers_blamed(config, folder):
+        ready = is_taught(folder, config.patches)
+    if not ready:
+        _ask_alone(recipe, config, pack, folder, device, say, stop)
+    with _answers_blamed(config, folder):
+        answers = taught_pack(folder, config.patches, config.weight)
+        if recipe.data.verify and processes.rank() == 0:
+            answers.verify()
+    return answers
+
+
+@contextmanager
+def _answers_blamed(config: TeacherConfig, folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except DataError as error:
+        raise DataError(
+            f"{error}: these are the answers of the teacher {config.model}; delete {folder}, and it is asked again"
+        ) from error
+
+
+def _ask_alone(
+    recipe: Recipe,
+    config: TeacherConfig,
+    pack: Pack,
+    folder: Path,
+    device: str,
+    say: Callable[[str], None],
+    stop: Callable[[], bool],
+) -> None:
+    if processes.world_size() > 1:
+        raise RecipeError("a teacher is asked by one process: run the same command without torchrun until the first step")
+    claims = Claims()
+    if not claims.take(folder):
+        raise TrainingError(
+            f"{config.model}: another process asks this teacher about the same patches; wait for its first step, or stop it: "
+            f"what it has is kept in {folder}"
+        )
+    try:
+        _ask(recipe, config, pack, folder, device, say, stop)
+    finally:
+        claims.drop_all()
 
 
 def teacher_seconds(recipe: Recipe, device: str) -> float:
