@@ -182,7 +182,7 @@ def _facts(name: str) -> dict[str, Any]:
         "network": {"name": model.network["name"], **asdict(model.config)},
         "scale": model.contract.scale,
         "parameters": parameters(model),
-        "bytes": path.stat().st_size,
-        "sha256": sha256_of(path),
+        "bytes": 0 if path.is_dir() else path.stat().st_size,
+        "sha256": "" if path.is_dir() else sha256_of(path),
         "card": model.card,
     }

@@ -40,10 +40,11 @@ def blend(first: Model, second: Model, alpha: float) -> Model:
 
 
 def blend_named(first: str | Path, second: str | Path, alpha: float) -> Model:
-    """`blend` of two models by name or file; the card also pins their files by sha256."""
+    """`blend` of two models by name or file; the card also pins their files by sha256, but not runs that go on."""
     blended = blend(store.find_model(first), store.find_model(second), alpha)
     for parent, name in zip(blended.card["blend"]["parents"], (first, second), strict=True):
-        parent["sha256"] = store.sha256_of(store.model_path(name))
+        path = store.model_path(name)
+        parent["sha256"] = "" if path.is_dir() else store.sha256_of(path)
     return blended
 
 

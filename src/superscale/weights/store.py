@@ -14,6 +14,7 @@ from superscale.files import write_bytes
 from superscale.reading import opened
 from superscale.weights.pickle_guard import is_safetensors
 from superscale.weights.published import PUBLISHED
+from superscale.weights.runs import MODEL_FILE, read_run
 from superscale.weights.stored import MODEL_FORMAT, StoredModel, read_metadata, read_stored
 
 if TYPE_CHECKING:
@@ -106,14 +107,18 @@ def published_path(name: str) -> Path:
 
 
 def model_path(name_or_path: str | Path) -> Path:
-    """The file of a model by name, or the given file itself. Raises ModelError for a model that is not downloaded, UnknownNameError."""
+    """The file of a model by name, or the given file itself, or that of a training run's folder, itself while the run goes on.
+
+    Raises ModelError for a model that is not downloaded, UnknownNameError.
+    """
     name = RETIRED.get(str(name_or_path), str(name_or_path))
     if name in BUNDLED:
         return bundled_folder() / f"{name}.safetensors"
     if path := (added() | downloaded()).get(name):
         return path
     if Path(name).exists() or Path(name).suffix or os.sep in name:
-        return Path(name)
+        ended = Path(name) / MODEL_FILE
+        return ended if ended.is_file() else Path(name)
     if name in PUBLISHED:
         raise ModelError(f"{name} is not downloaded; fetch it first: superscale models pull {name}")
     raise UnknownNameError("model", name, [*BUNDLED, *PUBLISHED, *added()])
@@ -208,7 +213,9 @@ def _checked(name_or_path: str | Path) -> tuple[Path, str]:
 
 
 def _read(path: Path) -> StoredModel | None:
-    """The model of a file that can be read without torch; None for those of other training programs."""
+    """The model of a file that can be read without torch, or of a run; None for those of other training programs."""
+    if path.is_dir():
+        return read_run(path)
     if path.suffix == ".onnx":
         from superscale.weights.onnx import read_onnx
 

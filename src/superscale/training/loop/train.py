@@ -40,8 +40,8 @@ from superscale.training.recipe.schema import Recipe, StageConfig, to_toml
 from superscale.training.run import directory, states
 from superscale.training.run.log import RunLog, versions, what_computes
 from superscale.weights.checkpoint import save_model
+from superscale.weights.runs import MODEL_FILE
 
-MODEL_FILE = "model.safetensors"
 Values = dict[str, float]
 
 
