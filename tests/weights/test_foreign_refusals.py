@@ -117,7 +117,7 @@ def test_folders_pipes_and_absent_files_are_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.pth")
     assert "folder or a device" in refusal(tmp_path / "pipe.pth")
     (tmp_path / "folder.pth").mkdir()
-    assert "folder or a device" in refusal(tmp_path / "folder.pth")
+    assert "a folder, expected a model file" in refusal(tmp_path / "folder.pth")
     assert refusal(tmp_path / "absent.pth") == "no such file"
 
 
