@@ -379,6 +379,17 @@ def test_tiff_keeps_stored_values_and_says_how_they_become_measured_ones(tmp_pat
     assert 25.4 / dpi[0] == pytest.approx(0.661468 / 2, rel=1e-5)
 
 
+def test_a_tiff_says_that_it_lacks_the_table_of_measured_values() -> None:
+    dataset = read(CT)
+    table = Dataset()
+    table.LUTDescriptor, table.LUTData, table.ModalityLUTType = [2, 0, 16], bytes([5, 0, 7, 0]), "HU"
+    del dataset.RescaleSlope, dataset.RescaleIntercept
+    dataset.ModalityLUTSequence = [table]
+    for suffix, told in ((".tif", True), (".dcm", False)):
+        notices = encode_with_notices(doubled(read_image(written(dataset))), suffix)[1]
+        assert any("ModalityLUTSequence" in notice for notice in notices) is told
+
+
 CUT = ["JPEG-lossy", "SC_rgb_jpeg_dcmtk", "SC_rgb_jpeg_gdcm", "MR_small_jpeg_ls_lossless", "JPEGLSNearLossless_08"]
 CUT += ["MR_small_jp2klossless", "SC_rgb_gdcm_KY", "MR_small_RLE"]
 
