@@ -245,6 +245,10 @@ def test_a_folder_ends_with_counts_reasons_time_and_how_to_try_again(
         (("--scale", "0"), "scale must be above 0 and at most 64, got 0"),
         (("-o", "q.xyz"), "q.xyz: unknown format; expected one of .png"),
         (("--fidelity", "0.5"), "has no PSNR-oriented partner; fidelity works with srgan-x4"),
+        (("--start", "1"), "--start: for videos only, got a.png"),
+        (("--crf", "3"), "--crf: for videos only, got a.png"),
+        (("--workers", "3"), "--workers: for the workers of --on ray only"),
+        (("--endpoint-url", "http://here"), "--endpoint-url: for pictures in an object store only"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_in_plain_words(
@@ -254,6 +258,19 @@ def test_what_cannot_be_meant_is_refused_in_plain_words(
     assert command("upscale", "a.png", "--model", model_file, *flags) == 2
     assert reason in capsys.readouterr().err
     assert not Path("q.xyz").exists()
+
+
+def test_options_of_videos_do_no_harm_to_a_folder_that_may_hold_some(command: Command, model_file: Path) -> None:
+    draw("in/a.png")
+    assert command("upscale", "in", "-o", "out", "--model", model_file, "--crf", "20") == 0
+
+
+def test_a_video_that_is_to_lose_its_metadata_is_refused(
+    command: Command, model_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("clip.mp4").write_bytes(b"\0")
+    assert command("upscale", "clip.mp4", "--model", model_file, "--metadata", "strip") == 1
+    assert "metadata strip: for pictures only" in capsys.readouterr().err
 
 
 def test_a_dot_before_the_extension_is_written_once(command: Command, model_file: Path) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from superscale.cli.completion import measured_names
+from superscale.cli.effect import CLUSTER, refuse
 from superscale.cli.remote import HERE, ON, SHARE, WORKERS, cluster_of
 from superscale.errors import DataError, ModelError, SuperscaleError, UsageError
 
@@ -29,6 +30,7 @@ NAMED = typer.Option(
 
 
 def evaluate(
+    context: typer.Context,
     data: Annotated[
         list[Path], typer.Option(metavar="DIR", help="High-resolution images, HR/ with LR_x4/, or a video; repeatable.")
     ],
@@ -103,6 +105,8 @@ def evaluate(
     from superscale.machine import processes
     from superscale.metrics.notation import OVER_TIME
 
+    if on == HERE:
+        refuse(context, CLUSTER, "for the workers of --on ray only")
     cluster = cluster_of(on, share, workers)
     if cluster and (explain or processes.launched() or any(map(is_clip, data))):
         raise UsageError("--on ray goes with folders of pictures, and neither with torchrun nor with --explain")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from superscale.cli.effect import CLUSTER, refuse
 from superscale.cli.progress import say, shown
 from superscale.cli.remote import HERE, ON, WORKERS, cluster_of
 from superscale.errors import UsageError
@@ -21,6 +22,7 @@ REDUCTIONS = ("none", "double", "uint8")
 
 
 def prepare(
+    context: typer.Context,
     folder: Annotated[Path, typer.Argument(metavar="HR_DIR", help="A folder of photographs.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="The folder to make.")],
     tile_px: Annotated[int, typer.Option("--tile", min=16, help="Largest side of a sub-image in pixels.")] = 512,
@@ -52,6 +54,8 @@ def prepare(
     """
     from superscale.data.pack import MANIFEST
 
+    if on == HERE:
+        refuse(context, CLUSTER, "for the workers of --on ray only")
     if low_res not in (None, *REDUCTIONS) and not Path(low_res).is_dir():
         raise UsageError(f"--low-res must be {', '.join(REDUCTIONS)} or a folder of low-resolution pictures, got {low_res!r}")
     if bits not in (None, 8, 16):

@@ -13,6 +13,7 @@ import typer
 
 from superscale.cli.completion import model_names
 from superscale.cli.counts import is_count, pixels
+from superscale.cli.effect import CLUSTER, STORE, VIDEO, refuse
 from superscale.cli.progress import Bar, FrameWatch, Report, bar, say, shown
 from superscale.cli.remote import HERE, ON, PRICE, SHARE, WORKERS, cluster_of, remote_of, upscale_remote
 from superscale.cli.streams import binary
@@ -133,6 +134,7 @@ def upscale(
     found = [] if remote else _found(inputs, early=not as_json and failed_list is None)
     upscaler = _upscaler(model, fidelity, options, verbose, by_image=remote is None)
     jobs = [] if remote else _planned(found, output, upscaler, suffix, as_json and not dry_run, quiet)
+    _check_effect(context, inputs, jobs, on, remote is not None)
     if cluster and not remote:
         _check_scenes(jobs)
     if sample is not None:
@@ -184,6 +186,18 @@ def _check(inputs: list[str], model: str | None, metadata: str, failed_list: Pat
 
         if model != AUTO:
             model_path(model)
+
+
+def _check_effect(context: typer.Context, inputs: list[str], jobs: list[Job], on: str, remote: bool) -> None:
+    """Refuse options that would do nothing. A folder or a list may hold videos the next time: there they do no harm."""
+    from superscale.video.jobs import is_video
+
+    if on == HERE:
+        refuse(context, CLUSTER, "for the workers of --on ray only")
+    if not remote:
+        refuse(context, STORE, "for pictures in an object store only (s3://, gs://, az://)")
+    if all(Path(given).is_file() for given in inputs) and not any(is_video(job) for job in jobs):
+        refuse(context, VIDEO, f"for videos only, got {inputs[0]}")
 
 
 def _upscaler(

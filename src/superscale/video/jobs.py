@@ -42,6 +42,8 @@ class Clips:
             return self.others.wanted(job, settings)
         if (reason := unfit(job.input)) is not None:
             raise ImageError(reason)
+        if settings.metadata == "strip":
+            raise Unsupported("metadata strip: for pictures only, not for video, which keeps its title, place and all else; leave out")
         if find_spec("av") is None:
             raise MissingExtraError("video", "video")
         if job.output is None:
