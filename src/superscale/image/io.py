@@ -333,7 +333,9 @@ def _fitted(image: Image, form: str) -> Image:
         chunks = ", ".join(kind.decode() for kind in colours)
         image = image.noted(f"only PNG holds what its colours are said to mean ({chunks}); as {form} they may look different")
     if form == "TIFF" and "ModalityLUTSequence" in (image.metadata.dicom or ()):
-        return image.noted("TIFF holds no table from stored to measured values (ModalityLUTSequence): the samples are the stored ones")
+        return image.noted(
+            "TIFF holds no table from stored to measured values (ModalityLUTSequence): the samples are the stored ones"
+        )
     if form in ("TIFF", "DICOM"):
         return image
     image = as_viewed(image)

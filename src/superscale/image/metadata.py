@@ -23,9 +23,18 @@ EXIF_IFD, GPS_IFD = int(ExifTags.IFD.Exif), int(ExifTags.IFD.GPSInfo)
 # What a TIFF's first directory says about the photograph; its other tags describe the old file.
 DESCRIPTIVE = (270, 271, 272, 305, 306, 315, 33432)
 CAMERA = (271, 272)
-# Sizes in pixels that EXIF repeats: wrong once the picture is enlarged.
-EXIF_SIZES = (40962, 40963)
-XMP_ORIENTATION = re.compile(rb'tiff:Orientation="[0-9]"|<tiff:Orientation>[0-9]</tiff:Orientation>')
+# Sizes and places in pixels that EXIF repeats (subject, pixels of the sensor): wrong once the picture is enlarged.
+EXIF_SIZES = (40962, 40963, 37396, 41492, 41486, 41487, 41488)
+FIRST_SIZES = (256, 257)
+RESOLUTIONS = (282, 283)
+# What XMP says of the old file: its sides, which way up it is, and pictures and films that lay behind the first.
+XMP_NAMES = (
+    rb"(?:tiff:(?:Orientation|ImageWidth|ImageLength)|exif:Pixel[XY]Dimension|hdrgm:\w+"
+    rb"|GCamera:(?:MotionPhoto|MicroVideo)\w*|G?Container:Directory)"
+)
+XMP_STALE = re.compile(
+    rb"""(?s)\s%s\s*=\s*(?:"[^"]*"|'[^']*')|<(%s)(?:\s[^<>]*)?(?:/>|(?<!/)>.{0,4000}?</\1\s*>)""" % (XMP_NAMES, XMP_NAMES)
+)
 XMP_TEXT = "XML:com.adobe.xmp"
 LONGEST_TEXT = 1_000_000
 # Orientations whose rows are columns of the stored picture.
@@ -116,10 +125,22 @@ def read_metadata(picture: PillowPicture) -> tuple[Metadata, int, tuple[str, ...
     except Exception:  # a damaged EXIF block can raise anything, and is no reason to refuse the picture
         notices = ("its EXIF data is damaged and was left out",)
     info = picture.info
-    kept = Metadata(
-        exif=exif, xmp=xmp_bytes(info.get("xmp") or info.get(XMP_TEXT)), dpi=dpi_pair(info.get("dpi")), text=_text(picture)
-    )
+    if (shape := _unlike(info)) is not None:
+        notices += (f"its pixels are not square ({shape[0]} across for {shape[1]} down, without a unit): that was left out",)
+    dpi = turned_pair(dpi_pair(info.get("dpi")), orientation)
+    kept = Metadata(exif=exif, xmp=xmp_bytes(info.get("xmp") or info.get(XMP_TEXT)), dpi=dpi, text=_text(picture))
     return kept, orientation, notices
+
+
+def turned_pair(across_down: tuple[float, float] | None, orientation: int) -> tuple[float, float] | None:
+    """Numbers for across and down, once the picture is upright."""
+    return across_down[::-1] if across_down is not None and orientation in TRANSPOSED else across_down
+
+
+def _unlike(info: dict[str, Any]) -> tuple[int, int] | None:
+    """The pixels across and down that take the same length, of a PNG or a JPEG that tells only that; None where they are as many."""
+    told = info.get("aspect") or (info.get("jfif_density") if info.get("jfif_unit") == 0 and "exif" not in info else None)
+    return told if told is not None and len(set(told)) > 1 and all(told) else None
 
 
 def _text(picture: PillowPicture) -> dict[str, str] | None:
@@ -129,8 +150,8 @@ def _text(picture: PillowPicture) -> dict[str, str] | None:
 
 
 def xmp_bytes(xmp: Any) -> bytes | None:
-    """XMP without orientation; None for none."""
-    return XMP_ORIENTATION.sub(b"", xmp.encode() if isinstance(xmp, str) else bytes(xmp)) if xmp else None
+    """XMP without what it says of the old file; None for none."""
+    return XMP_STALE.sub(b"", xmp.encode() if isinstance(xmp, str) else bytes(xmp)) if xmp else None
 
 
 def with_maker(exif: bytes | None, maker: str, tag: int = PROCESSING_SOFTWARE) -> bytes:
@@ -154,7 +175,10 @@ def maker_of(exif: bytes | None) -> str | None:
 
 def exif_bytes(exif: PillowImage.Exif) -> bytes | None:
     """EXIF as it stands in a file, without orientation and sizes; None if nothing is left."""
-    exif.pop(ORIENTATION, None)
+    if exif.pop(ORIENTATION, 1) in TRANSPOSED and all(tag in exif for tag in RESOLUTIONS):
+        exif[282], exif[283] = exif[283], exif[282]
+    for tag in FIRST_SIZES:
+        exif.pop(tag, None)
     if str(exif.get(PROCESSING_SOFTWARE, "")).startswith(MAKER):
         del exif[PROCESSING_SOFTWARE]  # of this file, not of the photograph
     details = exif.get_ifd(EXIF_IFD)

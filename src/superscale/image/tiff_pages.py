@@ -31,4 +31,4 @@ class TiffPages:
         end = (*self._places, len(self._file.pages))[number + 1]
         beside: list[Any] = [self._file.pages[place] for place in range(start, end)]
         image = page_image(beside[0], beside, self._stream, self._name, self._max_pixels, self._planes)
-        return image if number == 0 else replace(image, metadata=replace(image.metadata, exif=None, ome=None))
+        return image if number == 0 else replace(image, metadata=replace(image.metadata, ome=None))

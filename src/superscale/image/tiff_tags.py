@@ -23,6 +23,7 @@ STATED = ((340, 341), (280, 281))
 def page_metadata(page: TiffPage, stream: IO[bytes], planes: int | None = None) -> dict[str, Any]:
     """What the directory says, as fields of `Metadata`, without colour profile and overviews; ``planes``: as in `page_image`."""
     tags = page.tags
+    turned = int(tags[metadata.ORIENTATION].value) if metadata.ORIENTATION in tags else 1
     place = {code: tags[code].value for code in geo.TAGS if code in tags}
     tells = ome.describes(page.description, page.imagewidth, page.imagelength, planes or page.samplesperpixel)
     found = {
@@ -30,20 +31,23 @@ def page_metadata(page: TiffPage, stream: IO[bytes], planes: int | None = None) 
             code: value if isinstance(value, str | bytes) else tuple(np.atleast_1d(value)) for code, value in place.items()
         },
         "xmp": metadata.xmp_bytes(bytes(tags[XMP].value)) if XMP in tags else None,
-        "dpi": _dpi(page),
+        "dpi": metadata.turned_pair(_dpi(page), turned),
         "calibrated": page.description.startswith("ImageJ=") or ome.is_ome(page.description),
-        "per_unit": _per_unit(page),
-        "exif": _exif(stream),
+        "per_unit": metadata.turned_pair(_per_unit(page), turned),
+        "exif": _exif(page, stream),
         "ome": page.description if tells else None,
     }
     return {name: value for name, value in found.items() if value}
 
 
 def _per_unit(page: TiffPage) -> tuple[float, float] | None:
-    """Pixels in ImageJ's unit, which its description names."""
+    """Pixels in ImageJ's unit, which its description names; of others, pixels that are not square."""
     tags = page.tags
-    no_unit = RESOLUTION_UNIT in tags and int(tags[RESOLUTION_UNIT].value) == NO_UNIT
-    return _resolution(page, 1.0) if no_unit and page.description.startswith("ImageJ=") else None
+    if RESOLUTION_UNIT not in tags or int(tags[RESOLUTION_UNIT].value) != NO_UNIT:
+        return None
+    pair = _resolution(page, 1.0)
+    tells = page.description.startswith("ImageJ=") or (pair is not None and pair[0] != pair[1])
+    return pair if tells else None
 
 
 def _dpi(page: TiffPage) -> tuple[float, float] | None:
@@ -60,13 +64,13 @@ def _resolution(page: TiffPage, per_inch: float) -> tuple[float, float] | None:
     return metadata.dpi_pair([above / below * per_inch if below else 0 for above, below in ratios])
 
 
-def _exif(stream: IO[bytes]) -> bytes | None:
-    """The photograph's EXIF: what the first directory says of it, its EXIF and its GPS directory."""
+def _exif(page: TiffPage, stream: IO[bytes]) -> bytes | None:
+    """The photograph's EXIF: what the page's directory says of it, its EXIF and its GPS directory."""
     kept = PillowImage.Exif()
     try:
-        stream.seek(0)
         found = PillowImage.Exif()
-        found.load_from_fp(stream)
+        found.endian, found.bigtiff = page.parent.byteorder, page.parent.is_bigtiff
+        found.load_from_fp(stream, page.offset)
         for tag in metadata.DESCRIPTIVE:
             if tag in found and not STALE.match(str(found[tag])):
                 kept[tag] = found[tag]

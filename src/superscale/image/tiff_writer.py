@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -66,7 +65,7 @@ class TiffPagesWriter:
     def add(self, image: Image) -> None:
         """Write one more page, its mask and its overviews."""
         is_first = self._writer is None
-        tags, directories = _written_tags(image if is_first else replace(image, metadata=replace(image.metadata, exif=None)))
+        tags, directories = _written_tags(image, directories_too=is_first)
         if self._writer is None:
             self._directories = directories
             # Deflated samples may be as long as they were, and overviews take a third more.

@@ -53,7 +53,6 @@ def _may_be_photograph(image: Image) -> bool:
         said.geo,
         said.dicom,
         said.ome,
-        said.per_unit,
         said.stated_range,
         said.calibrated or None,
         said.grey_bands or None,

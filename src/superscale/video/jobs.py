@@ -43,7 +43,9 @@ class Clips:
         if (reason := unfit(job.input)) is not None:
             raise ImageError(reason)
         if settings.metadata == "strip":
-            raise Unsupported("metadata strip: for pictures only, not for video, which keeps its title, place and all else; leave out")
+            raise Unsupported(
+                "metadata strip: for pictures only, not for video, which keeps its title, place and all else; leave out"
+            )
         if find_spec("av") is None:
             raise MissingExtraError("video", "video")
         if job.output is None:
