@@ -14,7 +14,7 @@ from PIL import Image as Pillow
 
 from superscale.errors import Damaged, TooLarge, Unsupported, UsageError
 from superscale.image.animation import AnimationWriter
-from superscale.image.io import Image, open_stack, stack_writer
+from superscale.image.io import Image, Metadata, open_stack, stack_writer
 from superscale.inference.inputs import expand
 from superscale.inference.jobs import run_jobs
 from superscale.inference.outcomes import Settings
@@ -140,3 +140,35 @@ def test_an_animation_that_lost_frames_is_refused(form: str) -> None:
     for damaged in cut_apart(form):
         with pytest.raises(Damaged), open_stack(damaged) as stack:
             list(map(stack.page, range(stack.count)))
+
+
+@pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG"])
+def test_times_that_are_no_whole_ticks_add_up_to_the_same_end(form: str) -> None:
+    stream = io.BytesIO()
+    writer = AnimationWriter(form, stream, 60)
+    for number in range(60):
+        pixels = np.full((4, 4, 3), 4 * number, np.uint8)
+        writer.add(Image(pixels, metadata=Metadata(frame_ms=1000 / 60)))
+    writer.finish()
+    with Pillow.open(stream) as written:
+        times = []
+        for number in range(60):
+            written.seek(number)
+            written.load()
+            times.append(written.info["duration"])
+    assert sum(times) == pytest.approx(1000, abs=10)
+
+
+def test_an_animation_that_exif_turns_is_turned(tmp_path: Path) -> None:
+    exif = Pillow.Exif()
+    exif[274] = 6
+    path = animation(tmp_path / "a.webp", "WEBP", exif=exif, lossless=True)
+    with Pillow.open(path) as stored, open_stack(path) as stack:
+        frame = stack.page(0)
+        assert (frame.width, frame.height) == stored.size[::-1]
+
+
+def test_the_picture_for_programs_without_animations_is_told_where_it_is_left_out(tmp_path: Path) -> None:
+    path = animation(tmp_path / "a.png", "PNG", default_image=True)
+    with open_stack(path) as stack:
+        assert any("know no animations" in notice for notice in stack.page(0).notices)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import xml.etree.ElementTree as ET
+import zlib
 from typing import Any
 
 import numpy as np
@@ -101,3 +102,13 @@ def test_every_page_keeps_what_it_says_of_itself(bigtiff: bool) -> None:
     writer.finish()
     with tifffile.TiffFile(io.BytesIO(target.getvalue())) as file:
         assert [page.description for page in file.pages] == ["page 0", "page 1"]
+
+
+def test_the_light_of_an_hdr_png_stays_with_its_code_points() -> None:
+    chunks = {b"cICP": bytes((9, 16, 0, 1)), b"mDCV": bytes(range(24)), b"cLLI": struct.pack(">II", 10_000_000, 4_000_000)}
+    stored = saved(Pillow.new("RGB", (8, 8)), "PNG")
+    told = b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks.items()
+    )
+    written = encode(read_image(stored[:33] + told + stored[33:]), ".png")
+    assert all(kind + body in written for kind, body in chunks.items())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from superscale.errors import Damaged, TooLarge, Unsupported
 from superscale.image import png
 from superscale.image.codecs import open_picture, read_pillow
 from superscale.image.formats import HEADER_BYTES, format_of
-from superscale.image.metadata import Metadata, read_metadata
+from superscale.image.metadata import Metadata, read_metadata, upright
 from superscale.image.picture import Image, at_depth, checked_size, to_pillow
 from superscale.image.pixels import white
 from superscale.image.stack import Stack, StackWriter
@@ -27,6 +27,8 @@ FORMATS = ("GIF", "WEBP", "PNG")
 GIF_IMAGE, GIF_EXTENSION, GIF_END = 0x2C, 0x21, b";"
 # What a browser takes for a frame that states no time.
 UNSTATED_MS = 100.0
+# The units in which formats count the times of frames; those of the others are milliseconds.
+CLOCK_MS = {"GIF": 10}
 
 
 class Animation:
@@ -44,7 +46,10 @@ class Animation:
         picture.seek(self._first + number)
         picture.load()
         samples = np.asarray(picture.convert("RGBA"))
-        metadata, _, notices = read_metadata(picture)
+        metadata, orientation, notices = read_metadata(picture)
+        samples = upright(samples, orientation)
+        if self._first:
+            notices += ("its picture for programs that know no animations was left out",)
         alpha = samples[..., 3]
         shown = float(picture.info.get("duration") or UNSTATED_MS)
         metadata = replace(metadata, frame_ms=shown, loops=self._loops())
@@ -159,7 +164,11 @@ class AnimationWriter:
         mode = "RGBA" if any(frame.mode == "RGBA" for frame in self._frames) else "RGB"
         first, *rest = (frame.convert(mode) for frame in self._frames)
         loops = self._metadata.loops or 0
-        options: dict[str, Any] = {"duration": [round(time) for time in self._times], "save_all": True, "append_images": rest}
+        options: dict[str, Any] = {
+            "duration": _ticked(self._times, CLOCK_MS.get(self._form, 1)),
+            "save_all": True,
+            "append_images": rest,
+        }
         if self._form == "GIF":
             # 2: each frame begins with nothing, so that what is transparent in it shows nothing of the frame before.
             options["disposal"] = 2 if mode == "RGBA" else 1
@@ -171,6 +180,17 @@ class AnimationWriter:
         if self._form == "PNG":
             options |= {"disposal": 0, "blend": 0, "default_image": False}
         first.save(self._stream, self._form, **options)
+
+
+def _ticked(times_ms: Sequence[float], tick_ms: int) -> list[int]:
+    """Times in whole ticks, of which none is nothing, that end where the frames end: 60 frames last a second at 16.7 ms each, too."""
+    ticked: list[int] = []
+    end, begin = 0.0, 0
+    for time in times_ms:
+        end += time
+        ticked.append(max(round(end / tick_ms) * tick_ms - begin, tick_ms))
+        begin += ticked[-1]
+    return ticked
 
 
 def animated(

@@ -45,7 +45,9 @@ TAKEN_AS = {
 # EXIF and XMP must each fit one segment of 64 KiB, with a heading.
 JPEG_SEGMENT_BYTES = 65_000
 # Chunks by which a PNG says what its numbers mean, and their lengths.
-PNG_COLOURS = {b"gAMA": 4, b"cHRM": 32, b"cICP": 4}
+PNG_COLOURS = {b"gAMA": 4, b"cHRM": 32, b"cICP": 4, b"mDCV": 24, b"cLLI": 8}
+# Of these, what Pillow does not write: the light of the display it was mastered on, and of the picture.
+PNG_LIGHT = (b"mDCV", b"cLLI")
 # Chunks by which it says its size, and which way up it is: EXIF and XMP, as they are or as text.
 PNG_ORIENTATION = (b"IHDR", b"eXIf", b"tEXt", b"zTXt", b"iTXt")
 # Signature and IHDR; as much as libpng's usual level packs.
@@ -155,7 +157,9 @@ def read_png(stream: IO[bytes], name: str, max_pixels: int | None) -> Image:
             greatest: Any = picture.getextrema()
             _check_palette(data, greatest[1], name)
     if image.metadata.icc_profile is not None:
-        colours = {kind: body for kind, body in colours.items() if kind == b"cICP"}  # it alone stands above a profile
+        colours = {
+            kind: body for kind, body in colours.items() if kind == b"cICP" or kind in PNG_LIGHT
+        }  # they stand above a profile
     return replace(image, metadata=replace(image.metadata, png_colours=colours or None))
 
 
@@ -182,7 +186,7 @@ def png_size(stream: IO[bytes], name: str) -> tuple[int, int]:
 
 
 def _checked_colours(data: bytes, name: str) -> dict[bytes, bytes]:
-    """The chunks that say what the numbers mean: gamma, chromaticities, code points of a video's colours. Raises Damaged."""
+    """The chunks that say what the numbers mean: gamma, chromaticities, code points and light of a video's. Raises Damaged."""
     png.check_chunks(data, name)
     found = png.chunks(io.BytesIO(data), PNG_COLOURS)
     return {kind: chunk[8:-4] for kind, chunk in found if PNG_COLOURS[kind] == len(chunk) - png.CHUNK_BYTES}
@@ -299,6 +303,7 @@ def encode_png(image: Image, _quality: int) -> tuple[bytes, tuple[str, ...]]:
     frame = _saved_png(PillowImage.new(MODES[samples.shape[-1]], (1, 1)), image.metadata)
     # What may stand before or after the samples stands before them in Pillow's files.
     around = [chunk for kind, chunk in png.chunks(io.BytesIO(frame)) if kind not in (b"IHDR", b"IDAT", b"IEND")]
+    around += [png.chunk(kind, body) for kind, body in (image.metadata.png_colours or {}).items() if kind in PNG_LIGHT]
     data = _packed(samples, "PNG", imagecodecs.png_encode, PNG_LEVEL, filter=imagecodecs.PNG.FILTER.ALL)
     return b"".join((data[:PNG_BEGIN], *around, data[PNG_BEGIN:])), ()
 

@@ -137,7 +137,7 @@ def turned_pair(across_down: tuple[float, float] | None, orientation: int) -> tu
     return across_down[::-1] if across_down is not None and orientation in TRANSPOSED else across_down
 
 
-def _unlike(info: dict[str, Any]) -> tuple[int, int] | None:
+def _unlike(info: dict[Any, Any]) -> tuple[int, int] | None:
     """The pixels across and down that take the same length, of a PNG or a JPEG that tells only that; None where they are as many."""
     told = info.get("aspect") or (info.get("jfif_density") if info.get("jfif_unit") == 0 and "exif" not in info else None)
     return told if told is not None and len(set(told)) > 1 and all(told) else None
