@@ -112,3 +112,11 @@ def test_the_light_of_an_hdr_png_stays_with_its_code_points() -> None:
     )
     written = encode(read_image(stored[:33] + told + stored[33:]), ".png")
     assert all(kind + body in written for kind, body in chunks.items())
+
+
+def test_labels_of_imagej_are_told_where_they_are_left_out() -> None:
+    stream = io.BytesIO()
+    planes = np.zeros((2, 4, 4), np.uint8)
+    tifffile.imwrite(stream, planes, imagej=True, metadata={"axes": "ZYX", "Labels": ["near", "far"]})
+    stack = TiffPages(io.BytesIO(stream.getvalue()), "stack.tif", None)
+    assert any("labels" in notice for notice in stack.page(0).notices)

@@ -36,7 +36,7 @@ D50 = (0.3457, 0.3585)
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3
 # ExtraSamples: colours multiplied by alpha, or not
 PREMULTIPLIED, STRAIGHT = 1, 2
-ICC_PROFILE, PHOTOMETRIC = 34675, 262
+ICC_PROFILE, PHOTOMETRIC, IMAGEJ = 34675, 262, 50839
 # Where ImageJ and tifffile say that more pictures lie behind the samples of the one that has a directory.
 MORE_IMAGES = re.compile(r'ImageJ=[^\0]*?\nimages=(\d+)|\{[^\0]*"truncated": ?true')
 
@@ -210,6 +210,8 @@ def left_out(beside: Sequence[Any], page: TiffPage, keeps_ome: bool) -> tuple[st
     notices: tuple[str, ...] = ()
     if len(_reduced(beside, page)) > overviews_of(beside, page) or page.subifds:
         notices = ("its previews were left out",)
+    if IMAGEJ in page.tags:
+        notices += ("what ImageJ keeps beside its description (labels, display ranges, colours, regions) was left out",)
     if keeps_ome and ome.draws_regions(page.description):
         notices += ("its regions of interest, which are drawn in pixels of the old size, were left out",)
     if not keeps_ome and ome.is_ome(page.description):
