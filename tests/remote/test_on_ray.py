@@ -48,8 +48,6 @@ def cluster(s3: S3Server) -> Iterator[Any]:
         patch.setenv("PYTHONPATH", os.pathsep.join((str(folder), os.environ.get("PYTHONPATH", ""))))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("OMP_NUM_THREADS", "1")
-        # Of the process that serves a driver elsewhere: half a minute is not enough on a busy machine.
-        patch.setenv("RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S", str(SECONDS))
         (port,) = free_ports(1)
         head = {"num_cpus": 1, "include_dashboard": False, "ray_client_server_port": port}
         cluster = Cluster(initialize_head=True, head_node_args=head)

@@ -28,6 +28,8 @@ LOOK_SECONDS = 5.0
 CLOSE_SECONDS = 60.0
 # The bounds of the dashboard's histogram.
 SECONDS = [0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0]
+# What Ray's head starts for a driver elsewhere sometimes dies of its fork (2.60: "Other threads are currently calling into gRPC").
+CLIENT_SERVER_DIED, CLIENT_SERVER_TRIES = "Starting Ray client server failed", 4
 NODE_DIED = "node has died", "node was terminated", "node is dead", "preempted"
 
 
@@ -152,10 +154,14 @@ def _connected(cluster: Cluster) -> Any:
         import ray
     except ImportError as error:
         raise MissingExtraError("--on ray", "ray") from error
-    if not ray.is_initialized():
+    tries = 0
+    while not ray.is_initialized():
+        tries += 1
         try:
             ray.init(address=cluster.address or None, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:
+            if CLIENT_SERVER_DIED in str(error) and tries < CLIENT_SERVER_TRIES:
+                continue
             where = cluster.address or "on this machine"
             raise SuperscaleError(f"no Ray cluster {where}: {' '.join(str(error).split())[:300]}") from error
     return ray
