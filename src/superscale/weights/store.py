@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 BUNDLED: dict[str, str] = {
     "srresnet-x4": "a555bf5777ddc76d2946c21914648d508ae2691c9ac149b6c0f75e987804f058",
     "compact-x4": "61cf53462622e604a7c02a0087486d11ed7df439bf45524129559c50529055ee",
-    "photo-x4": "3f351cfdf691283fc651eaefab7d0c7c7a285f2ac0697a20f75093a2803b5f17",
+    "photo-x4": "6d6cf70fd0f59e2c5351e00a31144df38dd671fc2f9c77764c1f96dff8a9b281",
     "esrgan-lite-x4": "60628dd461afae17fcadf0227c287da3c20209b875ba2f8f191a8b3eb9df3838",
     "rrdb-lite-x4": "83967c296fc2b98b5442966b6fc7a5c94cacc0b3ea1d8bf5546895430fdd1644",
     "srgan-x4": "d7569faf77234d3b9e9f23df84bb8862b1f3a9997a18f51d7ce3135c6c5a71a5",
