@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -26,6 +27,10 @@ PARALLEL = "PYTEST_XDIST_WORKER" in os.environ
 torch.set_num_threads(1 if PARALLEL else 2)
 if PARALLEL:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # of processes that tests start
+# A shell ignores these for what it runs in the background, and so would every process that a test sends one to.
+for ignored in (signal.SIGINT, signal.SIGHUP) if sys.platform != "win32" else ():
+    if signal.getsignal(ignored) == signal.SIG_IGN:
+        signal.signal(ignored, signal.default_int_handler if ignored == signal.SIGINT else signal.SIG_DFL)
 os.environ["SUPERSCALE_CONFIG"] = os.devnull  # the settings of who runs the tests are not those of the tests
 
 

@@ -100,7 +100,7 @@ def test_noise_of_measurements_stays() -> None:
     for said in (
         Metadata(dicom=object()),
         Metadata(ome="<OME/>"),
-        Metadata(per_unit=(2.0, 2.0)),
+        Metadata(calibrated=True),
         Metadata(stated_range=(0, 255)),
     ):
         assert damage_seen(replace(noisy, metadata=said)) == ""
