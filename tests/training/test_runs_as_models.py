@@ -30,7 +30,7 @@ def test_a_run_that_goes_on_is_the_model_that_it_would_end_with_now(tiny: Callab
     )
     assert not result.finished
     now, at_the_end = weights(going_on), weights(ended)
-    assert read_run(going_on).card["training"] == "not ended: the average at image 8 of stage 1"
+    assert read_run(going_on).card["training"] == "not ended: the average at image 8 of stage number 0, counted from 0"
     assert all(torch.equal(now[key], tensor) for key, tensor in at_the_end.items())
     assert Upscaler(going_on, device="cpu").contract.scale == 4
     assert model_path(ended) == ended / "model.safetensors"

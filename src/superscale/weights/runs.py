@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-import numpy as np
-
 from superscale.errors import CheckpointError, ModelError
-from superscale.weights.stored import UNDESCRIBED, StoredModel, check_options, finite
+from superscale.weights.stored import StoredModel, described, finite
 
 # What a run's folder holds: the model that it ends with, and the folder of its training states.
 MODEL_FILE = "model.safetensors"
@@ -32,20 +31,14 @@ def read_run(folder: Path) -> StoredModel:
             raise ModelError(f"{path}: it does not say which network it is of")
         network = {key.removeprefix(GENERATOR): value for key, value in settings.items() if key.startswith(GENERATOR)}
         arrays = {
-            key.removeprefix(AVERAGE): finite(tensor.float().numpy().astype(np.float32), f"{path}: {key}")
+            key.removeprefix(AVERAGE): finite(tensor.float().numpy(), f"{path}: {key}")
             for key, tensor in tensors.items()
             if key.startswith(AVERAGE)
         }
         card = {
-            "training": f"not ended: the average at image {facts.get('images')} of stage {int(facts.get('stage_number', 0)) + 1}"
+            "training": f"not ended: the average at image {facts.get('images')} of stage number {facts.get('stage_number')}, counted from 0"
         }
-        model = StoredModel(folder.name, network, arrays, card)
-        try:
-            check_options(model.network, len(arrays))
-            model.contract  # noqa: B018 # raises for options that no network has
-        except UNDESCRIBED as error:
-            raise ModelError(f"{path}: its settings describe no network ({error})") from error
-        return model
+        return described(str(folder), json.dumps(network), json.dumps(card), arrays)
     if damaged:
         raise ModelError(f"{folder}: no training state of it is whole ({damaged[0]})")
     raise ModelError(f"{folder}: a folder, expected a model file, or a training run that has saved a state")

@@ -41,7 +41,8 @@ def taught(recipe: Recipe, pack: Pack, device: str, say: Callable[[str], None], 
     with _answers_blamed(config, folder):
         ready = is_taught(folder, config.patches)
     if not ready:
-        _ask_alone(recipe, config, pack, folder, device, say, stop)
+        with _sole_asker(config, folder):
+            _ask(recipe, config, pack, folder, device, say, stop)
     with _answers_blamed(config, folder):
         answers = taught_pack(folder, config.patches, config.weight)
         if recipe.data.verify and processes.rank() == 0:
@@ -59,15 +60,8 @@ def _answers_blamed(config: TeacherConfig, folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _ask_alone(
-    recipe: Recipe,
-    config: TeacherConfig,
-    pack: Pack,
-    folder: Path,
-    device: str,
-    say: Callable[[str], None],
-    stop: Callable[[], bool],
-) -> None:
+@contextmanager
+def _sole_asker(config: TeacherConfig, folder: Path) -> Iterator[None]:
     if processes.world_size() > 1:
         raise RecipeError("a teacher is asked by one process: run the same command without torchrun until the first step")
     claims = Claims()
@@ -77,7 +71,7 @@ def _ask_alone(
             f"what it has is kept in {folder}"
         )
     try:
-        _ask(recipe, config, pack, folder, device, say, stop)
+        yield
     finally:
         claims.drop_all()
 
