@@ -41,7 +41,7 @@ def play(generator: nn.Module, discriminator: nn.Module, low_res: Tensor, high_r
     batch = Batch(tuple(range(len(low_res))), low_res, high_res)
     with frozen_norms(discriminator):
         super_res = generator(low_res)
-        judgement = judge(discriminator, super_res, high_res, None)
+        judgement = judge(discriminator, super_res, batch, None)
         generator_step(super_res, batch, judgement, criteria, None)
         discriminator_step(discriminator, judgement, criteria)
 

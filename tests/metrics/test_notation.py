@@ -8,7 +8,7 @@ from superscale.metrics.notation import METRICS, PERCEPTUAL, heading
 
 def test_every_metric_says_which_way_is_better() -> None:
     assert {name for name, metric in METRICS.items() if not metric.higher_is_better} == {
-        "delta-e", "grid", "lpips-alex", "lpips-vgg", "lpips-squeeze", "dists", "niqe", "grain", "features",
+        "delta-e", "grid", "lpips-alex", "lpips-vgg", "lpips-squeeze", "dists", "niqe", "grain", "mesh", "features",
         "warping", "flicker",
     }  # fmt: skip
     assert (heading("psnr"), heading("delta-e")) == ("PSNR dB ↑", "DELTA-E ΔE00 ↓")

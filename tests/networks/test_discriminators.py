@@ -136,3 +136,17 @@ def test_a_u_net_with_a_high_pass_tells_no_brightness_apart() -> None:
     torch.testing.assert_close(judge(image + 0.25), judge(image), atol=1e-5, rtol=0)
     with pytest.raises(UsageError, match="built for 32x32 patches"):
         judge(torch.rand(1, 3, 40, 40))
+
+
+@pytest.mark.parametrize("name", ["vgg", "unet"])
+def test_a_conditional_discriminator_judges_by_the_low_res_image_too(name: str) -> None:
+    torch.manual_seed(0)
+    options = {"patch_px": 32, "features": 4, "sees_low_res": True, "high_pass_px": 1.6}
+    judge = build_discriminator(name, options).eval()
+    image, low_res = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 8, 8)
+    assert judge(image, low_res).shape[0] == 2
+    assert not torch.allclose(judge(image, low_res), judge(image, low_res.flip(0)), atol=1e-5)
+    with pytest.raises(UsageError, match="sees the low-res image too .*got none"):
+        judge(image)
+    alone = build_discriminator(name, options | {"sees_low_res": False}).eval()
+    torch.testing.assert_close(alone(image, low_res), alone(image), atol=0, rtol=0)

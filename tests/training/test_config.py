@@ -167,6 +167,11 @@ def test_a_setting_that_cannot_be_is_named_with_the_way_out(override: str, match
         load_recipe("smoke", ["seed=0", "data.more=[{ path = 'synthetic' }]", override])
 
 
+def test_a_mesh_is_looked_for_in_patches_that_hold_a_window() -> None:
+    with pytest.raises(RecipeError, match=r"stage\.psnr\.mesh_weight needs data\.patch_px of at least 32, got 24"):
+        load_recipe("smoke", ["data.patch_px=24", "stage.psnr.mesh_weight=1.0"])
+
+
 def test_all_that_is_wrong_with_a_recipe_is_said_at_once() -> None:
     overrides = [
         "sed=1",

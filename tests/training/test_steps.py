@@ -86,7 +86,7 @@ def test_two_passes_leave_the_gradients_of_the_usual_five(loss_name: str, normal
     discriminator.load_state_dict(start)
     with frozen_norms(discriminator):
         super_res = generator(batch.low_res)
-        judgement = judge(discriminator, super_res, batch.high_res, None)
+        judgement = judge(discriminator, super_res, batch, None)
         numbers = generator_step(super_res, batch, judgement, criteria, None)
         assert gradients(discriminator) == {}, "the generator's turn must not touch the discriminator"
         discriminator_step(discriminator, judgement, criteria)
@@ -102,7 +102,7 @@ def test_the_discriminators_turn_does_not_reach_the_generator() -> None:
     generator, discriminator, batch = generator.float(), discriminator.float(), batch_of()
     with frozen_norms(discriminator):
         super_res = enlarge(generator, batch, None)
-        judgement = judge(discriminator, super_res, batch.high_res, None)
+        judgement = judge(discriminator, super_res, batch, None)
         numbers = discriminator_step(discriminator, judgement, Criteria(adversarial=ADVERSARIAL["relativistic"]()))
     assert gradients(generator) == {}
     assert len(gradients(discriminator)) > 0
@@ -171,6 +171,7 @@ def test_a_step_mixes_no_devices(generator_name: str, discriminator_name: str, m
         pixel=l1,
         grid_weight=1.0,
         lines_weight=1.0,
+        mesh_weight=1.0,
         perceptual=perceptual,
         adversarial=ADVERSARIAL["relativistic"](),
         adversarial_weight=1.0,

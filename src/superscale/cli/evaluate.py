@@ -43,7 +43,7 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="NAMES",
-            help="Comma-separated: psnr, ssim, ms-ssim, lr-psnr, delta-e, grid, grain, features, lpips-alex, lpips-vgg, lpips-squeeze, "
+            help="Comma-separated: psnr, ssim, ms-ssim, lr-psnr, delta-e, grid, grain, mesh, features, lpips-alex, lpips-vgg, lpips-squeeze, "
             "dists, niqe, and of the frames of a clip warping, flicker; default: psnr,ssim, of clips also the last two, with -o also niqe "
             "where the pictures are large enough.",
         ),

@@ -21,6 +21,7 @@ from superscale.metrics.grain import grain
 from superscale.metrics.grid import grid
 from superscale.metrics.low_res_psnr import lr_psnr
 from superscale.metrics.lpips import lpips
+from superscale.metrics.mesh import mesh
 from superscale.metrics.niqe import NaturalModel, niqe, shipped_model
 from superscale.metrics.notation import LPIPS, require_metrics
 from superscale.metrics.planes import Color
@@ -93,6 +94,7 @@ MEASURES: dict[str, Callable[[Sample], Tensor]] = {
     "delta-e": lambda sample: delta_e(sample.super_res, sample.high_res, data_range=1.0, border=sample.border),
     "grid": lambda sample: grid(sample.super_res, data_range=1.0, border=sample.border, color=sample.color),
     "grain": partial(_full_reference, grain),
+    "mesh": partial(_full_reference, mesh),
     "features": partial(_by_network, feature_distance, "features"),
     **{name: partial(_by_network, lpips, name) for name in LPIPS},
     "dists": partial(_by_network, dists, "dists"),

@@ -26,6 +26,8 @@ class VGGStyleConfig:
     """``batch_norm=True, spectral_norm=False`` is SRGAN's; the opposite stabilises ESRGAN. ``patch_px``: side of the high-res patch.
 
     ``high_pass_px``: standard deviation of the Gaussian blur that is subtracted from the image first; 0, as in the papers: none.
+    ``sees_low_res``: whether the low-res image, enlarged bilinearly, is laid beside the channels of the image, so that the question is not
+    whether this is a photograph but whether it is one of this (Isola et al. 2017, eq. 1); the papers' discriminators see the image alone.
     """
 
     patch_px: Side = 128
@@ -35,6 +37,7 @@ class VGGStyleConfig:
     batch_norm: bool = False
     spectral_norm: bool = True
     high_pass_px: HighPassPx = 0.0
+    sees_low_res: bool = False
 
     def __post_init__(self) -> None:
         check_bounds(self)
@@ -44,12 +47,15 @@ class VGGStyleConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class UNetConfig:
-    """The published network by default. ``high_pass_px`` is that of `VGGStyleConfig`, and fixes the input's side to ``patch_px``."""
+    """The published network by default. ``high_pass_px`` and ``sees_low_res`` are those of `VGGStyleConfig`; the first fixes the input's
+    side to ``patch_px``.
+    """
 
     channels: Channels = 3
     features: Features = 64
     patch_px: Side = 128
     high_pass_px: HighPassPx = 0.0
+    sees_low_res: bool = False
 
     def __post_init__(self) -> None:
         check_bounds(self)
@@ -87,7 +93,7 @@ class VGGStyleDiscriminator(nn.Module):
         self.detail = HighPass(config.patch_px, config.high_pass_px) if config.high_pass_px else nn.Identity()
         widths = [config.features * factor for factor in (1, 1, 2, 2, 4, 4, 8, 8)]
         layers: list[nn.Module] = []
-        inputs = config.channels
+        inputs = config.channels * (1 + config.sees_low_res)
         side = config.patch_px
         for number, width in enumerate(widths):
             stride = 1 + number % 2
@@ -104,10 +110,14 @@ class VGGStyleDiscriminator(nn.Module):
         )
         _initialize(self, config.spectral_norm)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Return one logit an image. Raises UsageError for another size than ``patch_px``."""
+    def forward(self, image: Tensor, low_res: Tensor | None = None) -> Tensor:
+        """Return one logit an image. Raises UsageError for another size than ``patch_px``.
+
+        ``low_res``: (B, C, h, w), what ``image`` was made from; needed with ``sees_low_res``, else ignored.
+        """
         _check_side(image, self.config.patch_px)
-        logits: Tensor = self.classifier(self.features(self.detail(image)))
+        seen = self.detail(image)
+        logits: Tensor = self.classifier(self.features(_beside(seen, low_res) if self.config.sees_low_res else seen))
         return logits
 
 
@@ -119,7 +129,7 @@ class UNetDiscriminator(nn.Module):
         self.config = config = config or UNetConfig()
         self.detail = HighPass(config.patch_px, config.high_pass_px) if config.high_pass_px else nn.Identity()
         width = config.features
-        self.conv0 = nn.Conv2d(config.channels, width, 3, padding=1)
+        self.conv0 = nn.Conv2d(config.channels * (1 + config.sees_low_res), width, 3, padding=1)
         self.conv1 = nn.Conv2d(width, width * 2, 4, stride=2, padding=1, bias=False)
         self.conv2 = nn.Conv2d(width * 2, width * 4, 4, stride=2, padding=1, bias=False)
         self.conv3 = nn.Conv2d(width * 4, width * 8, 4, stride=2, padding=1, bias=False)
@@ -132,11 +142,15 @@ class UNetDiscriminator(nn.Module):
         for number in range(1, 9):
             _initialize(self.get_submodule(f"conv{number}"), normalized=True)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Return one logit a pixel. With ``high_pass_px``, raises UsageError for another size than ``patch_px``."""
+    def forward(self, image: Tensor, low_res: Tensor | None = None) -> Tensor:
+        """Return one logit a pixel. With ``high_pass_px``, raises UsageError for another size than ``patch_px``.
+
+        ``low_res``: (B, C, h, w), what ``image`` was made from; needed with ``sees_low_res``, else ignored.
+        """
         if self.config.high_pass_px:
             _check_side(image, self.config.patch_px)
-        full = F.leaky_relu(self.conv0(self.detail(image)), 0.2)  # (B, F, H, W)
+        seen = self.detail(image)
+        full = F.leaky_relu(self.conv0(_beside(seen, low_res) if self.config.sees_low_res else seen), 0.2)  # (B, F, H, W)
         half = F.leaky_relu(self.conv1(full), 0.2)  # (B, 2F, H/2, W/2)
         quarter = F.leaky_relu(self.conv2(half), 0.2)  # (B, 4F, H/4, W/4)
         eighth = F.leaky_relu(self.conv3(quarter), 0.2)  # (B, 8F, H/8, W/8)
@@ -150,6 +164,14 @@ class UNetDiscriminator(nn.Module):
 def _check_side(image: Tensor, side: int) -> None:
     if image.shape[-2:] != (side, side):
         raise UsageError(f"this discriminator was built for {side}x{side} patches, got {tuple(image.shape)}")
+
+
+def _beside(image: Tensor, low_res: Tensor | None) -> Tensor:
+    """(B, C, H, W) and (B, C, h, w) -> (B, 2C, H, W)."""
+    if low_res is None:
+        raise UsageError("this discriminator sees the low-res image too (sees_low_res): expected it beside the image, got none")
+    enlarged = F.interpolate(low_res, size=image.shape[-2:], mode="bilinear", align_corners=False)
+    return torch.cat((image, enlarged.to(image.dtype)), dim=1)
 
 
 def _double(features: Tensor) -> Tensor:

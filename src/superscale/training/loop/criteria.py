@@ -19,7 +19,12 @@ from superscale.weights.features import feature_network
 
 def build_criteria(stage: StageConfig, device: torch.device) -> Criteria:
     """The losses a stage names. Raises ModelError when the weights of its perceptual network are absent."""
-    criteria = Criteria(grid_weight=stage.grid_weight, lines_weight=stage.lines_weight, sharpen_targets=stage.sharpen_targets)
+    criteria = Criteria(
+        grid_weight=stage.grid_weight,
+        lines_weight=stage.lines_weight,
+        mesh_weight=stage.mesh_weight,
+        sharpen_targets=stage.sharpen_targets,
+    )
     if stage.pixel is not None:
         criteria = replace(criteria, pixel=PIXEL_LOSSES[stage.pixel.loss], pixel_weight=stage.pixel.weight)
     if (config := stage.perceptual) is not None:

@@ -18,6 +18,7 @@ from torch.nn.utils import parametrize
 from superscale.data.loader import Batch
 from superscale.losses.adversarial import Adversarial
 from superscale.losses.grid import grid_loss, lines_loss
+from superscale.losses.mesh import mesh_loss
 from superscale.losses.perceptual import PerceptualLoss
 from superscale.losses.targets import sharpened
 from superscale.machine import processes
@@ -41,6 +42,7 @@ class Criteria:
     pixel_weight: float = 1.0
     grid_weight: float = 0.0
     lines_weight: float = 0.0
+    mesh_weight: float = 0.0
     sharpen_targets: float = 0.0
     perceptual: PerceptualLoss | None = None
     perceptual_weight: float = 1.0
@@ -68,7 +70,7 @@ def autocast(device: torch.device, precision: AutocastType) -> Iterator[None]:
 
 
 def content_loss(criteria: Criteria, super_res: Tensor, batch: Batch, precision: AutocastType) -> tuple[Tensor, Numbers]:
-    """The pixel, grid, lines and perceptual terms, weighted and summed, and each as a number."""
+    """The pixel, grid, lines, mesh and perceptual terms, weighted and summed, and each as a number."""
     numbers: Numbers = {}
     loss = super_res.new_zeros(())
     target = sharpened(batch.high_res, criteria.sharpen_targets) if criteria.sharpen_targets else batch.high_res
@@ -84,6 +86,10 @@ def content_loss(criteria: Criteria, super_res: Tensor, batch: Batch, precision:
         term = lines_loss(super_res, batch.high_res)
         numbers["lines"] = term.detach()
         loss = loss + criteria.lines_weight * term
+    if criteria.mesh_weight:
+        term = mesh_loss(super_res, batch.high_res, processes.everywhere)
+        numbers["mesh"] = term.detach()
+        loss = loss + criteria.mesh_weight * term
     if criteria.perceptual is not None:
         # The step's first image, at whichever process it is: all processes crop alike, as one large batch would.
         top, left = shift(batch.numbers[0] - processes.rank(), criteria.shift_px)
@@ -124,7 +130,7 @@ def adversarial_step(
     with frozen_norms(discriminator):
         with torch.set_grad_enabled(generator_moves):
             super_res = enlarge(generator, batch, precision)
-        judgement = judge(discriminator, super_res, batch.high_res, None if criteria.discriminator_fp32 else precision)
+        judgement = judge(discriminator, super_res, batch, None if criteria.discriminator_fp32 else precision)
         numbers = generator_step(super_res, batch, judgement, criteria, precision) if generator_moves else {}
         return numbers | discriminator_step(discriminator, judgement, criteria), super_res.detach()
 
@@ -146,12 +152,12 @@ def frozen_norms(discriminator: nn.Module) -> Iterator[None]:
         yield
 
 
-def judge(discriminator: nn.Module, super_res: Tensor, high_res: Tensor, precision: AutocastType) -> Judgement:
+def judge(discriminator: nn.Module, super_res: Tensor, batch: Batch, precision: AutocastType) -> Judgement:
     """Two passes for both players. Call inside `frozen_norms`, before any optimizer moves."""
     leaf = super_res.detach().requires_grad_()
     with autocast(leaf.device, precision):
-        real = discriminator(high_res.contiguous(memory_format=torch.channels_last))
-        fake = discriminator(leaf.contiguous(memory_format=torch.channels_last))
+        real = discriminator(batch.high_res.contiguous(memory_format=torch.channels_last), batch.low_res)
+        fake = discriminator(leaf.contiguous(memory_format=torch.channels_last), batch.low_res)
     return Judgement(real.float(), fake.float(), leaf)
 
 

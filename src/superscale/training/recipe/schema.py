@@ -22,6 +22,7 @@ from superscale.bounds import (
     check_bounds,
 )
 from superscale.errors import RecipeError, UsageError
+from superscale.metrics.mesh import WINDOW_PX
 from superscale.metrics.spectrum import SEGMENT_PX
 from superscale.networks.catalog import DiscriminatorConfig
 from superscale.networks.configs import GeneratorConfig
@@ -148,7 +149,7 @@ class StageConfig:
     to 0.4 %, which shows in the brightness.
     ``optimizer``: of the generator, "adam" as both papers or "muon" (`training.muon`); a discriminator has Adam.
     ``gradient_clip``: largest norm of the generator's gradient, 0 for no limit.
-    ``grid_weight``, ``lines_weight``: of the two losses of `losses.grid`. ``sharpen_targets``: strength of an unsharp mask on what the
+    ``grid_weight``, ``lines_weight``: of the two losses of `losses.grid`; ``mesh_weight``: of `losses.mesh`. ``sharpen_targets``: strength of an unsharp mask on what the
     pixel and perceptual losses compare with, as Real-ESRGAN's 0.5; the discriminator sees the picture as it is.
     """
 
@@ -166,6 +167,7 @@ class StageConfig:
     pixel: PixelConfig | None = None
     grid_weight: Weight = 0.0
     lines_weight: Weight = 0.0
+    mesh_weight: Weight = 0.0
     sharpen_targets: Annotated[float, Bounds(0, 10)] = 0.0
     perceptual: PerceptualConfig | None = None
     adversarial: AdversarialConfig | None = None
@@ -230,6 +232,11 @@ class Recipe:
             f"{dotted_key('stage', name)}.lines_weight needs data.patch_px of at least {SEGMENT_PX + 1}, got {self.data.patch_px}"
             for name, stage in self.stage.items()
             if stage.lines_weight and self.data.patch_px <= SEGMENT_PX
+        ]
+        problems += [
+            f"{dotted_key('stage', name)}.mesh_weight needs data.patch_px of at least {WINDOW_PX}, got {self.data.patch_px}"
+            for name, stage in self.stage.items()
+            if stage.mesh_weight and self.data.patch_px < WINDOW_PX
         ]
         if self.generator and self.generator.scale != self.scale:
             problems.append(f"scale is {self.scale}, but generator.scale is {self.generator.scale}")

@@ -26,7 +26,7 @@ MAY_CHANGE = ("name", "report_every_images", "data.verify", "validation.", "chec
 CHANGED_SHOWN = 3
 NETWORKS = {**GENERATORS, **DISCRIMINATORS}
 # Settings of a stage that older states lack, and what was done then.
-ADDED = {"optimizer": "adam", "precision": "inherit", "lines_weight": 0.0}
+ADDED = {"optimizer": "adam", "precision": "inherit", "lines_weight": 0.0, "mesh_weight": 0.0}
 
 
 @dataclass(frozen=True)

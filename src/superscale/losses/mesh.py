@@ -1,0 +1,39 @@
+"""A loss against meshes: waves of any direction and a period of 2 to 4 pixels that a network lays over texture wherever it is unsure.
+
+A perceptual loss rewards them as detail, and `losses.grid` sees horizontal and vertical ones alone. Texture spreads over all directions
+in the spectrum; a wave that repeats is a peak.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from superscale.errors import UsageError
+from superscale.metrics.mesh import WINDOW_PX, surroundings, wave_power
+
+# Added to both ratios, to keep the logarithm finite. So little that a softer output has no lower loss: with 0.02, and the ratio
+# around taken for a constant, a network learnt to blur.
+FAINT = 1e-3
+
+
+def alone(own: Tensor) -> Tensor:
+    """The stack of one process."""
+    return own[None]
+
+
+def mesh_loss(super_res: Tensor, high_res: Tensor, everywhere: Callable[[Tensor], Tensor] = alone) -> Tensor:
+    """Measure how far single waves stand out of the spectrum of ``super_res``; (B, C, H, W) in [0, 1] -> a scalar.
+
+    Power is averaged over the batch, a channel at a time, and divided by that of ``high_res``. ``everywhere``: from a tensor to the stack
+    of those of all processes, so that many average over the batches of all. The result is the mean square of
+    log(ratio / ratio of waves of about the same period in other directions), where positive. Raises UsageError when a side is below
+    32 pixels.
+    """
+    if min(super_res.shape[-2:]) < WINDOW_PX:
+        raise UsageError(f"the spectrum of a mesh needs patches of {WINDOW_PX} pixels a side, got {tuple(super_res.shape)}")
+    # A channel's images are laid side by side, as one plane's windows: (B, C, H, W) -> (C, B, H, W).
+    power, truth = (everywhere(wave_power(images.transpose(0, 1))).mean(dim=0) for images in (super_res, high_res))
+    peaks, around = surroundings(power / truth)
+    return ((peaks + FAINT) / (around + FAINT)).log().clamp(min=0).square().mean()
