@@ -267,3 +267,27 @@ def test_doctor_answers_without_a_home(
         monkeypatch.delenv(name, raising=False)
     assert command("doctor") == 0
     assert "cache:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("evaluate", "--data", "photos", "-m", "bicubic", "--workers", "2"), "--workers"),
+        (("evaluate", "--data", "photos", "-m", "bicubic", "--share", "0.5"), "--share"),
+        (("prepare", "photos", "-o", "pack", "--workers", "2"), "--workers"),
+    ],
+)
+def test_an_option_for_a_cluster_is_refused_on_one_machine(
+    arguments: tuple[str, ...],
+    named: str,
+    command: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "photos").mkdir()
+    write_image(tmp_path / "photos" / "a.png", Image(synthetic_picture(0, 96)))
+    monkeypatch.chdir(tmp_path)
+    assert command(*arguments) == 2
+    assert f"{named}: for the workers of --on ray only; leave out" in " ".join(capsys.readouterr().err.split())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos"]

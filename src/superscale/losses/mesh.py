@@ -16,6 +16,8 @@ from superscale.metrics.mesh import WINDOW_PX, surroundings, wave_power
 # Added to both ratios, to keep the logarithm finite. So little that a softer output has no lower loss: with 0.02, and the ratio
 # around taken for a constant, a network learnt to blur.
 FAINT = 1e-3
+# How many times the power of its surroundings a wave may have: outputs without a mesh differ as much from their originals.
+TOLERATED = 1.5
 
 
 def alone(own: Tensor) -> Tensor:
@@ -28,7 +30,7 @@ def mesh_loss(super_res: Tensor, high_res: Tensor, everywhere: Callable[[Tensor]
 
     Power is averaged over the batch, a channel at a time, and divided by that of ``high_res``. ``everywhere``: from a tensor to the stack
     of those of all processes, so that many average over the batches of all. The result is the mean square of
-    log(ratio / ratio of waves of about the same period in other directions), where positive. Raises UsageError when a side is below
+    log(ratio / 1.5 / ratio of waves of about the same period in other directions), where positive. Raises UsageError when a side is below
     32 pixels.
     """
     if min(super_res.shape[-2:]) < WINDOW_PX:
@@ -36,4 +38,4 @@ def mesh_loss(super_res: Tensor, high_res: Tensor, everywhere: Callable[[Tensor]
     # A channel's images are laid side by side, as one plane's windows: (B, C, H, W) -> (C, B, H, W).
     power, truth = (everywhere(wave_power(images.transpose(0, 1))).mean(dim=0) for images in (super_res, high_res))
     peaks, around = surroundings(power / truth)
-    return ((peaks + FAINT) / (around + FAINT)).log().clamp(min=0).square().mean()
+    return ((peaks + FAINT) / (TOLERATED * (around + FAINT))).log().clamp(min=0).square().mean()
