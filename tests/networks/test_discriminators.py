@@ -146,7 +146,7 @@ def test_a_conditional_discriminator_judges_by_the_low_res_image_too(name: str) 
     image, low_res = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 8, 8)
     assert judge(image, low_res).shape[0] == 2
     assert not torch.allclose(judge(image, low_res), judge(image, low_res.flip(0)), atol=1e-5)
-    with pytest.raises(UsageError, match="sees the low-res image too .*got none"):
+    with pytest.raises(UsageError, match=r"sees the low-res image too .*got none"):
         judge(image)
     alone = build_discriminator(name, options | {"sees_low_res": False}).eval()
     torch.testing.assert_close(alone(image, low_res), alone(image), atol=0, rtol=0)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from superscale.errors import UsageError
-from superscale.metrics.mesh import WINDOW_PX, surroundings, wave_power
+from superscale.metrics.mesh import WINDOW_PX, alone, excess
 
 # Added to both ratios, to keep the logarithm finite. So little that a softer output has no lower loss: with 0.02, and the ratio
 # around taken for a constant, a network learnt to blur.
@@ -20,22 +20,17 @@ FAINT = 1e-3
 TOLERATED = 1.5
 
 
-def alone(own: Tensor) -> Tensor:
-    """The stack of one process."""
-    return own[None]
-
-
 def mesh_loss(super_res: Tensor, high_res: Tensor, everywhere: Callable[[Tensor], Tensor] = alone) -> Tensor:
     """Measure how far single waves stand out of the spectrum of ``super_res``; (B, C, H, W) in [0, 1] -> a scalar.
 
-    Power is averaged over the batch, a channel at a time, and divided by that of ``high_res``. ``everywhere``: from a tensor to the stack
-    of those of all processes, so that many average over the batches of all. The result is the mean square of
-    log(ratio / 1.5 / ratio of waves of about the same period in other directions), where positive. Raises UsageError when a side is below
-    32 pixels.
+    Power is averaged over the batch as in `metrics.mesh`, a channel at a time. ``everywhere``: from a tensor to the stack of those of all
+    processes, so that many average over the batches of all. The result is the mean square of log(ratio / 1.5 / ratio of waves of about
+    the same period in other directions), where positive, weighed by the original's power. Raises UsageError when a side is below 32
+    pixels.
     """
     if min(super_res.shape[-2:]) < WINDOW_PX:
         raise UsageError(f"the spectrum of a mesh needs patches of {WINDOW_PX} pixels a side, got {tuple(super_res.shape)}")
     # A channel's images are laid side by side, as one plane's windows: (B, C, H, W) -> (C, B, H, W).
-    power, truth = (everywhere(wave_power(images.transpose(0, 1))).mean(dim=0) for images in (super_res, high_res))
-    peaks, around = surroundings(power / truth)
-    return ((peaks + FAINT) / (TOLERATED * (around + FAINT))).log().clamp(min=0).square().mean()
+    waves = excess(super_res.transpose(0, 1), high_res.transpose(0, 1), everywhere)
+    above = ((waves.ratio + FAINT) / (TOLERATED * (waves.around + FAINT))).log().clamp(min=0)
+    return (waves.share * above.square()).mean()

@@ -27,7 +27,7 @@ METRICS: dict[str, Metric] = {
     "delta-e": Metric("ΔE00", False, 3, "CIEDE2000, always RGB (sRGB, D65), mean over pixels"),
     "grid": Metric("", False, 2, "no reference; about 1 in photographs, above 1.5 a grid of 2 or 4 pixels"),
     "grain": Metric("", False, 2, "on what is flat in the truth; about 1 for a faithful output, above 1.5 a grain"),
-    "mesh": Metric("", False, 2, "the highest wave of 2 to 4 pixels over its surroundings, in the truth's power there; under 0.5 unseen"),
+    "mesh": Metric("", False, 2, "the highest wave of 2 to 4 pixels over its surroundings, by power; above 1 a mesh"),
     "features": Metric("", False, 4, "VGG19's features in small, by LPIPS's formula without its weights, always RGB"),
     **dict.fromkeys(LPIPS, Metric("", False, 4, "v0.1, always RGB")),
     "dists": Metric("", False, 4, "always RGB, pictures at their own size"),

@@ -149,8 +149,9 @@ class StageConfig:
     to 0.4 %, which shows in the brightness.
     ``optimizer``: of the generator, "adam" as both papers or "muon" (`training.muon`); a discriminator has Adam.
     ``gradient_clip``: largest norm of the generator's gradient, 0 for no limit.
-    ``grid_weight``, ``lines_weight``: of the two losses of `losses.grid`; ``mesh_weight``: of `losses.mesh`. ``sharpen_targets``: strength of an unsharp mask on what the
-    pixel and perceptual losses compare with, as Real-ESRGAN's 0.5; the discriminator sees the picture as it is.
+    ``grid_weight``, ``lines_weight``: of the two losses of `losses.grid`; ``mesh_weight``: of `losses.mesh`.
+    ``sharpen_targets``: strength of an unsharp mask on what the pixel and perceptual losses compare with, as Real-ESRGAN's 0.5; the
+    discriminator sees the picture as it is.
     """
 
     images: Images
