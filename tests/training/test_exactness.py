@@ -328,7 +328,7 @@ def test_a_state_from_before_a_setting_was_there_is_resumed_with_what_was_done_t
     train(tiny(), tmp_path / "run", stop=after(3), quiet=True)
     for folder in saved_states(tmp_path / "run" / "checkpoints"):
         tensors, facts = load_state(folder)
-        later = (".optimizer", ".precision", ".lines_weight", ".mesh_weight", ".sees_low_res")
+        later = (".optimizer", ".precision", ".lines_weight", ".mesh_weight", ".sees_low_res", ".turned")
         facts["settings"] = {key: value for key, value in facts["settings"].items() if not key.endswith(later)}
         save_state(folder, tensors, facts)
     with pytest.raises(RecipeError, match=r"stage\.psnr\.optimizer was adam, is muon"):

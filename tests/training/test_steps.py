@@ -29,6 +29,7 @@ from superscale.training.loop.steps import (
     judge,
     pixel_step,
     shift,
+    turned,
 )
 
 
@@ -130,6 +131,15 @@ def test_a_pixel_step_is_the_plain_gradient() -> None:
     assert numbers["loss"].item() == pytest.approx(loss.item(), rel=1e-5)
     for name, gradient in gradients(generator).items():
         torch.testing.assert_close(got[name], gradient, rtol=1e-3, atol=1e-7)
+
+
+def test_features_see_every_position_of_a_square_by_the_image_number_alone() -> None:
+    image = torch.arange(6.0).view(1, 1, 2, 3)
+    positions = [turned(image, number) for number in range(0, 1600, 16)]
+    expected = [torch.rot90(side, quarter, (-2, -1)) for side in (image, image.mT) for quarter in range(4)]
+    shown = {(tuple(position.shape), tuple(position.flatten().tolist())) for position in positions}
+    assert shown == {(tuple(position.shape), tuple(position.flatten().tolist())) for position in expected}
+    torch.testing.assert_close(turned(image, 48), turned(image, 48), atol=0, rtol=0)
 
 
 def test_feature_shifts_depend_on_the_image_number_alone_and_use_every_offset() -> None:

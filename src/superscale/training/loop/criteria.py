@@ -34,7 +34,9 @@ def build_criteria(stage: StageConfig, device: torch.device) -> Criteria:
         network = feature_network(config.network, deepest, config.weights or None)
         loss = PerceptualLoss(network, config.layers, after_activation=config.after_activation, distance=config.distance)
         loss = loss.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        criteria = replace(criteria, perceptual=loss, perceptual_weight=config.weight, shift_px=config.shift_px)
+        criteria = replace(
+            criteria, perceptual=loss, perceptual_weight=config.weight, shift_px=config.shift_px, turned=config.turned
+        )
     if stage.adversarial is not None:
         criteria = replace(
             criteria,

@@ -47,6 +47,7 @@ class Criteria:
     perceptual: PerceptualLoss | None = None
     perceptual_weight: float = 1.0
     shift_px: int = 0
+    turned: bool = False
     adversarial: Adversarial | None = None
     adversarial_weight: float = 0.0
     discriminator_fp32: bool = False
@@ -92,18 +93,34 @@ def content_loss(criteria: Criteria, super_res: Tensor, batch: Batch, precision:
         loss = loss + criteria.mesh_weight * term
     if criteria.perceptual is not None:
         # The step's first image, at whichever process it is: all processes crop alike, as one large batch would.
-        top, left = shift(batch.numbers[0] - processes.rank(), criteria.shift_px)
+        number = batch.numbers[0] - processes.rank()
+        top, left = shift(number, criteria.shift_px)
+        seen = [image[..., top:, left:] for image in (super_res, target)]
         with autocast(super_res.device, precision):
-            term = criteria.perceptual(super_res[..., top:, left:], target[..., top:, left:])
+            term = criteria.perceptual(*(turned(image, number) if criteria.turned else image for image in seen))
         numbers["perceptual"] = term.detach()
         loss = loss + criteria.perceptual_weight * term
     return loss, numbers
 
 
 def shift(number: int, shift_px: int) -> tuple[int, int]:
-    """A pseudo-random crop offset in [0, shift_px]² that depends on the image number alone (Knuth's multiplicative hash)."""
-    hashed = number * 2654435761 % 2**32 >> 8
+    """A pseudo-random crop offset in [0, shift_px]² that depends on the image number alone."""
+    hashed = _hashed(number) >> 8
     return hashed % (shift_px + 1), hashed // (shift_px + 1) % (shift_px + 1)
+
+
+def turned(image: Tensor, number: int) -> Tensor:
+    """(..., H, W) in one of the eight positions of a square, pseudo-random by the image number alone; no copy where none is needed."""
+    position = _hashed(number) >> 29
+    if position & 1:
+        image = image.transpose(-2, -1)
+    sides = [-1 - bit for bit in (0, 1) if position >> (bit + 1) & 1]
+    return image.flip(sides) if sides else image
+
+
+def _hashed(number: int) -> int:
+    """Knuth's multiplicative hash, 32 bits."""
+    return number * 2654435761 % 2**32
 
 
 def pixel_step(generator: Forward, batch: Batch, criteria: Criteria, precision: AutocastType) -> Numbers:

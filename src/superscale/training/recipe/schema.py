@@ -106,7 +106,10 @@ class PixelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PerceptualConfig:
-    """``layers``: name -> weight. ``shift_px``: crop both pictures by up to this before the features, so no grid can hide there."""
+    """``layers``: name -> weight. ``shift_px``: crop both pictures by up to this before the features, so no grid can hide there.
+    ``turned``: turn and mirror both at random before the features, so that no pattern of one direction is rewarded (the idea is that of
+    Kettunen et al. 2019, "E-LPIPS").
+    """
 
     network: str = "vgg19"
     weights: str = ""
@@ -115,6 +118,7 @@ class PerceptualConfig:
     distance: Literal["mse", "l1"] = "l1"
     weight: Weight = 1.0
     shift_px: Annotated[int, Bounds(0, 1024)] = 0
+    turned: bool = False
 
     def __post_init__(self) -> None:
         check_bounds(self)

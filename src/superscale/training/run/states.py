@@ -163,6 +163,8 @@ def _completed(settings: Mapping[str, Any]) -> dict[str, Any]:
         if key.endswith(("generator.name", ".discriminator.name")) and name in NETWORKS:
             config, _ = NETWORKS[name]
             defaults |= {f"{key.removesuffix('name')}{option}": value for option, value in plain(config()).items()}
+        if key.endswith(".perceptual.shift_px"):
+            defaults[f"{key.removesuffix('shift_px')}turned"] = False
     return given | {key: value for key, value in defaults.items() if key not in given}
 
 
