@@ -55,7 +55,8 @@ class Clip:
     """A video file and its one picture stream. ``frames``: how many it says it has, or None; ``first``: the time of the first of them, and
     ``origin``: of the first of anything in the file.
 
-    ``rotation``: degrees by which players turn it anticlockwise. ``lost``: what its frames bring that cannot be kept.
+    ``rotation``: degrees by which players turn it anticlockwise; ``turn``: that and how they mirror it, as FFmpeg's display matrix, whose
+    shift is in pixels of the old size and left out; None for upright. ``lost``: what its frames bring that cannot be kept.
     """
 
     path: Path
@@ -72,6 +73,7 @@ class Clip:
     frames: int | None
     aspect: Fraction | None
     rotation: int
+    turn: tuple[int, ...] | None
     look: Look
     mastering: Mastering | None
     lost: tuple[str, ...]
@@ -185,6 +187,7 @@ def _described(path: Path, container: InputContainer, stream: VideoStream, frame
         frames=stream.frames or None,
         aspect=stream.sample_aspect_ratio or None,
         rotation=int(frame.rotation) % 360,
+        turn=_turn(side),
         look=look,
         mastering=_mastering(side),
         lost=tuple(what for kind, what in LOST.items() if kind in side) + ("its transparency",) * has_alpha,
@@ -195,6 +198,13 @@ def _side_data(frame: VideoFrame) -> dict[str, bytes]:
     """What a frame brings besides its picture, by FFmpeg's names."""
     side: Any = frame.side_data
     return {side[number].type.name: bytes(side[number]) for number in range(len(side))}
+
+
+def _turn(side: dict[str, bytes]) -> tuple[int, ...] | None:
+    if "DISPLAYMATRIX" not in side:
+        return None
+    numbers = struct.unpack("=9i", side["DISPLAYMATRIX"][:36])
+    return (*numbers[:6], 0, 0, numbers[8])
 
 
 def _mastering(side: dict[str, bytes]) -> Mastering | None:
