@@ -33,7 +33,8 @@ WHITE_IS_ZERO, BLACK_IS_ZERO, RGB_COLOURS, PALETTE, CMYK, YCBCR, CIELAB = 0, 1, 
 KNOWN_SPACES = (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB_COLOURS, PALETTE, CMYK, YCBCR, CIELAB)
 # YCbCrCoefficients and ReferenceBlackWhite, and what Pillow takes them for (BT.601, all of the range); JPEG has its own.
 COEFFICIENTS, REFERENCES = 529, 532
-AS_PILLOW_READS = {COEFFICIENTS: (0.299, 0.587, 0.114), REFERENCES: (0, 255, 128, 255, 128, 255)}
+FULL = white(np.uint8)
+AS_PILLOW_READS = {COEFFICIENTS: (0.299, 0.587, 0.114), REFERENCES: (0, FULL, 128, FULL, 128, FULL)}
 JPEGS = (6, 7)
 # Lab is relative to D50 where nothing is said (Adobe Photoshop TIFF Technical Notes, 2002).
 WHITE_POINT = 318
