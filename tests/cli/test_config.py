@@ -50,6 +50,17 @@ def test_the_environment_goes_before_the_project_before_the_user(
         assert read_image(f"{side}.png").height == side
 
 
+@pytest.mark.parametrize("name", ["SUPERSCALE_UPSCALE_QUALTY", "SUPERSCALE_EVALUATE_MODEL", "SUPERSCALE_UPSCALE_OVERWRITE"])
+def test_a_variable_that_would_do_nothing_is_an_error(
+    commands: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "1")
+    done = run(commands, "upscale", "a.png")
+    assert done.returncode == 2
+    assert f"unknown setting in the environment '{name}'" in done.stderr
+    assert not (folder / "a_x4.png").exists()
+
+
 def test_show_lists_defaults_of_a_command_too(commands: Path, folder: Path) -> None:
     assert origins(commands) == {}
     assert origins(commands, "upscale")["upscale.quality"] == (95, "default")
@@ -66,6 +77,7 @@ def test_show_lists_defaults_of_a_command_too(commands: Path, folder: Path) -> N
         ("[evaluate]\nmodel = 'x'", "model must be a list"),
         ("[upscale", "superscale.toml"),
         ("[upscale]\nquality = 'high'", "--quality"),
+        ("[upscale]\nquality = true", "[upscale] quality must be a value, got true"),
     ],
 )
 def test_a_wrong_file_is_one_error_and_nothing_is_done(commands: Path, folder: Path, text: str, reason: str) -> None:

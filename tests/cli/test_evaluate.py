@@ -190,6 +190,10 @@ def test_a_model_of_ones_own_photographs_is_fitted_and_used(
     assert not stop.value.code, capsys.readouterr().err
     assert json.loads(model.read_text())["source"] == "galaxies"
     capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:  # what is there is not replaced
+        main()
+    assert stop.value.code == 2
+    assert "exists; use --overwrite" in capsys.readouterr().err
     write_image(tmp_path / "set" / "cat.png", Image(skimage.data.chelsea()[:104, :200]))
     values = []
     for option in ((), ("--niqe-model", model)):

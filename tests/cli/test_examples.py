@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,11 @@ def test_a_file_of_ones_own_is_not_replaced(command: object, tmp_path: Path, cap
     assert "coffee.jpg exists" in capsys.readouterr().err
     assert (tmp_path / "coffee.jpg").read_bytes() == b"mine"
     assert not (tmp_path / "cat.jpg").exists()
+
+
+def test_a_pipe_in_the_place_of_an_example_is_not_waited_for(
+    command: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(tmp_path / "cat.jpg")
+    assert command("examples", tmp_path) == 2  # type: ignore[operator]
+    assert "is another file" in capsys.readouterr().err

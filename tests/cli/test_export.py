@@ -27,3 +27,18 @@ def test_export_writes_a_graph_that_enlarges_and_says_how_near_it_is(
     assert command("export", model_file, "-o", target, "--overwrite", "--half") == 0
     assert command("export", model_file, "-o", tmp_path / "tiny.pt") == 2
     assert "ends in .onnx" in capsys.readouterr().err
+
+
+def test_export_neither_replaces_its_own_model_nor_the_numbers_of_another(
+    command: Command, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "tiny.onnx"
+    assert command("export", model_file, "-o", source) == 0
+    before = source.read_bytes()
+    assert command("export", source, "-o", source, "--half", "--overwrite") == 2
+    assert "is the model that is exported" in capsys.readouterr().err
+    assert source.read_bytes() == before
+    (tmp_path / "tiny.xml").touch()
+    (tmp_path / "tiny.bin").touch()
+    assert command("export", model_file, "-o", tmp_path / "tiny.param", "--overwrite") == 2
+    assert f"tiny.bin belongs to {tmp_path / 'tiny.xml'}" in capsys.readouterr().err

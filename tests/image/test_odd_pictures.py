@@ -197,6 +197,46 @@ def test_lab_tiff_that_cannot_be_read_right_is_refused_in_one_line() -> None:
         read_image(stream.getvalue())
 
 
+# code, type, count, value, as tifffile takes tags: studio range (TIFF 6.0, ReferenceBlackWhite), BT.709 (YCbCrCoefficients), JPEG's own
+STUDIO = (532, "2I", 6, (16, 1, 235, 1, 128, 1, 240, 1, 128, 1, 240, 1), True)
+BT709 = (529, "2I", 3, (2126, 10000, 7152, 10000, 722, 10000), True)
+USUAL = (
+    (529, "2I", 3, (299, 1000, 587, 1000, 114, 1000), True),
+    (532, "2I", 6, (0, 1, 255, 1, 128, 1, 255, 1, 128, 1, 255, 1), True),
+)
+UNSAMPLED = (530, "H", 2, (1, 1), True)
+
+
+def ycbcr_tiff(*tags: Any) -> bytes:
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, drawn(3), photometric="ycbcr", extratags=[UNSAMPLED, *tags])
+    return stream.getvalue()
+
+
+def test_ycbcr_tiff_is_read_as_jpeg_has_it_and_refused_where_its_tags_say_otherwise() -> None:
+    expected = np.asarray(Pillow.fromarray(drawn(3), "YCbCr").convert("RGB"))
+    for tags in ((), USUAL):
+        np.testing.assert_array_equal(read_image(ycbcr_tiff(*tags)).pixels, expected)
+    for tag in (STUDIO, BT709):
+        with pytest.raises(ImageError, match="YCbCr of other ranges or coefficients"):
+            read_image(ycbcr_tiff(tag))
+
+
+@pytest.mark.parametrize("space", ["icclab", "itulab", "cfa", "linear_raw"])
+def test_a_tiff_in_an_unknown_colour_space_is_not_called_damaged(space: str) -> None:
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, drawn(1)[..., 0] if space == "cfa" else drawn(3), photometric=space)
+    with pytest.raises(ImageError, match="cannot read 8-bit TIFF in colour space"):
+        read_image(stream.getvalue())
+
+
+def test_floats_of_which_zero_is_white_are_refused_as_their_values_would_change() -> None:
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, np.linspace(0, 300, 64, dtype=np.float32).reshape(8, 8), photometric="miniswhite")
+    with pytest.raises(ImageError, match="floats of which 0 is white"):
+        read_image(stream.getvalue())
+
+
 UNREAD = {
     "Netpbm": b"P6\n1 1\n255\n\0\0\0",
     "icon": b"\0\0\1\0\1\0" + bytes(30),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tarfile
 from pathlib import Path
 
@@ -195,6 +196,17 @@ def test_a_model_file_comes_back_to_ten_digits_and_a_damaged_one_is_refused(tmp_
             from_json(text, "damaged.json")
     with pytest.raises(ModelError, match="cannot be read"):
         read_model(tmp_path / "absent.json")
+
+
+@pytest.mark.parametrize("lost", ["a number of a row", "a variance"])
+def test_a_model_that_is_no_covariance_is_refused(lost: str) -> None:
+    content = json.loads(to_json(shipped_model()))
+    if lost == "a variance":
+        content["covariance"][3][0] = 0.0
+    else:
+        content["covariance"][3].pop()
+    with pytest.raises(ModelError, match="not a NIQE model"):
+        from_json(json.dumps(content), "m.json")
 
 
 def test_the_shipped_model_says_what_it_was_fitted_on() -> None:

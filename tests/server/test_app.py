@@ -240,7 +240,9 @@ def test_a_cancelled_job_ends_its_stream_and_the_worker_goes_on(server: Running)
     assert not list((Path(server.settings["spool"]) / "jobs" / job).glob("result*"))
 
 
-def test_a_client_that_leaves_ends_its_own_job_and_no_other(server: Running) -> None:
+def test_a_client_that_leaves_ends_its_own_job_and_no_other_and_leaves_no_upload(server: Running) -> None:
+    jobs = Path(server.settings["spool"]) / "jobs"
+    before = set(jobs.iterdir())
     body = b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nslow\r\n--b\r\nContent-Disposition: form-data; '
     body += b'name="image"; filename="a.png"\r\n\r\n' + png(256, 256) + b"\r\n--b--\r\n"
     head = f"POST /v1/upscale HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
@@ -256,6 +258,7 @@ def test_a_client_that_leaves_ends_its_own_job_and_no_other(server: Running) -> 
     assert gauge(server, 'superscale_rejections_total{reason="cancelled"}') >= 1
     leaving[0].close()
     assert server.until_over(staying)["state"] == "done"
+    wait_for(lambda: set(jobs.iterdir()) == before | {jobs / staying})
 
 
 def gauge(server: Running, name: str) -> float:

@@ -273,6 +273,20 @@ def test_other_photos_are_not_trained_on_under_the_name_of_the_first(tiny: Tiny,
     assert train(first, tmp_path / "run", quiet=True).finished
 
 
+def test_a_lost_pack_is_made_again_of_the_same_photos_only(tiny: Tiny, tmp_path: Path, photos: Path) -> None:
+    recipe = replace(tiny(), data=replace(tiny().data, path=str(photos)))
+    train(recipe, run := tmp_path / "run", stop=after(len(list(photos.iterdir())) + 20), quiet=True)
+    assert list(run.glob("checkpoints/*"))
+    shutil.rmtree(run / "pack")
+    train(recipe, run, stop=after(len(list(photos.iterdir())) + 20), quiet=True)
+    shutil.rmtree(run / "pack")
+    (run / "pack-source.json").unlink()
+    first, second = sorted(photos.iterdir())[:2]
+    first.write_bytes(second.read_bytes())
+    with pytest.raises(RecipeError, match="packed_photos was"):
+        train(recipe, run, quiet=True)
+
+
 def test_preparing_photos_ends_at_the_photo_in_progress_when_asked_to(tiny: Tiny, tmp_path: Path, photos: Path) -> None:
     recipe = replace(tiny(), data=replace(tiny().data, path=str(photos)))
     result = train(recipe, tmp_path / "run", stop=after(2), quiet=True)

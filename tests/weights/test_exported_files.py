@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,8 @@ from superscale.weights.checkpoint import Model, stored_of
 from superscale.weights.export import export
 from superscale.weights.graph import folded
 from superscale.weights.ncnn import ncnn_files
-from superscale.weights.store import find_stored
+from superscale.weights.onnx import onnx_bytes
+from superscale.weights.store import add_model, find_model, find_stored
 from superscale.weights.stored import StoredModel
 
 NETWORKS: list[tuple[str, dict[str, Any]]] = [
@@ -167,3 +169,42 @@ def test_an_openvino_file_that_is_not_ours_is_refused(spoil: Callable[[str], str
     with pytest.raises(ModelError, match=r"drawn\.xml") as error:
         find_stored(path)
     assert "\n" not in str(error.value)
+
+
+def test_an_openvino_file_whose_bin_is_that_of_another_model_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    name, options = NETWORKS[0]
+    for one in ("first", "second"):
+        model = drawn(name, options)
+        arrays = {
+            key: np.add(array, one == "second", dtype=np.float32, out=array.copy()) for key, array in model.arrays.items()
+        }
+        export(StoredModel(one, model.network, arrays, model.card), tmp_path / f"{one}.xml")
+    assert find_stored(tmp_path / "second.xml").name == "second"
+    (tmp_path / "second.bin").replace(tmp_path / "first.bin")
+    with pytest.raises(ModelError, match=r"first\.bin has other numbers"):
+        find_stored(tmp_path / "first.xml")
+
+
+def test_a_model_of_two_files_is_added_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUPERSCALE_CACHE", str(tmp_path / "cache"))
+    model = drawn(*NETWORKS[2])
+    assert add_model(written(model, tmp_path), "mine") == "mine"
+    found = find_stored("mine")
+    assert found.config == model.config
+    for key, array in folded(model).arrays.items():
+        np.testing.assert_array_equal(found.arrays[key], array, err_msg=key)
+
+
+def test_an_onnx_file_becomes_a_network_of_torch_without_a_warning(tmp_path: Path) -> None:
+    model = folded(drawn(*NETWORKS[0]))
+    (tmp_path / "drawn.onnx").write_bytes(onnx_bytes(model))
+    weights = find_model(tmp_path / "drawn.onnx").generator.state_dict()
+    for key, array in model.arrays.items():
+        np.testing.assert_array_equal(weights[key].numpy(), array, err_msg=key)
+
+
+def test_a_pipe_called_onnx_is_refused_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.onnx")
+    with pytest.raises(ModelError, match="expected a file, got a pipe"):
+        find_stored(tmp_path / "pipe.onnx")

@@ -25,7 +25,7 @@ def examples(
 
     sources = {folder / name: photo(name).read_bytes() for name in PHOTOS}
     for target, data in sources.items():
-        if target.exists() and target.read_bytes() != data:
+        if target.exists() and (not target.is_file() or target.read_bytes() != data):
             raise UsageError(f"{target} exists and is another file; name another folder")
     folder.mkdir(parents=True, exist_ok=True)
     for target, data in sources.items():

@@ -23,13 +23,22 @@ def export(
     from superscale.files import require_writable
     from superscale.weights.export import ABOUT, EXPORTS
     from superscale.weights.export import export as write
-    from superscale.weights.store import find_stored
+    from superscale.weights.store import find_stored, model_path
+    from superscale.weights.stored import IN_TWO_FILES
 
     if output.suffix not in EXPORTS:
         raise UsageError(f"{output}: expected a name that ends in {' or '.join(EXPORTS)}")
-    for file in (output, output.with_suffix(".bin")) if output.suffix != ".onnx" else (output,):
+    written = [output]
+    if output.suffix in IN_TWO_FILES:
+        written.append(numbers := output.with_suffix(".bin"))
+        for other in (output.with_suffix(suffix) for suffix in IN_TWO_FILES if suffix != output.suffix):
+            if other.exists():
+                raise UsageError(f"{numbers} belongs to {other}; use another -o")
+    for file in written:
         if file.exists() and not overwrite:
             raise UsageError(f"{file} exists; use --overwrite")
+        if file.exists() and (path := model_path(model)).exists() and file.samefile(path):
+            raise UsageError(f"{file} is the model that is exported; use another -o")
     require_writable(output)
     difference = write(find_stored(model), output, half)
     print(output)

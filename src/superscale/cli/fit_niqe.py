@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from superscale.errors import DataError
+from superscale.errors import DataError, UsageError
 
 
 def fit_niqe(
@@ -17,6 +17,7 @@ def fit_niqe(
     note: Annotated[
         str | None, typer.Option(help="Which photographs these are, kept in the file; default: the folder.")
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Fit the model of clean photographs that the metric NIQE compares with; values compare only within one model."""
     import torch
@@ -28,6 +29,8 @@ def fit_niqe(
     from superscale.image.pixels import to_float
     from superscale.metrics.niqe import fit, to_json
 
+    if output.exists() and not overwrite:
+        raise UsageError(f"{output} exists; use --overwrite")
     require_writable(output)
     if not photos.is_dir():
         raise DataError(f"{photos}: expected a folder of clean photographs")

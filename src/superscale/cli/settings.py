@@ -52,15 +52,30 @@ def defaults(commands: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 def settings(commands: Mapping[str, Any]) -> Iterator[Setting]:
     """Every option of every command, with its value. Raises UsageError for a file that names what does not exist."""
+    _check_environment(commands)
     files = [(str(path), _read(path, commands)) for path in (PROJECT_FILE, user_file())]
     for command, options in ((name, _options(command)) for name, command in commands.items()):
         for option, parameter in options.items():
-            variable = f"SUPERSCALE_{command}_{option}".replace("-", "_").upper()
+            variable = _variable(command, option)
             sources = [(path, content[command][option]) for path, content in files if option in content.get(command, {})]
             if os.environ.get(variable) and not parameter.multiple:
                 sources.insert(0, (variable, os.environ[variable]))
             origin, value = sources[0] if sources else ("default", parameter.default)
             yield Setting(command, option, parameter.name, value, origin)
+
+
+def _variable(command: str, option: str) -> str:
+    """What an option is called in the environment."""
+    return f"SUPERSCALE_{command}_{option}".replace("-", "_").upper()
+
+
+def _check_environment(commands: Mapping[str, Any]) -> None:
+    """Raise UsageError for a variable that begins as one of a command does and would do nothing."""
+    for command, options in ((name, _options(command)) for name, command in commands.items()):
+        known = [_variable(command, option) for option, parameter in options.items() if not parameter.multiple]
+        for name, value in os.environ.items():
+            if value and name.startswith(_variable(command, "")) and name not in known:
+                raise UnknownNameError("setting in the environment", name, known)
 
 
 def _options(command: Any) -> dict[str, Any]:
@@ -97,5 +112,7 @@ def _checked(path: Path, command: str, values: dict[str, Any], options: Mapping[
             raise UnknownNameError(f"option of {command} in {path}", key, options)
         if isinstance(value, list) != bool(options[option].multiple) or isinstance(value, dict):
             raise UsageError(f"{path}: [{command}] {key} must be {'a list' if options[option].multiple else 'one value'}")
+        if isinstance(value, bool) and not options[option].is_flag:
+            raise UsageError(f"{path}: [{command}] {key} must be a value, got {str(value).lower()}")
         checked[option] = value if isinstance(value, bool) else list(map(str, value)) if isinstance(value, list) else str(value)
     return checked

@@ -29,7 +29,13 @@ Array = NDArray[Any]
 # tifffile reports what is odd about a file to the log; what matters is raised.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
-WHITE_IS_ZERO, BLACK_IS_ZERO, RGB_COLOURS, CMYK, CIELAB = 0, 1, 2, 5, 8
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB_COLOURS, PALETTE, CMYK, YCBCR, CIELAB = 0, 1, 2, 3, 5, 6, 8
+KNOWN_SPACES = (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB_COLOURS, PALETTE, CMYK, YCBCR, CIELAB)
+# YCbCrCoefficients and ReferenceBlackWhite, and what Pillow takes them for (BT.601, all of the range); JPEG has its own.
+COEFFICIENTS, REFERENCES = 529, 532
+FULL = white(np.uint8)
+AS_PILLOW_READS = {COEFFICIENTS: (0.299, 0.587, 0.114), REFERENCES: (0, FULL, 128, FULL, 128, FULL)}
+JPEGS = (6, 7)
 # Lab is relative to D50 where nothing is said (Adobe Photoshop TIFF Technical Notes, 2002).
 WHITE_POINT = 318
 D50 = (0.3457, 0.3585)
@@ -257,12 +263,18 @@ def page_layout(page: TiffPage, name: str) -> Layout:
             f"{name}: cannot read Lab colours that are relative to another white than D50; convert it to RGB first"
         )
     if colours is None or (bits < 8 and samples == 1) or (colours == samples == 4 and bits == 8):
-        if bits > 8 or kind != UNSIGNED:
+        if bits > 8 or kind != UNSIGNED or photometric not in KNOWN_SPACES:
             raise Unsupported(f"{name}: cannot read {bits}-bit TIFF in colour space {photometric}; convert it to RGB first")
+        if photometric == YCBCR and not _is_usual(page):
+            raise Unsupported(f"{name}: cannot read YCbCr of other ranges or coefficients than JPEG's; convert it to RGB first")
         return Layout(photometric, samples, 0, bits, for_pillow=True)
     is_photograph = (kind == UNSIGNED and bits <= 16) or kind == FLOAT
     if photometric in (WHITE_IS_ZERO, CMYK) and not is_photograph:
         raise Unsupported(f"{name}: cannot read {bits}-bit integers whose colour space is {photometric}; convert it first")
+    if photometric == WHITE_IS_ZERO and kind == FLOAT:
+        raise Unsupported(
+            f"{name}: cannot read floats of which 0 is white: turned over, they would be other values; convert it first"
+        )
     if samples < colours:
         raise Damaged(f"{name}: {samples} samples a pixel cannot hold its colours")
     tagged = samples > colours and len(extra) == samples - colours and extra[-1] in (PREMULTIPLIED, STRAIGHT)
@@ -297,6 +309,17 @@ def _space(page: TiffPage, name: str) -> tuple[int, tuple[str, ...]]:
 def _is_d50(ratios: Any) -> bool:
     numbers = np.asarray(ratios, dtype=np.float64).ravel()
     return numbers.size == 4 and bool(np.allclose(numbers[::2] / np.maximum(numbers[1::2], 1), D50, atol=0.002))
+
+
+def _is_usual(page: TiffPage) -> bool:
+    """Whether YCbCr is what JPEG has, as Pillow takes it."""
+    told = {code: np.asarray(page.tags[code].value, np.float64).ravel() for code in AS_PILLOW_READS if code in page.tags}
+    numbers = {code: found[::2] / np.maximum(found[1::2], 1) for code, found in told.items()}
+    usual = (
+        len(numbers[code]) == len(AS_PILLOW_READS[code]) and np.allclose(numbers[code], AS_PILLOW_READS[code], atol=0.002)
+        for code in numbers
+    )
+    return int(page.compression) in JPEGS or all(usual)
 
 
 def _raw(page: TiffPage) -> Array:

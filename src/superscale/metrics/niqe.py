@@ -209,14 +209,18 @@ def from_json(text: str, name: str) -> NaturalModel:
         if content.pop("format") != FORMAT:
             raise ModelError(f"{name}: not a NIQE model (no {FORMAT!r} in it)")
         mean = torch.tensor(content.pop("mean"), dtype=torch.float64)
-        rows = [[0.0] * (FEATURES - len(row)) + row for row in content.pop("covariance")]
+        rows = [[0.0] * number + row for number, row in enumerate(content.pop("covariance"))]
         upper = torch.tensor(rows, dtype=torch.float64)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, RuntimeError) as error:
         raise ModelError(f"{name}: not a NIQE model ({error}); fit-niqe makes one") from error
     finite = mean.isfinite().all() and upper.isfinite().all()
     if not finite or (mean.shape, upper.shape) != ((FEATURES,), (FEATURES, FEATURES)):
         raise ModelError(f"{name}: a NIQE model has {FEATURES} finite means and as many rows of covariance")
-    return NaturalModel(mean, upper + upper.T - upper.diag().diag(), content)
+    covariance = upper + upper.T - upper.diag().diag()
+    # Of any numbers, none varies by less than nothing; the ten digits of the file are rounded.
+    if torch.linalg.eigvalsh(covariance).min() < -1e-6 * covariance.abs().max():
+        raise ModelError(f"{name}: not a NIQE model (its covariance is none); fit-niqe makes one")
+    return NaturalModel(mean, covariance, content)
 
 
 def read_model(path: Path) -> NaturalModel:

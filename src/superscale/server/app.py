@@ -131,7 +131,7 @@ def _add_pictures(app: FastAPI, service: Service) -> None:
         try:
             job = await unless_the_client_leaves(request, service.end(job.id))
         except (ClientDisconnect, asyncio.CancelledError):
-            service.cancel(service.job(job.id))
+            service.leave(service.job(job.id))
             raise
         if job.error is not None:
             service.spool.delete(job.id)

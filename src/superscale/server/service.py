@@ -50,6 +50,7 @@ class Service:
         self._work = asyncio.Event()
         self._inspecting = asyncio.Lock()
         self._cancelled: set[str] = set()
+        self._left: set[str] = set()
         limits = {"max_pixels": settings.max_pixels, "timeout": settings.timeout, "memory": settings.memory}
         how = {"model": settings.model, "backend": settings.backend, "tile": settings.tile}
         self.inspector = Child({"role": "inspector", **limits})
@@ -245,6 +246,9 @@ class Service:
             self.progress.pop(job.id, None)
             self._changed_queue()
             self._changed(job.id)
+            if job.id in self._left:
+                self._left.discard(job.id)
+                self._forget(job.id)
 
     async def _written(self, job: Job, **changes: Any) -> None:
         """Write what became of a job, as soon as the disk has room for it; after the time for a stop, the next start finds it out."""
@@ -276,8 +280,7 @@ class Service:
     def cancel(self, job: Job) -> None:
         """End a job that waits, at once, or that runs, within a tile; delete one that is over."""
         if job.is_over:
-            self.spool.delete(job.id)
-            self._used_bytes = self.spool.used_bytes()
+            self._forget(job.id)
         elif (child := self._running.get(job.id)) is not None:
             self._cancelled.add(job.id)
             child.cancel(job.id)
@@ -285,6 +288,18 @@ class Service:
             self.spool.update(job.id, **self._end_by(CANCELLED))
             self._changed_queue()
         self._changed(job.id)
+
+    def leave(self, job: Job) -> None:
+        """End a job whose client left, and keep nothing of it: nobody else knows of it."""
+        self.cancel(job)
+        if job.id in self._running:
+            self._left.add(job.id)
+        else:
+            self._forget(job.id)
+
+    def _forget(self, job_id: str) -> None:
+        self.spool.delete(job_id)
+        self._used_bytes = self.spool.used_bytes()
 
     async def _sweep(self) -> None:
         while True:

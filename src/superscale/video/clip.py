@@ -19,7 +19,7 @@ from av.video.stream import VideoStream
 
 from superscale.errors import Damaged, ImageError, Unsupported
 from superscale.image.formats import HEADER_BYTES, format_of
-from superscale.video.look import Look, look_of
+from superscale.video.look import MATRICES, UNSPECIFIED, Look, look_of
 
 MICROSECONDS = 1_000_000
 # What a frame may bring that no encoder here writes.
@@ -55,7 +55,8 @@ class Clip:
     """A video file and its one picture stream. ``frames``: how many it says it has, or None; ``first``: the time of the first of them, and
     ``origin``: of the first of anything in the file.
 
-    ``rotation``: degrees by which players turn it anticlockwise. ``lost``: what its frames bring that cannot be kept.
+    ``rotation``: degrees by which players turn it anticlockwise; ``turn``: that and how they mirror it, as FFmpeg's display matrix, whose
+    shift is in pixels of the old size and left out; None for upright. ``lost``: what its frames bring that cannot be kept.
     """
 
     path: Path
@@ -72,6 +73,7 @@ class Clip:
     frames: int | None
     aspect: Fraction | None
     rotation: int
+    turn: tuple[int, ...] | None
     look: Look
     mastering: Mastering | None
     lost: tuple[str, ...]
@@ -185,6 +187,7 @@ def _described(path: Path, container: InputContainer, stream: VideoStream, frame
         frames=stream.frames or None,
         aspect=stream.sample_aspect_ratio or None,
         rotation=int(frame.rotation) % 360,
+        turn=_turn(side),
         look=look,
         mastering=_mastering(side),
         lost=tuple(what for kind, what in LOST.items() if kind in side) + ("its transparency",) * has_alpha,
@@ -195,6 +198,13 @@ def _side_data(frame: VideoFrame) -> dict[str, bytes]:
     """What a frame brings besides its picture, by FFmpeg's names."""
     side: Any = frame.side_data
     return {side[number].type.name: bytes(side[number]) for number in range(len(side))}
+
+
+def _turn(side: dict[str, bytes]) -> tuple[int, ...] | None:
+    if "DISPLAYMATRIX" not in side:
+        return None
+    numbers = struct.unpack("=9i", side["DISPLAYMATRIX"][:36])
+    return (*numbers[:6], 0, 0, numbers[8])
 
 
 def _mastering(side: dict[str, bytes]) -> Mastering | None:
@@ -257,7 +267,7 @@ def frames(
         if start is not None and start - 1 > clip.origin:
             # A second early: the key frame before may be stored by the time at which it is decoded.
             container.seek(int((start - 1) * MICROSECONDS), backward=True)
-        for timed in _timed(decoded(container, stream, damage), clip, damage):
+        for timed in _timed(decoded(container, stream, damage), clip, stream, damage):
             time = timed.ticks * clip.time_base
             if start is not None and time < start:
                 continue
@@ -266,20 +276,40 @@ def frames(
             yield timed
 
 
-def _timed(raw: Iterator[VideoFrame], clip: Clip, damage: Damage) -> Iterator[Timed]:
+def _timed(raw: Iterator[VideoFrame], clip: Clip, stream: VideoStream, damage: Damage) -> Iterator[Timed]:
     usual = max(round(1 / (clip.rate * clip.time_base)), 1)
     before: int | None = None
+    shape = None
     for number, frame in enumerate(raw):
         refuse_interlaced(frame, clip.path)
-        if (frame.width, frame.height) != (clip.width, clip.height):
-            sizes = f"{clip.width}x{clip.height} to {frame.width}x{frame.height}"
-            raise Unsupported(f"{clip.path}: the size changes from {sizes} at frame {number}; split the clip there")
+        shape = shape or stream.codec_context.sample_aspect_ratio
+        changes = _changes(frame, clip, (shape, stream.codec_context.sample_aspect_ratio))
+        if changes is not None:
+            raise Unsupported(f"{clip.path}: {changes} at about frame {number}; split the clip there")
         ticks = frame.pts
         if ticks is None or (before is not None and ticks <= before):
             damage.untimed += 1
             ticks = 0 if before is None else before + usual
         before = ticks
         yield Timed(ticks, frame.duration or usual, frame)
+
+
+def _changes(frame: VideoFrame, clip: Clip, shapes: tuple[Fraction | None, Fraction | None]) -> str | None:
+    """How a frame is stored otherwise than the first; ``shapes``: of its pixels, then and now. Of what it does not say, nothing changes."""
+    now, then = look_of(frame), clip.look
+    if (frame.width, frame.height) != (clip.width, clip.height):
+        return f"the size changes from {clip.width}x{clip.height} to {frame.width}x{frame.height}"
+    if shapes[0] != shapes[1]:
+        return f"the shape of the pixels changes from {shapes[0]} to {shapes[1]}"
+    if (now.chroma, now.depth, now.has_alpha) != (then.chroma, then.depth, then.has_alpha):
+        return f"the pictures change from {then.chroma} of {then.depth} bits to {now.chroma} of {now.depth} bits"
+    changed = (
+        not now.guessed and MATRICES.get(now.matrix) != MATRICES.get(then.matrix),
+        (frame.color_range or now.full_range) and now.full_range != then.full_range,
+        now.primaries not in (0, UNSPECIFIED, then.primaries),
+        now.transfer not in (0, UNSPECIFIED, then.transfer),
+    )
+    return "what the colours mean (matrix, range, primaries or transfer) changes" if any(changed) else None
 
 
 def is_cut_short(path: Path, container: InputContainer) -> bool:

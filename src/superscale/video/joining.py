@@ -73,8 +73,8 @@ def _filled(
     original = source.streams[clip.index]
     pictures.metadata.update(_tags(original.metadata))
     pictures.disposition = original.disposition
-    if clip.rotation:
-        pictures.set_display_rotation(clip.rotation)
+    if clip.turn is not None:
+        pictures.set_display_matrix(clip.turn)
     copies, left_out = _copies(source, target, clip) if cut.with_sound else ({}, [])
     target.metadata.update({key: value for key, value in source.metadata.items() if key not in OWN_TAGS})
     target.set_chapters(_chapters(source, cut))

@@ -81,7 +81,9 @@ def load_model(path: Path | str) -> Model:
 
 def model_of(stored: StoredModel, where: str) -> Model:
     """The torch network of a stored model. Raises ModelError, beginning with ``where``, when its arrays are not that network's."""
-    tensors = {key: torch.from_numpy(array) for key, array in stored.arrays.items()}
+    # Arrays that lie in a file's bytes may not be written, of which torch warns.
+    arrays = ((key, array if array.flags.writeable else array.copy()) for key, array in stored.arrays.items())
+    tensors = {key: torch.from_numpy(array) for key, array in arrays}
     options = {key: value for key, value in stored.network.items() if key != "name"}
     try:
         generator = empty_generator(stored.network["name"], options, tensors)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,6 +17,7 @@ from superscale.files import write_bytes
 from superscale.weights.graph import INPUT, OUTPUT
 from superscale.weights.ncnn import DATA, RESULT, ncnn_files
 from superscale.weights.onnx import OPSET, onnx_bytes
+from superscale.weights.openvino_reader import NUMBERS
 from superscale.weights.stored import StoredModel
 
 Array = NDArray[Any]
@@ -59,6 +61,9 @@ def _openvino(model: StoredModel, path: Path, half: bool) -> float:
     graph.set_rt_info(json.dumps(model.card, sort_keys=True), ["superscale", "card"])
     with TemporaryDirectory() as folder:
         written = Path(folder) / "model.xml"
+        openvino.save_model(graph, written, compress_to_fp16=half)
+        # Written again: which numbers belong to it.
+        graph.set_rt_info(sha256(written.with_suffix(".bin").read_bytes()).hexdigest(), ["superscale", NUMBERS])
         openvino.save_model(graph, written, compress_to_fp16=half)
         request = core.compile_model(written, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
         return _kept_if_equal(model, path, half, lambda low_res: request.infer({0: low_res})[0].copy(), written)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from superscale.errors import ModelError
+from superscale.reading import read_file, reason
 from superscale.weights.graph import INPUT, OUTPUT, PHASES, Graph, Node, folded, from_phases, graph_of
 from superscale.weights.stored import MOST_BYTES, StoredModel, described, finite
 
@@ -205,11 +206,9 @@ def read_onnx(path: Path) -> StoredModel:
     Only the arrays and the description are taken; the file must equal, byte for byte, what is written of them. Raises ModelError.
     """
     try:
-        if (size := path.stat().st_size) > MOST_BYTES:
-            raise ModelError(f"{path}: refused: {size:,} bytes, more than the {MOST_BYTES:,} that are read")
-        data = path.read_bytes()
+        data = read_file(path, MOST_BYTES)
     except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
+        raise ModelError(f"{path}: cannot be read ({reason(error)})") from error
     other = f"{path}: not an ONNX file that superscale wrote, or changed since; give the model that it was exported from"
     try:
         facts, arrays = _facts_and_arrays(memoryview(data))

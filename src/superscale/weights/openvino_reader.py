@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -17,6 +18,8 @@ from superscale.weights.stored import MOST_BYTES, StoredModel, described, finite
 
 Array = NDArray[Any]
 MOST_XML_BYTES = 50_000_000
+# The entry of the .xml that has the sha256 of the .bin.
+NUMBERS = "bin_sha256"
 # what OpenVINO adds to the name of what it keeps in half precision
 HALF = "_compressed"
 DTYPES = {"f32": "<f4", "f16": "<f2"}
@@ -36,7 +39,12 @@ def read_openvino(path: Path) -> StoredModel:
         if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
             raise ValueError("entities")
         root = ElementTree.fromstring(text)
-        facts = {element.tag: element.attrib.get("value", "") for element in root.findall("rt_info/framework/*")}
+        said = (*root.findall("rt_info/framework/*"), *root.findall("rt_info/superscale/*"))
+        facts = {element.tag: element.attrib.get("value", "") for element in said}
+        if facts[NUMBERS] != sha256(data).hexdigest():
+            raise ModelError(
+                f"{path}: {path.with_suffix('.bin').name} has other numbers than it was exported with; export it again"
+            )
         arrays = dict(_array(layer, data) for layer in root.iter("layer") if _is_ours(layer))
         network, card = facts[NETWORK], facts[CARD]
     except (KeyError, ValueError, AttributeError, ElementTree.ParseError) as error:

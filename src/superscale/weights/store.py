@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from superscale.errors import ModelError, UnknownNameError, UsageError
 from superscale.files import write_bytes
-from superscale.reading import opened
+from superscale.reading import opened, read_file
 from superscale.weights.pickle_guard import is_safetensors
 from superscale.weights.published import PUBLISHED
 from superscale.weights.runs import MODEL_FILE, read_run
-from superscale.weights.stored import MODEL_FORMAT, StoredModel, read_metadata, read_stored
+from superscale.weights.stored import IN_TWO_FILES, MODEL_FORMAT, MOST_BYTES, StoredModel, read_metadata, read_stored
 
 if TYPE_CHECKING:
     from superscale.weights.checkpoint import Model
@@ -146,7 +146,10 @@ def verify_model(name: str) -> str:
 
 
 def add_model(file: Path, name: str | None = None) -> str:
-    """Copy a model file to the cache folder, so that it is found by its name, by default the file's. Raises ModelError, UsageError."""
+    """Copy a model file to the cache folder, so that it is found by its name, by default the file's. Raises ModelError, UsageError.
+
+    What is more than one file (OpenVINO's, ncnn's, a run) becomes a file of ours.
+    """
     name = name or file.stem
     if name in BUNDLED or name in PUBLISHED or name in RETIRED or name in RESERVED:
         raise UsageError(f"{name} is the name of another model; choose one with --name")
@@ -154,11 +157,16 @@ def add_model(file: Path, name: str | None = None) -> str:
         raise UsageError(f"a model called {name} was added before; superscale models rm {name}, or choose a name with --name")
     if not name or name.startswith(".") or not name.isprintable() or any(character in name for character in "/\\:"):
         raise UsageError(f"not a name for a model: {name!r}")
-    find_model(file)
-    data = file.read_bytes()
-    target = models_folder() / f"{name}{file.suffix}"
-    write_bytes(target, data)
-    write_bytes(target.with_name(f"{target.name}.sha256"), hashlib.sha256(data).hexdigest().encode())
+    model = find_model(file)
+    if file.suffix in IN_TWO_FILES or file.is_dir():
+        from superscale.weights.checkpoint import save_model
+
+        target = models_folder() / f"{name}.safetensors"
+        save_model(target, model.generator, model.card)
+    else:
+        target = models_folder() / f"{name}{file.suffix}"
+        write_bytes(target, read_file(file, MOST_BYTES))
+    write_bytes(target.with_name(f"{target.name}.sha256"), sha256_of(target).encode())
     return name
 
 

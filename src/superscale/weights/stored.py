@@ -17,6 +17,8 @@ from superscale.errors import ModelError, UsageError
 from superscale.networks.configs import GeneratorConfig, generator_config
 
 MODEL_FORMAT = "superscale-model-1"
+# Formats of other programs whose numbers lie in a .bin beside them.
+IN_TWO_FILES = (".xml", ".param")
 # A safetensors file starts with the length of its JSON header; longer than this is not a model.
 LONGEST_HEADER = 4_000_000
 # The published networks hold 0.3 GB at most, VGG19 0.6 GB.

@@ -61,6 +61,8 @@ def newest(folder: Path, say: Callable[[str], None]) -> SavedState | None:
     return None
 
 
+# What the packs hold that a run made of photos: one that was lost is made again, maybe of others.
+PACKED = "data.packed_photos"
 # What a state's facts may be; "settings" and "versions" may be absent, as in states of older versions.
 COUNTS = ("stage_number", "images", "steps", "validated_images", "bad_in_a_row", "log_bytes")
 MOST = 10**15
@@ -101,11 +103,13 @@ def save(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], 
 def flat_settings(recipe: Recipe, packs: Sequence[Pack], run_dir: Path) -> dict[str, Any]:
     """Every setting by its dotted key, as JSON knows it. Prepared packs are named by their content, so they may move."""
     flat = _flat(json.loads(json.dumps(plain(recipe))))
-    names = [_named(pack) if pack.folder != own_pack(run_dir, source) else None for source, pack in enumerate(packs)]
+    is_own = [pack.folder == own_pack(run_dir, source) for source, pack in enumerate(packs)]
+    names = [None if own else _named(pack) for pack, own in zip(packs, is_own, strict=True)]
     flat["data.path"] = names[0] or flat["data.path"]
     for source, name in zip(flat.get("data.more", ()), names[1:], strict=True):
         source["path"] = name or source["path"]
-    return flat | {"processes": processes.world_size()}
+    photos = [_named(pack) for pack, own in zip(packs, is_own, strict=True) if own]
+    return flat | {PACKED: photos, "processes": processes.world_size()}
 
 
 def _named(pack: Pack) -> str:
@@ -181,6 +185,8 @@ def _may_change_now(recipe: Recipe, before: Mapping[str, Any], now: Mapping[str,
         stage = recipe.stage[running]
         if stage.schedule != "cosine" and stage.images >= saved.facts["images"]:
             free.append(dotted_key("stage", running, "images"))
+    if PACKED not in before:  # as in states of older versions
+        free.append(PACKED)
     if _step_images(before) == _step_images(now):
         free.append("data.batch")
     return free
