@@ -164,6 +164,10 @@ def checked_page(first: Any, count: int, name: str) -> TiffPage:
     """The first of so many pages. Raises Unsupported where there is none, or more pictures than pages."""
     if first is None or first.imagedepth != 1:
         raise Unsupported(f"{name}: no flat picture in this TIFF")
+    if first.is_reduced and first.subifds:
+        raise Unsupported(
+            f"{name}: a preview, with the picture itself behind it, as in raw files of cameras (DNG, NEF, ARW); develop it to TIFF first"
+        )
     told = MORE_IMAGES.match(first.description)
     if told is not None and (told[1] is None or int(told[1]) > count):
         raise Unsupported(
