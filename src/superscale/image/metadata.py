@@ -30,11 +30,16 @@ RESOLUTIONS = (282, 283)
 # What XMP says of the old file: its sides, which way up it is, and pictures and films that lay behind the first.
 XMP_NAMES = (
     rb"(?:tiff:(?:Orientation|ImageWidth|ImageLength)|exif:Pixel[XY]Dimension|hdrgm:\w+"
-    rb"|GCamera:(?:MotionPhoto|MicroVideo)\w*|G?Container:Directory)"
+    rb"|xmpNote:HasExtendedXMP|GCamera:(?:MotionPhoto|MicroVideo)\w*|G?Container:Directory)"
 )
 XMP_STALE = re.compile(
     rb"""(?s)\s%s\s*=\s*(?:"[^"]*"|'[^']*')|<(%s)(?:\s[^<>]*)?(?:/>|(?<!/)>.{0,4000}?</\1\s*>)""" % (XMP_NAMES, XMP_NAMES)
 )
+# In a JPEG: what does not fit one segment of XMP (XMP specification part 3, 1.1.3.1), and captions as Photoshop's resource.
+XMP_EXTENSION, IPTC_OF_PHOTOSHOP = b"http://ns.adobe.com/xmp/extension/", 0x0404
+# A dataset of IPTC's application record, other than its version.
+IPTC_SAYS = re.compile(rb"\x1c\x02[^\x00]")
+NO_IPTC = "its IPTC data (captions, keywords, rights) was left out"
 XMP_TEXT = "XML:com.adobe.xmp"
 LONGEST_TEXT = 1_000_000
 # Orientations whose rows are columns of the stored picture.
@@ -127,6 +132,10 @@ def read_metadata(picture: PillowPicture) -> tuple[Metadata, int, tuple[str, ...
     info = picture.info
     if (shape := _unlike(info)) is not None:
         notices += (f"its pixels are not square ({shape[0]} across for {shape[1]} down, without a unit): that was left out",)
+    if holds_iptc((info.get("photoshop") or {}).get(IPTC_OF_PHOTOSHOP)):
+        notices += (NO_IPTC,)
+    if any(part.startswith(XMP_EXTENSION) for _, part in getattr(picture, "applist", ())):
+        notices += ("its XMP is too long for one part: the first was kept, the others were left out",)
     dpi = turned_pair(dpi_pair(info.get("dpi")), orientation)
     kept = Metadata(exif=exif, xmp=xmp_bytes(info.get("xmp") or info.get(XMP_TEXT)), dpi=dpi, text=_text(picture))
     return kept, orientation, notices
@@ -135,6 +144,11 @@ def read_metadata(picture: PillowPicture) -> tuple[Metadata, int, tuple[str, ...
 def turned_pair(across_down: tuple[float, float] | None, orientation: int) -> tuple[float, float] | None:
     """Numbers for across and down, once the picture is upright."""
     return across_down[::-1] if across_down is not None and orientation in TRANSPOSED else across_down
+
+
+def holds_iptc(data: Any) -> bool:
+    """Whether bytes of IPTC, alone or among Photoshop's, say anything."""
+    return isinstance(data, bytes) and IPTC_SAYS.search(data) is not None
 
 
 def _unlike(info: dict[Any, Any]) -> tuple[int, int] | None:
