@@ -40,6 +40,8 @@ XMP_EXTENSION, IPTC_OF_PHOTOSHOP = b"http://ns.adobe.com/xmp/extension/", 0x0404
 # A dataset of IPTC's application record, other than its version.
 IPTC_SAYS = re.compile(rb"\x1c\x02[^\x00]")
 NO_IPTC = "its IPTC data (captions, keywords, rights) was left out"
+# 1/2.2, as a PNG writes it: what is assumed where nothing is said
+SRGB_GAMMA = (45455).to_bytes(4, "big")
 XMP_TEXT = "XML:com.adobe.xmp"
 LONGEST_TEXT = 1_000_000
 # Orientations whose rows are columns of the stored picture.
@@ -86,6 +88,12 @@ class Metadata:
         nodata = {code: value for code, value in (self.geo or {}).items() if code == GDAL_NODATA}
         told: Any = {"exif": None, "xmp": None, "dpi": None, "text": None, "per_unit": None, "ome": None}
         return replace(self, **told, geo=nodata or None, anonymous=self.dicom is not None)
+
+    def only_in_png(self) -> str:
+        """The chunks that say, of a PNG without profile, that its numbers are other colours than sRGB's; "" for none."""
+        colours = self.png_colours or {}
+        is_told = b"cICP" in colours or colours.get(b"gAMA", SRGB_GAMMA) != SRGB_GAMMA
+        return ", ".join(kind.decode() for kind in colours) if is_told else ""
 
     def said(self, *names: str) -> dict[str, Any]:
         """The fields that say something, by name, of all or of the named ones: options as encoders take them."""
