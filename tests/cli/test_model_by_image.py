@@ -77,6 +77,13 @@ def test_the_command_says_which_it_was(mixed: Path, command: Command, capsys: py
     assert [one["model"] for one in json.loads(capsys.readouterr().out)["results"]] == ["compact-x4"] * 2
 
 
+def test_an_output_does_not_carry_the_name_of_another_model(mixed: Path, command: Command) -> None:
+    assert command("upscale", "in/web.jpg", "-o", "{stem}-{model}.png", "--device", "cpu", "--backend", "onnx") == 0
+    assert (mixed / "web-auto.png").exists()
+    assert command("upscale", "in/web.jpg", "-o", "{stem}-{model}.png", "-m", "compact-x4", "--device", "cpu") == 0
+    assert (mixed / "web-compact-x4.png").exists()
+
+
 def test_all_pages_of_a_stack_get_the_model_of_the_first(
     mixed: Path, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image as Pillow
+from PIL import ImageCms, PngImagePlugin
 
 from superscale.errors import Damaged, TooLarge, Unsupported, UsageError
 from superscale.image.animation import AnimationWriter
@@ -81,6 +82,39 @@ def test_an_upscaled_animation_keeps_times_loops_and_transparency(
         assert picture.shape == (96, 128, 4)
         assert picture[4, 4, 3] == 0
         assert picture[4, 4 * (8 * number + 4) + 8, 3] == 255
+
+
+@pytest.mark.parametrize(
+    ("form", "target"), [("PNG", ".png"), ("WEBP", ".webp"), ("PNG", ".webp"), ("PNG", ".gif"), ("WEBP", ".tiff")]
+)
+def test_an_animation_keeps_what_its_colours_mean_or_it_is_told(
+    form: str, target: str, tmp_path: Path, tiny_model: Model
+) -> None:
+    made = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    path = animation(tmp_path / f"in.{form.lower()}", form, icc_profile=made)
+    jobs = plan_jobs(expand([str(path)]), str(tmp_path / f"out{target}"), scale=2)
+    (done,) = run_jobs(jobs, Upscaler(tiny_model, scale=2).enlarge, Settings(scale=2))
+    assert done.status == "done"
+    told = {".gif": ["GIF holds no colour profile"], ".tiff": ["TIFF holds pages and no animation"]}.get(target, [])
+    assert [note.partition(":")[0] for note in done.notices] == told
+    if target != ".gif":
+        with Pillow.open(tmp_path / f"out{target}") as written:
+            assert written.info["icc_profile"] == made
+
+
+def test_an_animated_png_keeps_its_gamma_and_text(tmp_path: Path, tiny_model: Model) -> None:
+    said = PngImagePlugin.PngInfo()
+    said.add(b"gAMA", struct.pack(">I", 100_000))
+    said.add_text("Author", "me")
+    path = animation(tmp_path / "in.png", "PNG", pnginfo=said)
+    notices = []
+    for target in ("out.png", "out.webp"):
+        jobs = plan_jobs(expand([str(path)]), str(tmp_path / target), scale=2)
+        (done,) = run_jobs(jobs, Upscaler(tiny_model, scale=2).enlarge, Settings(scale=2))
+        notices.append(done.notices)
+    assert notices == [(), ("only PNG holds what its colours are said to mean (gAMA); as WEBP they may look different",)]
+    with Pillow.open(tmp_path / "out.png") as written:
+        assert (written.info["gamma"], written.info["Author"]) == (1.0, "me")
 
 
 @pytest.mark.parametrize(("source", "target", "loops"), [("GIF", "WEBP", 4), ("WEBP", "GIF", 2), ("PNG", "WEBP", 3)])

@@ -251,6 +251,15 @@ def test_overviews_of_a_masked_picture_have_masks(tmp_path: Path) -> None:
         np.testing.assert_array_equal(file.dataset_mask(), mask)
 
 
+def test_a_raw_file_of_a_camera_whose_preview_comes_first_is_refused() -> None:
+    stream = io.BytesIO()
+    with tifffile.TiffWriter(stream) as writer:
+        writer.write(np.zeros((10, 12, 3), np.uint8), photometric="rgb", subfiletype=1, subifds=1)
+        writer.write(np.zeros((40, 50), np.uint16), photometric="minisblack", subfiletype=0)
+    with pytest.raises(ImageError, match="raw files of cameras"):
+        read_image(stream.getvalue())
+
+
 def test_a_preview_of_another_kind_is_left_out_with_a_notice() -> None:
     stream = io.BytesIO()
     with tifffile.TiffWriter(stream) as writer:

@@ -120,3 +120,37 @@ def test_labels_of_imagej_are_told_where_they_are_left_out() -> None:
     tifffile.imwrite(stream, planes, imagej=True, metadata={"axes": "ZYX", "Labels": ["near", "far"]})
     stack = TiffPages(io.BytesIO(stream.getvalue()), "stack.tif", None)
     assert any("labels" in notice for notice in stack.page(0).notices)
+
+
+def with_segment(jpeg: bytes, marker: int, body: bytes) -> bytes:
+    return jpeg[:2] + bytes((0xFF, marker)) + struct.pack(">H", len(body) + 2) + body + jpeg[2:]
+
+
+def test_captions_that_are_left_out_are_told() -> None:
+    # IIM 4.2: record 2, dataset 0 is the version, 120 the caption
+    version, caption = b"\x1c\x02\x00\x00\x02\x00\x04", b"\x1c\x02\x78\x00\x03Cat"
+    jpeg = saved(Pillow.new("RGB", (8, 8)), "JPEG")
+    for iptc, notices in (
+        (version + caption, ("its IPTC data (captions, keywords, rights) was left out",)),
+        (version, ()),
+    ):
+        resource = b"8BIM\x04\x04\0\0" + struct.pack(">I", len(iptc)) + iptc + b"\0" * (len(iptc) % 2)
+        assert read_image(with_segment(jpeg, 0xED, b"Photoshop 3.0\0" + resource)).notices == notices
+        for code, body in ((33723, iptc), (34377, resource)):
+            stream = io.BytesIO()
+            tifffile.imwrite(
+                stream, np.zeros((8, 8, 3), np.uint8), photometric="rgb", extratags=[(code, 7, len(body), body, True)]
+            )
+            assert read_image(stream.getvalue()).notices == notices
+
+
+def test_xmp_of_several_parts_is_told_and_no_longer_names_them() -> None:
+    digest = b"0123456789ABCDEF0123456789ABCDEF"
+    xmp = b'<rdf:Description xmlns:xmpNote="http://ns.adobe.com/xmp/note/" xmpNote:HasExtendedXMP="%s" x:y="z"/>' % digest
+    jpeg = saved(Pillow.new("RGB", (8, 8)), "JPEG", xmp=xmp)
+    part = b"http://ns.adobe.com/xmp/extension/\0" + digest + struct.pack(">II", 4, 0) + b"<a/>"
+    image = read_image(with_segment(jpeg, 0xE1, part))
+    assert image.notices == ("its XMP is too long for one part: the first was kept, the others were left out",)
+    assert image.metadata.xmp is not None
+    assert b"HasExtendedXMP" not in image.metadata.xmp
+    assert b'x:y="z"' in image.metadata.xmp

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 from PIL import Image as PillowImage
 
 from superscale.data.synthetic import synthetic_picture
@@ -59,6 +61,22 @@ def test_outputs_are_what_the_function_makes_and_results_come_in_the_order_of_in
         with PillowImage.open(tmp_path / "out" / f"{number:03}_x2.png") as picture:
             expected = synthetic_picture(number, 24).repeat(2, 0).repeat(2, 1)
             np.testing.assert_array_equal(np.asarray(picture), expected)
+
+
+def test_a_mask_and_a_place_that_lie_beside_a_tiff_are_told(tmp_path: Path) -> None:
+    samples = synthetic_picture(0, 24)[..., :1].transpose(2, 0, 1)
+    how: dict[str, Any] = {"driver": "GTiff", "count": 1, "height": 24, "width": 24, "dtype": "uint8"}
+    # As rasterio writes by default: GDAL_TIFF_INTERNAL_MASK is off.
+    for name, place in (("placed.tif", {"transform": rasterio.Affine(10, 0, 5e5, 0, -10, 4e6)}), ("plain.tif", {})):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it lies nowhere
+            with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(tmp_path / name, "w", **how, **place) as file:
+                file.write(samples)
+                file.write_mask(np.eye(24, dtype=np.uint8) * 255)
+        (tmp_path / name).with_suffix(".tfw").write_text("10\n0\n0\n-10\n500005\n3999995\n")
+    told = [outcome.notices for outcome in done([tmp_path / "placed.tif", tmp_path / "plain.tif"], tmp_path / "out")]
+    said = "beside it was not read: what it says has to stand in the TIFF itself"
+    assert told == [(f"placed.tif.msk {said}",), (f"plain.tif.msk {said}", f"plain.tfw {said}")]
 
 
 def test_reading_and_writing_go_on_while_the_network_works_and_no_further_than_one_picture(

@@ -202,6 +202,13 @@ def test_bands_can_be_chosen_to_be_colours(choice: Any, together: list[int] | No
         np.testing.assert_array_equal(big[..., together], single.pixels(samples[..., together]))
 
 
+def test_three_bands_are_seen_in_the_order_that_is_asked_for(model: Model) -> None:
+    samples = bands(3)
+    big = Upscaler(model, bands=(3, 2, 1)).enlarge(Image(samples))
+    np.testing.assert_array_equal(big.pixels[..., ::-1], Upscaler(model).pixels(samples[..., ::-1]))
+    assert any("3, 2, 1 together" in remark for remark in big.remarks)
+
+
 def test_colours_that_the_file_states_are_seen_together_and_the_rest_alone(model: Model) -> None:
     samples = bands(4)
     upscaler = Upscaler(model)

@@ -210,6 +210,16 @@ def test_tiles_of_the_scene_are_those_of_the_result_and_its_profile_is_kept(smal
     assert larger.notices == (CAMERA_LEFT_OUT, RANGE_LEFT_OUT)
 
 
+def test_a_scene_by_windows_tells_of_captions_and_previews_that_are_left_out(small_net: Model, tmp_path: Path) -> None:
+    caption = b"\x1c\x02\x78\x00\x03Cat"
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        writer.write(np.zeros((32, 32), np.uint16), photometric="minisblack", extratags=[(33723, 7, 8, caption, True)])
+        writer.write(np.zeros((8, 8, 3), np.uint8), photometric="rgb", subfiletype=1)
+    both(tmp_path / "a.tif", Upscaler(small_net), tmp_path)
+    with scenes.Scene(tmp_path / "a.tif") as scene:
+        assert len(scene.header.notices) == 2
+
+
 def stopped(source: Path, target: Path, upscaler: Upscaler, tiles: int, why: BaseException) -> None:
     """A run that ends after some tiles."""
     done: list[int] = []

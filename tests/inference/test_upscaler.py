@@ -283,6 +283,12 @@ def test_pictures_of_the_wrong_shape_are_refused(tiny_model: Model) -> None:
             upscaler(np.zeros((4, 4, 3), dtype))
 
 
+def test_an_array_whose_mask_would_be_lost_is_refused(tiny_model: Model) -> None:
+    masked = np.ma.masked_equal(np.full((8, 8), -9999, np.int16), -9999)
+    with pytest.raises(UsageError, match="without a mask"):
+        Upscaler(tiny_model)(masked)
+
+
 def test_self_ensemble_turns_with_the_picture_also_in_tiles(tiny_model: Model) -> None:
     """The mean over the eight orientations cannot prefer one of them, whatever the network; a single pass can."""
     turned = np.rot90(PICTURE)[:, ::-1].copy()

@@ -55,6 +55,24 @@ def test_scale_format_and_metadata_are_as_asked(server: Running) -> None:
     assert (stripped.format, dict(stripped.getexif())) == ("JPEG", {})
 
 
+def test_what_the_format_does_not_hold_is_told_with_the_picture(server: Running) -> None:
+    stream = BytesIO()
+    Image.fromarray(np.zeros((8, 8, 4), np.uint8)).save(stream, "PNG")
+    answer = server.post("/v1/upscale", stream.getvalue(), format="jpg")
+    note = "JPEG holds no transparency: the picture was laid over white"
+    assert (answer.status_code, answer.headers["superscale-notes"]) == (200, note)
+    job = server.submit(stream.getvalue(), format="jpg")
+    server.until_over(job)
+    assert server.client.get(f"/v1/jobs/{job}/result").headers["superscale-notes"] == note
+    assert "superscale-notes" not in server.post("/v1/upscale").headers
+
+
+@pytest.mark.parametrize("path", ["/v1/upscale", "/v1/jobs"])
+def test_fields_in_the_address_are_refused(server: Running, path: str) -> None:
+    answer = server.post(f"{path}?scale=2")
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "scale")
+
+
 def test_a_side_that_the_format_does_not_hold_is_refused_before_the_job(server: Running) -> None:
     stream = BytesIO()
     Image.new("RGB", (4096, 4)).save(stream, "PNG")

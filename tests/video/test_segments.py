@@ -207,6 +207,17 @@ def test_sound_that_is_cut_off_is_told(make: Make, moving: Any, upscaler: Upscal
     assert made.damage == "the file is cut short"
 
 
+@pytest.mark.parametrize(("name", "codec"), [("clip.avi", "mjpeg"), ("clip.ts", "mpeg2video")])
+def test_a_recording_that_is_cut_off_is_told(name: str, codec: str, make: Make, moving: Any, upscaler: Upscaler) -> None:
+    clip = make(name, *moving, "-c:v", codec)
+    whole = clip.read_bytes()
+    target = clip.with_name("larger.mkv")
+    assert upscale_clip(upscaler, clip, target, QUICK).damage is None
+    clip.write_bytes(whole[: len(whole) * 2 // 3 // 188 * 188 + 100])
+    target.unlink()
+    assert str(upscale_clip(upscaler, clip, target, QUICK).damage).startswith("the file is cut short")
+
+
 @pytest.mark.slow
 def test_a_killed_command_goes_on(clip: Path, nearest: Model, tmp_path: Path) -> None:
     save_model(tmp_path / "nearest.safetensors", nearest.generator, {})

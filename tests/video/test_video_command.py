@@ -57,6 +57,13 @@ def test_a_video_is_written_beside_itself_and_an_image_with_it(run: Any, make: M
     assert "exists" in again.stderr
 
 
+def test_an_option_of_pictures_is_refused_for_a_video(run: Any, make: Make, moving: Any) -> None:
+    clip = make("clip.mp4", *moving, "-c:v", "libx264")
+    for option in (("--quality", "20"), ("-f", "png")):
+        refused = run(clip, *FAST, *option)
+        assert (refused.returncode, "for pictures only" in refused.stderr) == (2, True)
+
+
 def test_a_video_gets_the_model_for_photographs_where_none_is_named_and_it_is_said(run: Any, make: Make, moving: Any) -> None:
     clip = make("clip.mp4", *moving, "-c:v", "libx264")
     done = run(

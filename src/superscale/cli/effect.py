@@ -8,6 +8,7 @@ from typing import Any
 from superscale.errors import UsageError
 
 VIDEO = ("codec", "crf", "preset", "start", "duration", "still_tolerance", "steady", "keep_partial")
+PICTURE = ("form", "quality")
 CLUSTER = ("share", "workers")
 STORE = ("endpoint_url", "requester_pays")
 

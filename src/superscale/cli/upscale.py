@@ -13,7 +13,7 @@ import typer
 
 from superscale.cli.completion import model_names
 from superscale.cli.counts import is_count, pixels
-from superscale.cli.effect import CLUSTER, STORE, VIDEO, refuse
+from superscale.cli.effect import CLUSTER, PICTURE, STORE, VIDEO, refuse
 from superscale.cli.progress import Bar, FrameWatch, Report, bar, say, shown
 from superscale.cli.remote import HERE, ON, PRICE, SHARE, WORKERS, cluster_of, remote_of, upscale_remote
 from superscale.cli.streams import binary
@@ -196,8 +196,12 @@ def _check_effect(context: typer.Context, inputs: list[str], jobs: list[Job], on
         refuse(context, CLUSTER, "for the workers of --on ray only")
     if not remote:
         refuse(context, STORE, "for pictures in an object store only (s3://, gs://, az://)")
-    if all(Path(given).is_file() for given in inputs) and not any(is_video(job) for job in jobs):
+    if not all(Path(given).is_file() for given in inputs):
+        return
+    if not any(is_video(job) for job in jobs):
         refuse(context, VIDEO, f"for videos only, got {inputs[0]}")
+    if jobs and all(is_video(job) for job in jobs):
+        refuse(context, PICTURE, f"for pictures only, got {inputs[0]}; a video has --codec, --crf and -o NAME.mkv")
 
 
 def _upscaler(
@@ -250,9 +254,11 @@ def _planned(
     found: list[Found], output: str | None, upscaler: Upscaler, suffix: str | None, as_json: bool, quiet: bool
 ) -> list[Job]:
     from superscale.inference.plan import plan_jobs
+    from superscale.weights.store import AUTO
 
     left: list[Path] = []
-    jobs = plan_jobs(found, output, scale=upscaler.scale, model=upscaler.model.name, suffix=suffix, left_out=left)
+    model = upscaler.model.name if upscaler.others is None else AUTO  # which one it is, each image tells
+    jobs = plan_jobs(found, output, scale=upscaler.scale, model=model, suffix=suffix, left_out=left)
     if left and not quiet:
         more = f" and {len(left) - 1} more" if len(left) > 1 else ""
         say(f"left out: {shown(left[0])}{more}, made by superscale of other inputs; to enlarge them too, name them")

@@ -13,11 +13,11 @@ import numpy as np
 from PIL.Image import Image as PillowPicture
 
 from superscale.errors import Damaged, TooLarge, Unsupported
-from superscale.image import png
-from superscale.image.codecs import open_picture, read_pillow
+from superscale.image import png, profile
+from superscale.image.codecs import open_picture, png_colours, png_text, read_pillow, with_colours
 from superscale.image.formats import HEADER_BYTES, format_of
 from superscale.image.metadata import Metadata, read_metadata, upright
-from superscale.image.picture import Image, at_depth, checked_size, to_pillow
+from superscale.image.picture import RGB, Image, at_depth, checked_size, to_pillow
 from superscale.image.pixels import white
 from superscale.image.stack import Stack, StackWriter
 
@@ -34,8 +34,8 @@ CLOCK_MS = {"GIF": 10}
 class Animation:
     """Frames that are read when they are asked for, upright and composed: what was drawn before is there where a frame leaves it."""
 
-    def __init__(self, picture: PillowPicture, name: str) -> None:
-        self._picture, self._name = picture, name
+    def __init__(self, picture: PillowPicture, name: str, colours: dict[bytes, bytes]) -> None:
+        self._picture, self._name, self._colours = picture, name, colours
         # The first picture of an APNG may be one for programs that know no animations.
         self._first = int(bool(picture.info.get("default_image")))
         self.count = int(getattr(picture, "n_frames", 1)) - self._first
@@ -52,7 +52,9 @@ class Animation:
             notices += ("its picture for programs that know no animations was left out",)
         alpha = samples[..., 3]
         shown = float(picture.info.get("duration") or UNSTATED_MS)
-        metadata = replace(metadata, frame_ms=shown, loops=self._loops())
+        icc, unfit = profile.fitting(picture.info.get("icc_profile"), RGB)
+        metadata = with_colours(replace(metadata, frame_ms=shown, loops=self._loops(), icc_profile=icc), self._colours)
+        notices += unfit
         opaque = bool(alpha.min() == white(alpha.dtype))
         return Image(np.ascontiguousarray(samples[..., :3]), None if opaque else alpha.copy(), metadata, notices)
 
@@ -84,8 +86,8 @@ def frames_of(form: str, read: Reader, stream: IO[bytes], name: str, max_pixels:
     if not getattr(picture, "is_animated", False):
         stream.seek(0)
         return One(partial(read, stream, name, max_pixels))
-    animation = Animation(picture, name)
     _check_whole(form, stream, name)
+    animation = Animation(picture, name, _colours(form, stream))
     checked_size(*picture.size, 1, max_pixels, name)
     total = picture.width * picture.height * animation.count
     if max_pixels is not None and total > max_pixels:
@@ -94,6 +96,15 @@ def frames_of(form: str, read: Reader, stream: IO[bytes], name: str, max_pixels:
             max_pixels,
         )
     return animation
+
+
+def _colours(form: str, stream: IO[bytes]) -> dict[bytes, bytes]:
+    if form != "PNG":
+        return {}
+    place = stream.seek(0)
+    colours = png_colours(stream.read())
+    stream.seek(place)
+    return colours
 
 
 def _check_whole(form: str, stream: IO[bytes], name: str) -> None:
@@ -144,6 +155,7 @@ class AnimationWriter:
         self._frames: list[PillowPicture] = []
         self._times: list[float] = []
         self._metadata = Metadata()
+        self.notices: tuple[str, ...] = ()
 
     def add(self, image: Image) -> None:
         """Take one more frame. Raises Unsupported for what is no frame of an animation."""
@@ -176,9 +188,15 @@ class AnimationWriter:
         else:
             options |= {"loop": loops, **self._metadata.said("exif", "icc_profile")}
         if self._form == "WEBP":
-            options |= {"lossless": True, "quality": 75, "method": 4, "exact": True}
+            options |= {**self._metadata.said("xmp"), "lossless": True, "quality": 75, "method": 4, "exact": True}
         if self._form == "PNG":
-            options |= {"disposal": 0, "blend": 0, "default_image": False}
+            options |= {"pnginfo": png_text(self._metadata), "disposal": 0, "blend": 0, "default_image": False}
+        if self._form != "PNG" and (chunks := self._metadata.only_in_png()):
+            self.notices += (
+                f"only PNG holds what its colours are said to mean ({chunks}); as {self._form} they may look different",
+            )
+        if self._form == "GIF" and self._metadata.icc_profile is not None:
+            self.notices += ("GIF holds no colour profile: its colours may look different",)
         first.save(self._stream, self._form, **options)
 
 

@@ -145,7 +145,8 @@ def read_png(stream: IO[bytes], name: str, max_pixels: int | None) -> Image:
     stream.seek(0)
     with open_picture(stream, "PNG", name) as picture:
         check_header(picture, name, max_pixels)
-        colours = _checked_colours(data, name)
+        png.check_chunks(data, name)
+        colours = png_colours(data)
         png.check_promise(png.header(data), len(data), name)
         has_palette = png.header(data).kind == png.PALETTE
         if has_palette:
@@ -156,11 +157,14 @@ def read_png(stream: IO[bytes], name: str, max_pixels: int | None) -> Image:
         if has_palette:
             greatest: Any = picture.getextrema()
             _check_palette(data, greatest[1], name)
-    if image.metadata.icc_profile is not None:
-        colours = {
-            kind: body for kind, body in colours.items() if kind == b"cICP" or kind in PNG_LIGHT
-        }  # they stand above a profile
-    return replace(image, metadata=replace(image.metadata, png_colours=colours or None))
+    return replace(image, metadata=with_colours(image.metadata, colours))
+
+
+def with_colours(metadata: Metadata, colours: dict[bytes, bytes]) -> Metadata:
+    """With what a PNG's chunks say of its colours, where no profile stands above it."""
+    if metadata.icc_profile is not None:
+        colours = {kind: body for kind, body in colours.items() if kind == b"cICP" or kind in PNG_LIGHT}
+    return replace(metadata, png_colours=colours or None)
 
 
 def _check_palette(data: bytes, sample: int, name: str) -> None:
@@ -185,9 +189,8 @@ def png_size(stream: IO[bytes], name: str) -> tuple[int, int]:
     return pillow_size("PNG", io.BytesIO(b"".join((signature, *kept, png.chunk(b"IEND", b"")))), name)
 
 
-def _checked_colours(data: bytes, name: str) -> dict[bytes, bytes]:
-    """The chunks that say what the numbers mean: gamma, chromaticities, code points and light of a video's. Raises Damaged."""
-    png.check_chunks(data, name)
+def png_colours(data: bytes) -> dict[bytes, bytes]:
+    """The chunks that say what the numbers mean: gamma, chromaticities, code points and light of a video's."""
     found = png.chunks(io.BytesIO(data), PNG_COLOURS)
     return {kind: chunk[8:-4] for kind, chunk in found if PNG_COLOURS[kind] == len(chunk) - png.CHUNK_BYTES}
 
@@ -309,6 +312,11 @@ def encode_png(image: Image, _quality: int) -> tuple[bytes, tuple[str, ...]]:
 
 
 def _saved_png(picture: PillowPicture, metadata: Metadata) -> bytes:
+    return _saved(picture, "PNG", metadata.said("icc_profile", "exif", "dpi") | {"pnginfo": png_text(metadata)})
+
+
+def png_text(metadata: Metadata) -> PngImagePlugin.PngInfo:
+    """What a PNG says in text and of its colours, as Pillow writes it."""
     text = PngImagePlugin.PngInfo()
     for kind, body in (metadata.png_colours or {}).items():
         text.add(kind, body)
@@ -317,7 +325,7 @@ def _saved_png(picture: PillowPicture, metadata: Metadata) -> bytes:
     for key, value in (metadata.text or {}).items():
         with suppress(UnicodeError, ValueError):  # a keyword that no longer fits the standard
             text.add_text(key, value)
-    return _saved(picture, "PNG", metadata.said("icc_profile", "exif", "dpi") | {"pnginfo": text})
+    return text
 
 
 def encode_jpeg(image: Image, quality: int) -> tuple[bytes, tuple[str, ...]]:

@@ -68,6 +68,8 @@ def encode_dicom(image: Image, _quality: int) -> tuple[bytes, tuple[str, ...]]:
 class DicomWriter:
     """Writes ``count`` frames to a stream, one after the other: a `StackWriter`."""
 
+    notices: tuple[str, ...] = ()
+
     def __init__(self, stream: IO[bytes], count: int) -> None:
         self._stream, self._count, self._bytes = stream, count, 0
         self._header: Any = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ TAGS = {
 }
 # Tags by which pixels lie on the ground.
 PLACING = (PIXEL_SCALE, TIEPOINTS, TRANSFORMATION, KEYS, RPC)
+WORLD_FILES = (".tfw", ".tifw", ".wld")
 RASTER_TYPE, PIXEL_IS_POINT = 1025, 2
 # In the coefficients: offset and scale of the line, offset and scale of the sample; they count from the first pixel's centre.
 RPC_LINE, RPC_SAMPLE = (2, 7), (3, 8)
@@ -30,6 +32,16 @@ STATISTICS = re.compile(r'\s*<Item name="STATISTICS_[^"]*"[^>]*>[^<]*</Item>')
 def lies_on_ground(geo: Geo | None) -> bool:
     """Whether the tags place the pixels on the ground."""
     return any(code in PLACING for code in geo or {})
+
+
+def unread_beside(path: Path, geo: Geo | None) -> tuple[str, ...]:
+    """A notice of files beside a TIFF by which other programs add to it: a mask, and a place on the ground where it has none."""
+    if path.suffix.lower() not in (".tif", ".tiff"):
+        return ()
+    is_placed = any(code in (geo or {}) for code in PLACING if code != KEYS)  # the keys only name the system of coordinates
+    names = [f"{path.name}.msk", *(() if is_placed else (f"{path.stem}{end}" for end in WORLD_FILES))]
+    found = [name for name in names if path.with_name(name).is_file()]
+    return tuple(f"{name} beside it was not read: what it says has to stand in the TIFF itself" for name in found)
 
 
 def nodata_value(geo: Geo | None, dtype: Any) -> Any:

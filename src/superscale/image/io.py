@@ -76,8 +76,6 @@ __all__ = [
 ]
 
 QUALITY = 95
-# 1/2.2, as a PNG writes it: what is assumed where nothing is said
-SRGB_GAMMA = (45455).to_bytes(4, "big")
 # More than any full-frame camera takes (61 million); enlarged four times it is already 3 GB.
 MAX_PIXELS = 64_000_000
 
@@ -328,9 +326,7 @@ def encode_with_notices(
 
 def _fitted(image: Image, form: str) -> Image:
     """The picture reduced to what the format holds, with a notice for each loss."""
-    colours = image.metadata.png_colours or {}
-    if form != "PNG" and (b"cICP" in colours or colours.get(b"gAMA", SRGB_GAMMA) != SRGB_GAMMA):
-        chunks = ", ".join(kind.decode() for kind in colours)
+    if form != "PNG" and (chunks := image.metadata.only_in_png()):
         image = image.noted(f"only PNG holds what its colours are said to mean ({chunks}); as {form} they may look different")
     if form == "TIFF" and "ModalityLUTSequence" in (image.metadata.dicom or ()):
         return image.noted(

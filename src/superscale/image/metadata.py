@@ -30,11 +30,18 @@ RESOLUTIONS = (282, 283)
 # What XMP says of the old file: its sides, which way up it is, and pictures and films that lay behind the first.
 XMP_NAMES = (
     rb"(?:tiff:(?:Orientation|ImageWidth|ImageLength)|exif:Pixel[XY]Dimension|hdrgm:\w+"
-    rb"|GCamera:(?:MotionPhoto|MicroVideo)\w*|G?Container:Directory)"
+    rb"|xmpNote:HasExtendedXMP|GCamera:(?:MotionPhoto|MicroVideo)\w*|G?Container:Directory)"
 )
 XMP_STALE = re.compile(
     rb"""(?s)\s%s\s*=\s*(?:"[^"]*"|'[^']*')|<(%s)(?:\s[^<>]*)?(?:/>|(?<!/)>.{0,4000}?</\1\s*>)""" % (XMP_NAMES, XMP_NAMES)
 )
+# In a JPEG: what does not fit one segment of XMP (XMP specification part 3, 1.1.3.1), and captions as Photoshop's resource.
+XMP_EXTENSION, IPTC_OF_PHOTOSHOP = b"http://ns.adobe.com/xmp/extension/", 0x0404
+# A dataset of IPTC's application record, other than its version.
+IPTC_SAYS = re.compile(rb"\x1c\x02[^\x00]")
+NO_IPTC = "its IPTC data (captions, keywords, rights) was left out"
+# 1/2.2, as a PNG writes it: what is assumed where nothing is said
+SRGB_GAMMA = (45455).to_bytes(4, "big")
 XMP_TEXT = "XML:com.adobe.xmp"
 LONGEST_TEXT = 1_000_000
 # Orientations whose rows are columns of the stored picture.
@@ -82,6 +89,12 @@ class Metadata:
         told: Any = {"exif": None, "xmp": None, "dpi": None, "text": None, "per_unit": None, "ome": None}
         return replace(self, **told, geo=nodata or None, anonymous=self.dicom is not None)
 
+    def only_in_png(self) -> str:
+        """The chunks that say, of a PNG without profile, that its numbers are other colours than sRGB's; "" for none."""
+        colours = self.png_colours or {}
+        is_told = b"cICP" in colours or colours.get(b"gAMA", SRGB_GAMMA) != SRGB_GAMMA
+        return ", ".join(kind.decode() for kind in colours) if is_told else ""
+
     def said(self, *names: str) -> dict[str, Any]:
         """The fields that say something, by name, of all or of the named ones: options as encoders take them."""
         wanted = names or tuple(field.name for field in fields(self) if field.name != "dicom")
@@ -127,6 +140,10 @@ def read_metadata(picture: PillowPicture) -> tuple[Metadata, int, tuple[str, ...
     info = picture.info
     if (shape := _unlike(info)) is not None:
         notices += (f"its pixels are not square ({shape[0]} across for {shape[1]} down, without a unit): that was left out",)
+    if holds_iptc((info.get("photoshop") or {}).get(IPTC_OF_PHOTOSHOP)):
+        notices += (NO_IPTC,)
+    if any(part.startswith(XMP_EXTENSION) for _, part in getattr(picture, "applist", ())):
+        notices += ("its XMP is too long for one part: the first was kept, the others were left out",)
     dpi = turned_pair(dpi_pair(info.get("dpi")), orientation)
     kept = Metadata(exif=exif, xmp=xmp_bytes(info.get("xmp") or info.get(XMP_TEXT)), dpi=dpi, text=_text(picture))
     return kept, orientation, notices
@@ -135,6 +152,11 @@ def read_metadata(picture: PillowPicture) -> tuple[Metadata, int, tuple[str, ...
 def turned_pair(across_down: tuple[float, float] | None, orientation: int) -> tuple[float, float] | None:
     """Numbers for across and down, once the picture is upright."""
     return across_down[::-1] if across_down is not None and orientation in TRANSPOSED else across_down
+
+
+def holds_iptc(data: Any) -> bool:
+    """Whether bytes of IPTC, alone or among Photoshop's, say anything."""
+    return isinstance(data, bytes) and IPTC_SAYS.search(data) is not None
 
 
 def _unlike(info: dict[Any, Any]) -> tuple[int, int] | None:

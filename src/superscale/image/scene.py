@@ -107,7 +107,8 @@ class Scene:
         probe = tiff.as_image(page, np.zeros((1, 1, page.samplesperpixel), page.dtype), self._layout, self._geo)
         icc, unfit = tiff.page_profile(page, probe)
         kept = replace(probe.metadata, **extras, icc_profile=icc)
-        probe = replace(probe, metadata=kept, notices=(*probe.notices, *notices, *unfit))
+        missed = tiff.left_out(list(file.pages), page, "ome" in extras)
+        probe = replace(probe, metadata=kept, notices=(*probe.notices, *notices, *unfit, *missed))
         self.header = hollow(probe, (page.imagelength, page.imagewidth), mask is not None)
 
     def _decided(self, layout: tiff.Layout) -> tuple[tiff.Layout, tuple[str, ...]]:

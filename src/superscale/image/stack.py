@@ -24,5 +24,9 @@ class StackWriter(Protocol):
     def add(self, image: Image) -> None:
         """Write one more page. Raises Unsupported for one that the format does not hold."""
 
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What the format did not hold, known when it is finished."""
+
     def finish(self) -> None:
         """Write what stands behind the last page."""

@@ -43,6 +43,8 @@ UNSIGNED, SIGNED, FLOAT = 1, 2, 3
 # ExtraSamples: colours multiplied by alpha, or not
 PREMULTIPLIED, STRAIGHT = 1, 2
 ICC_PROFILE, PHOTOMETRIC, IMAGEJ = 34675, 262, 50839
+# IPTC's captions by themselves, and among Photoshop's resources.
+IPTC = (33723, 34377)
 # Where ImageJ and tifffile say that more pictures lie behind the samples of the one that has a directory.
 MORE_IMAGES = re.compile(r'ImageJ=[^\0]*?\nimages=(\d+)|\{[^\0]*"truncated": ?true')
 
@@ -164,6 +166,10 @@ def checked_page(first: Any, count: int, name: str) -> TiffPage:
     """The first of so many pages. Raises Unsupported where there is none, or more pictures than pages."""
     if first is None or first.imagedepth != 1:
         raise Unsupported(f"{name}: no flat picture in this TIFF")
+    if first.is_reduced and first.subifds:
+        raise Unsupported(
+            f"{name}: a preview, with the picture itself behind it, as in raw files of cameras (DNG, NEF, ARW); develop it to TIFF first"
+        )
     told = MORE_IMAGES.match(first.description)
     if told is not None and (told[1] is None or int(told[1]) > count):
         raise Unsupported(
@@ -216,6 +222,8 @@ def left_out(beside: Sequence[Any], page: TiffPage, keeps_ome: bool) -> tuple[st
     notices: tuple[str, ...] = ()
     if len(_reduced(beside, page)) > overviews_of(beside, page) or page.subifds:
         notices = ("its previews were left out",)
+    if any(metadata.holds_iptc(page.tags[code].value) for code in IPTC if code in page.tags):
+        notices += (metadata.NO_IPTC,)
     if IMAGEJ in page.tags:
         notices += ("what ImageJ keeps beside its description (labels, display ranges, colours, regions) was left out",)
     if keeps_ome and ome.draws_regions(page.description):

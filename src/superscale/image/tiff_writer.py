@@ -61,10 +61,13 @@ class TiffPagesWriter:
         self._stream, self._count = stream, count
         self._writer: TiffWriter | None = None
         self._directories: dict[int, dict[int, Any]] = {}
+        self.notices: tuple[str, ...] = ()
 
     def add(self, image: Image) -> None:
         """Write one more page, its mask and its overviews."""
         is_first = self._writer is None
+        if image.metadata.frame_ms is not None:
+            self.notices = ("TIFF holds pages and no animation: times and repeats were left out",)
         tags, directories = _written_tags(image, directories_too=is_first)
         if self._writer is None:
             self._directories = directories

@@ -122,11 +122,11 @@ class Here:
         seen = part.seen.within(self.part.at_hand).of_pixels(self.visible)
         enlarged: list[Array] = []
         for number, group in enumerate(groups, start=1):
-            enlarged.append(network(seen if len(groups) == 1 else seen[..., list(group)], part))
+            enlarged.append(network(seen if group == tuple(range(seen.shape[-1])) else seen[..., list(group)], part))
             if progress is not None:
                 progress(number, len(groups))
         order = np.argsort([band for group in groups for band in group])
-        return enlarged[0] if len(groups) == 1 else np.concatenate(enlarged, axis=-1)[..., order]
+        return enlarged[0] if _is_all_in_order(groups) else np.concatenate(enlarged, axis=-1)[..., order]
 
     def samples(self, enlarged: Array) -> Array:
         """What the network made of it -> samples of the picture's type, with the file's own in the holes, whatever they are."""
@@ -181,10 +181,15 @@ def _with_the_rest(together: tuple[int, ...], count: int) -> Groups:
     return ([together] if together else []) + [(band,) for band in range(count) if band not in together]
 
 
+def _is_all_in_order(groups: Groups) -> bool:
+    """Whether a picture goes through the network as it is."""
+    return len(groups) == 1 and groups[0] == tuple(range(len(groups[0])))
+
+
 def said_of(survey: Survey, groups: Groups) -> tuple[str, ...]:
     """What was chosen: the range, and which bands go together."""
     values = f"black to white: {survey.values}"
-    if len(groups) == 1:
+    if _is_all_in_order(groups):
         return (values,)
     together = next((group for group in groups if len(group) > 1), ())
     numbers = ", ".join(str(band + 1) for band in together)

@@ -15,6 +15,7 @@ from superscale.errors import (
     TooLarge,
     Unsupported,
 )
+from superscale.image.geo import unread_beside
 from superscale.image.io import QUALITY, Image, KeepOrStrip
 from superscale.image.value_range import ValueRange
 from superscale.inference.plan import STDOUT, Job
@@ -187,4 +188,5 @@ def done(job: Job, image: Image, size: tuple[int, int], pages: int = 1) -> Outco
     code = None if image.damage is None else "left-out" if image.damage.startswith(LEFT_OUT) else "damaged"
     one = Outcome(job.name, target, "done", image.width, image.height, pages=pages, error=image.damage, code=code)
     one = replace(one, input_height=size[0], input_width=size[1])
-    return replace(one, notices=image.notices, range=values, remarks=image.remarks, model=image.network or None)
+    beside = () if job.from_stdin else unread_beside(job.input, image.metadata.geo)
+    return replace(one, notices=image.notices + beside, range=values, remarks=image.remarks, model=image.network or None)

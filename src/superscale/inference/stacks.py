@@ -43,6 +43,7 @@ def enlarge_stack(
         said = replace(page, metadata=kept)
         writer.add(said if source is None else made_from(said, source))
     writer.finish()
+    notices |= dict.fromkeys(writer.notices)
     return replace(page, notices=tuple(notices), remarks=tuple(remarks))
 
 

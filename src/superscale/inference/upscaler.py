@@ -115,6 +115,8 @@ class Upscaler:
             return to_pillow(as_viewed(self.enlarge(read_image(picture), progress=progress, cancel=cancel)))
         if isinstance(picture, PillowPicture):
             return to_pillow(self.enlarge(decode(picture), progress=progress, cancel=cancel))
+        if isinstance(picture, np.ma.MaskedArray):
+            raise UsageError("expected an array without a mask, which would be lost: floats whose holes are NaN keep them")
         if isinstance(picture, np.ndarray):
             return self._array(picture, progress, cancel)
         # Who has a tensor has imported torch.

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
+from urllib.parse import quote
 
 from fastapi import Depends, FastAPI, Header, Request
 from fastapi.exceptions import RequestValidationError
@@ -33,6 +34,8 @@ STATIC = Path(str(files("superscale.server") / "static"))
 # The id of the event after which there is none; those before it are percents.
 LAST_EVENT = 101
 LONGEST_KEY = 200
+# What stands in a header as it is; a "%" is one of others.
+PLAIN = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 HEARTBEAT_SECONDS = 10.0
 Result = TypeVar("Result")
 
@@ -261,7 +264,13 @@ def _picture(service: Service, job: Job, background: BackgroundTask | None = Non
     if path is None or job.result is None or not path.is_file():
         raise Problem("not-found", "The result is no longer here.")
     name = f"{Path(job.name or 'picture').stem}_enlarged{job.result['suffix']}"
-    return FileResponse(path, media_type=job.result["type"], filename=name, background=background)
+    headers = notes(job.result["notices"])
+    return FileResponse(path, media_type=job.result["type"], filename=name, headers=headers, background=background)
+
+
+def notes(notices: list[str]) -> dict[str, str]:
+    """The header that tells what had to be changed in a picture; none where nothing had."""
+    return {"Superscale-Notes": quote("; ".join(notices), safe=PLAIN)} if notices else {}
 
 
 def problem_of(kind: str, said: dict[str, Any]) -> Problem:

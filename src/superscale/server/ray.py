@@ -27,7 +27,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 from ray.util.metrics import Counter
 
 from superscale.server import openapi, uploads
-from superscale.server.app import add_models, new_app, problem_of, unless_the_client_leaves
+from superscale.server.app import add_models, new_app, notes, problem_of, unless_the_client_leaves
 from superscale.server.door import App, Door
 from superscale.server.jobs import Asked
 from superscale.server.limits import Settings, check_output
@@ -174,9 +174,8 @@ class Front:
         self._seconds += NEWNESS * (said["seconds"] - self._seconds)
         facts = said["ended"]
         name = quote(f"{Path(form.name or 'picture').stem}_enlarged{facts['suffix']}")
-        return Response(
-            said["data"], headers={"Content-Disposition": f"attachment; filename*=utf-8''{name}"}, media_type=facts["type"]
-        )
+        headers = {"Content-Disposition": f"attachment; filename*=utf-8''{name}", **notes(facts["notices"])}
+        return Response(said["data"], headers=headers, media_type=facts["type"])
 
     async def _asked(self, content: bytes, asked: Asked) -> dict[str, Any]:
         response = self._networks.remote(content, asked)

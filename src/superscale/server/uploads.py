@@ -114,6 +114,8 @@ def declared_bytes(request: Request, settings: Settings) -> int:
 
 async def receive(request: Request, target: Path, settings: Settings) -> Form:
     """Read a form, its picture into ``target``. Raises Problem; ClientDisconnect when the client leaves."""
+    for name in request.query_params:
+        raise bad_field(shown_name(name) or "a field", "is a field of the form, and nothing is taken from the address")
     kind, options = parse_options_header(request.headers.get("content-type", "").encode("latin-1"))
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
         raise Problem("not-multipart", "Send the picture as the part 'image' of multipart/form-data.")

@@ -37,6 +37,8 @@ FORMATS = ("mov", "matroska", "avi", "mpeg", "mpegts", "mpegvideo", "asf", "flv"
 CUT_MESSAGE = "File ended prematurely"
 # Enough for the head of a Matroska file.
 EBML_BYTES = 256
+# Packets of a transport stream: plain, with times (M2TS), with checksums.
+TS_PACKET_BYTES = (188, 192, 204)
 # These keep a start offset; other formats have clocks that begin anywhere.
 OWN_CLOCKS = ("mov,mp4", "matroska")
 
@@ -316,11 +318,19 @@ def is_cut_short(path: Path, container: InputContainer) -> bool:
     """Whether the file ends before what it says it holds: FFmpeg reads such a one to its end and raises nothing."""
     size = path.stat().st_size
     with open(path, "rb") as file:
-        said = matroska_bytes(file.read(EBML_BYTES))
+        header = file.read(EBML_BYTES)
+    said = riff_bytes(header) if header.startswith(b"RIFF") else matroska_bytes(header)
     is_indexed = "mov" in container.format.name
     streams: Any = container.streams
     ends = (entry.pos + entry.size for stream in streams for entry in stream.index_entries) if is_indexed else ()
-    return (said or 0) > size or any(end > size for end in ends)
+    is_torn = "mpegts" in container.format.name and all(size % bytes_ for bytes_ in TS_PACKET_BYTES)
+    return (said or 0) > size or is_torn or any(end > size for end in ends)
+
+
+def riff_bytes(header: bytes) -> int | None:
+    """How long the header of an AVI says that its first part is, in bytes; None where it was written into a stream."""
+    length = int.from_bytes(header[4:8], "little")
+    return None if length == 2**32 - 1 else 8 + length
 
 
 def torn_places(path: Path) -> int:

@@ -57,6 +57,7 @@ export class Picture {
     if (state === "done" && job?.output) {
       facts[0] = `${number.format(job.input.width)} × ${number.format(job.input.height)} → ${number.format(job.output.width)} × ${number.format(job.output.height)} pixels`;
       facts[1] = megabytes(job.output.bytes);
+      facts.push(...(job.output.notices ?? []));
     }
     this.part("facts").textContent = facts.filter(Boolean).join(" · ");
     const words = this.words ?? this.sentence();
