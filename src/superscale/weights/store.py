@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 BUNDLED: dict[str, str] = {
     "srresnet-x4": "a555bf5777ddc76d2946c21914648d508ae2691c9ac149b6c0f75e987804f058",
     "compact-x4": "61cf53462622e604a7c02a0087486d11ed7df439bf45524129559c50529055ee",
-    "photo-x4": "6d6cf70fd0f59e2c5351e00a31144df38dd671fc2f9c77764c1f96dff8a9b281",
+    "photo-x4": "d74d111650ef970ad77f99babc90714f79477926f61dd3df04a9cc6c85724627",
     "esrgan-lite-x4": "60628dd461afae17fcadf0227c287da3c20209b875ba2f8f191a8b3eb9df3838",
     "rrdb-lite-x4": "83967c296fc2b98b5442966b6fc7a5c94cacc0b3ea1d8bf5546895430fdd1644",
-    "srgan-x4": "d7569faf77234d3b9e9f23df84bb8862b1f3a9997a18f51d7ce3135c6c5a71a5",
+    "srgan-x4": "64979827465ac75e798f64dfc5e60c12544efe54886c8f5b07431cf68ad0abcc",
 }
 # Names of models that a better one replaced, until the next release -> that one.
 RETIRED: dict[str, str] = {"compact-real-x4": "photo-x4"}
