@@ -201,7 +201,7 @@ def test_settings_and_versions_that_older_states_lack(value: Any) -> None:
 
 def gone_on_with(facts: dict[str, Any]) -> None:
     recipe = load_recipe("smoke")
-    own: Any = types.SimpleNamespace(folder=states.own_pack(Path("x")))
+    own: Any = types.SimpleNamespace(folder=states.own_pack(Path("x")), manifest=Manifest(scale=4, low_res="none", tiles=()))
     now = states.flat_settings(recipe, [own], Path("x"))
     with contextlib.suppress(SuperscaleError):
         saved = states.SavedState({}, states.checked(facts, Path("x")))
