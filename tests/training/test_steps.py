@@ -22,6 +22,7 @@ from superscale.training.loop.steps import (
     Criteria,
     Judgement,
     adversarial_step,
+    content_loss,
     discriminator_step,
     enlarge,
     frozen_norms,
@@ -29,7 +30,6 @@ from superscale.training.loop.steps import (
     judge,
     pixel_step,
     shift,
-    turned,
 )
 
 
@@ -133,13 +133,32 @@ def test_a_pixel_step_is_the_plain_gradient() -> None:
         torch.testing.assert_close(got[name], gradient, rtol=1e-3, atol=1e-7)
 
 
-def test_features_see_every_position_of_a_square_by_the_image_number_alone() -> None:
-    image = torch.arange(6.0).view(1, 1, 2, 3)
-    positions = [turned(image, number) for number in range(0, 1600, 16)]
-    expected = [torch.rot90(side, quarter, (-2, -1)) for side in (image, image.mT) for quarter in range(4)]
-    shown = {(tuple(position.shape), tuple(position.flatten().tolist())) for position in positions}
-    assert shown == {(tuple(position.shape), tuple(position.flatten().tolist())) for position in expected}
-    torch.testing.assert_close(turned(image, 48), turned(image, 48), atol=0, rtol=0)
+def test_features_see_both_images_in_every_position_of_a_square_by_the_image_number_alone() -> None:
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def remember(ours: Tensor, truth: Tensor) -> Tensor:
+        seen.append((ours, truth))
+        return (ours - truth).abs().mean()
+
+    high_res = torch.rand(1, 3, 32, 32)
+    criteria = Criteria(perceptual=remember, turned=True)  # type: ignore[arg-type]
+    for number in range(0, 800, 16):
+        content_loss(criteria, high_res / 2, Batch((number,), torch.rand(1, 3, 8, 8), high_res), None)
+    positions = [torch.rot90(side, quarter, (-2, -1)) for side in (high_res, high_res.mT) for quarter in range(4)]
+    found = [next(place for place, image in enumerate(positions) if torch.equal(image, truth)) for _, truth in seen]
+    assert set(found) == set(range(8))
+    assert all(torch.equal(ours * 2, truth) for ours, truth in seen), "the output is turned as its original"
+
+
+def test_a_conditional_discriminator_is_shown_the_low_res_image_in_both_passes() -> None:
+    generator, discriminator = networks(SPECTRAL_NORM | {"sees_low_res": True})
+    generator, discriminator, batch = generator.float(), discriminator.float(), batch_of()
+    super_res = enlarge(generator, batch, None)
+    with torch.no_grad():
+        judgement = judge(discriminator.eval(), super_res, batch, None)
+        torch.testing.assert_close(judgement.real, discriminator(batch.high_res, batch.low_res))
+        torch.testing.assert_close(judgement.fake, discriminator(super_res, batch.low_res))
+        assert not torch.allclose(judgement.real, discriminator(batch.high_res, batch.low_res.flip(0)), atol=1e-6)
 
 
 def test_feature_shifts_depend_on_the_image_number_alone_and_use_every_offset() -> None:

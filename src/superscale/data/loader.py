@@ -99,7 +99,10 @@ def to_device(raw: RawBatch, device: torch.device, scale: int, rounding: Roundin
 
 
 def turned(planes: Tensor, symmetries: tuple[int, ...]) -> Tensor:
-    """Square patches (B, C, S, S), each under one of the square's 8 symmetries: 0-3 quarter turns, 4-7 those of the mirror image."""
+    """Patches (B, C, H, W), each under one of the square's 8 symmetries: 0-3 quarter turns, 4-7 those of the mirror image.
+
+    Patches that are not square have to share the symmetry.
+    """
     if planes.dtype == torch.uint16:  # which torch does not flip
         return turned(planes.view(torch.int16), symmetries).view(torch.uint16)
     patches = []

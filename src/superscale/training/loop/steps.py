@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from superscale.data.loader import Batch
+from superscale.data.loader import Batch, turned
 from superscale.losses.adversarial import Adversarial
 from superscale.losses.grid import grid_loss, lines_loss
 from superscale.losses.mesh import mesh_loss
@@ -96,8 +96,10 @@ def content_loss(criteria: Criteria, super_res: Tensor, batch: Batch, precision:
         number = batch.numbers[0] - processes.rank()
         top, left = shift(number, criteria.shift_px)
         seen = [image[..., top:, left:] for image in (super_res, target)]
+        if criteria.turned:
+            seen = [turned(image, (symmetry(number),) * len(image)) for image in seen]
         with autocast(super_res.device, precision):
-            term = criteria.perceptual(*(turned(image, number) if criteria.turned else image for image in seen))
+            term = criteria.perceptual(*seen)
         numbers["perceptual"] = term.detach()
         loss = loss + criteria.perceptual_weight * term
     return loss, numbers
@@ -109,13 +111,9 @@ def shift(number: int, shift_px: int) -> tuple[int, int]:
     return hashed % (shift_px + 1), hashed // (shift_px + 1) % (shift_px + 1)
 
 
-def turned(image: Tensor, number: int) -> Tensor:
-    """(..., H, W) in one of the eight positions of a square, pseudo-random by the image number alone; no copy where none is needed."""
-    position = _hashed(number) >> 29
-    if position & 1:
-        image = image.transpose(-2, -1)
-    sides = [-1 - bit for bit in (0, 1) if position >> (bit + 1) & 1]
-    return image.flip(sides) if sides else image
+def symmetry(number: int) -> int:
+    """One of the square's 8 symmetries, pseudo-random by the image number alone."""
+    return _hashed(number) >> 29
 
 
 def _hashed(number: int) -> int:
