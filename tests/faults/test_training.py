@@ -10,6 +10,7 @@ import signal
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from faults import armed
 from superscale.data.synthetic import synthetic_picture
 from superscale.errors import CheckpointError, ModelError, RecipeError, TrainingError, UsageError
 from superscale.image.io import Image, write_image
-from superscale.networks.catalog import build_generator
+from superscale.networks.catalog import build_generator, discriminator_of
 from superscale.training.loop import whole_run
 from superscale.training.loop.train import train
 from superscale.training.recipe.schema import load_recipe
@@ -146,7 +147,7 @@ def test_a_stage_that_cannot_be_computed_is_found_before_the_first_step(
     tiny: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second stage has a discriminator for pictures of five channels."""
-    monkeypatch.setattr(whole_run, "discriminator_of", lambda _config: torch.nn.Conv2d(5, 1, 3))
+    monkeypatch.setattr(whole_run, "discriminator_of", lambda config: discriminator_of(replace(config, channels=5)))
     with pytest.raises(RecipeError, match=r"stage\.gan: a step of it cannot be computed"):
         train(short(tiny, photos), photos.parent / "run", device="cpu", quiet=True)
     assert not (photos.parent / "run").exists()
