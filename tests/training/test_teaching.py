@@ -67,6 +67,19 @@ def test_stopped_while_the_teacher_works_it_goes_on_where_it_was(teacher: Path, 
     assert train(recipe(teacher), tmp_path / "run", device="cpu", quiet=True).finished
 
 
+def test_a_run_goes_on_with_its_teacher_elsewhere_and_not_with_another_in_its_place(teacher: Path, tmp_path: Path) -> None:
+    taught = recipe(teacher)
+    asked = iter(range(100))
+    stopped = train(taught, tmp_path / "run", device="cpu", quiet=True, stop=lambda: next(asked) > 5)
+    assert not stopped.finished and stopped.images
+    moved = shutil.move(teacher, tmp_path / "elsewhere.safetensors")
+    torch.manual_seed(4)
+    save_model(teacher, build_generator("compact", {"features": 8, "convolutions": 2}), {})
+    with pytest.raises(RecipeError, match=r"teacher\.model was file [0-9a-f]{64}, is file"):
+        train(taught, tmp_path / "run", device="cpu", quiet=True)
+    assert train(recipe(moved), tmp_path / "run", device="cpu", quiet=True).finished
+
+
 def test_one_process_at_a_time_asks_a_teacher_about_the_same_patches(teacher: Path, tmp_path: Path) -> None:
     train(recipe(teacher), tmp_path / "run", device="cpu", quiet=True)
     (answers,) = (tmp_path / "cache" / "teacher").iterdir()

@@ -20,6 +20,7 @@ from superscale.training.recipe.parsing import dotted_key, keys_of, plain
 from superscale.training.recipe.schema import Recipe
 from superscale.training.run.directory import own_pack
 from superscale.weights.checkpoint import load_state, save_state, saved_states
+from superscale.weights.store import model_path, sha256_of
 
 # Settings that decide nothing about the weights, or only when something has gone wrong.
 MAY_CHANGE = ("name", "report_every_images", "data.verify", "validation.", "checkpoint.", "health.")
@@ -63,6 +64,9 @@ def newest(folder: Path, say: Callable[[str], None]) -> SavedState | None:
 
 # What the packs hold that a run made of photos: one that was lost is made again, maybe of others.
 PACKED = "data.packed_photos"
+# The teacher's file. States of older versions have its name here.
+TEACHER = "teacher.model"
+BY_CONTENT = "file "
 # What a state's facts may be; "settings" and "versions" may be absent, as in states of older versions.
 COUNTS = ("stage_number", "images", "steps", "validated_images", "bad_in_a_row", "log_bytes")
 MOST = 10**15
@@ -101,8 +105,10 @@ def save(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], 
 
 
 def flat_settings(recipe: Recipe, packs: Sequence[Pack], run_dir: Path) -> dict[str, Any]:
-    """Every setting by its dotted key, as JSON knows it. Prepared packs are named by their content, so they may move."""
+    """Every setting by its dotted key, as JSON knows it. Prepared packs and a teacher are named by their content: they may move, not change."""
     flat = _flat(json.loads(json.dumps(plain(recipe))))
+    if recipe.teacher is not None:
+        flat[TEACHER] = f"{BY_CONTENT}{sha256_of(model_path(recipe.teacher.model))}"
     is_own = [pack.folder == own_pack(run_dir, source) for source, pack in enumerate(packs)]
     names = [None if own else _named(pack) for pack, own in zip(packs, is_own, strict=True)]
     flat["data.path"] = names[0] or flat["data.path"]
@@ -187,6 +193,8 @@ def _may_change_now(recipe: Recipe, before: Mapping[str, Any], now: Mapping[str,
             free.append(dotted_key("stage", running, "images"))
     if PACKED not in before:  # as in states of older versions
         free.append(PACKED)
+    if not str(before.get(TEACHER, BY_CONTENT)).startswith(BY_CONTENT):
+        free.append(TEACHER)
     if _step_images(before) == _step_images(now):
         free.append("data.batch")
     return free
