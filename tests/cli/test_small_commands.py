@@ -132,6 +132,20 @@ def test_a_damaged_sum_of_an_added_model_is_told(
     assert "damaged" in capsys.readouterr().err
 
 
+def test_a_damaged_model_hides_no_other_from_the_list(
+    bundled: Path, tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("models", "add", saved(tmp_path / "mine.safetensors", 5), "--name", "mine") == 0
+    (tmp_path / "cache" / "models" / "mine.safetensors").write_bytes(b"no model")
+    capsys.readouterr()
+    assert command("models", "list") == 1
+    said = capsys.readouterr()
+    assert "some-gan-x4" in said.out and "superscale models rm mine" in said.err
+    assert command("models", "list", "--json") == 1
+    entries = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)["models"]}
+    assert "damaged" in entries["mine"]["error"] and "sha256" in entries["some-gan-x4"]
+
+
 def test_a_published_model_that_is_not_here_is_named_with_the_command_that_fetches_it(
     bundled: Path, tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:

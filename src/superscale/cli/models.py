@@ -28,21 +28,29 @@ def list_models(as_json: Json = False) -> None:
     from superscale.weights.published import PUBLISHED
     from superscale.weights.store import BUNDLED, USES, added, default_model
 
+    entries = [_facts_or_error(name) for name in (*BUNDLED, *added())]
     if as_json:
         published = [{"name": name, **asdict(model)} for name, model in PUBLISHED.items()]
-        entries = [_facts(name) for name in [*BUNDLED, *added()]]
         print(json.dumps({"version": 1, "models": entries, "published": published}, ensure_ascii=True))
-        return
-    lines = [list(COLUMNS)]
-    default = default_model("cpu") if BUNDLED else ""
-    for name in (*BUNDLED, *added()):
-        facts = _facts(name)
-        where = "bundled" if name in BUNDLED else "added"
-        size = _megabytes(facts["bytes"])
-        star = "*" if name == default else ""
-        lines.append([name + star, f"×{facts['scale']}", size, facts["card"].get("licence", ""), where, USES.get(name, "")])
-    lines += [_published(name) for name in PUBLISHED]
-    print(aligned(lines))
+    else:
+        lines = [list(COLUMNS)]
+        default = default_model("cpu") if BUNDLED else ""
+        for facts in entries:
+            name = facts["name"]
+            where = "bundled" if name in BUNDLED else "added"
+            star = "*" if name == default else ""
+            if "error" in facts:
+                lines.append([name, "–", "–", "", where, "cannot be used"])
+            else:
+                about = [f"×{facts['scale']}", _megabytes(facts["bytes"]), facts["card"].get("licence", ""), where, USES.get(name, "")]
+                lines.append([name + star, *about])
+        lines += [_published(name) for name in PUBLISHED]
+        print(aligned(lines))
+    damaged = [facts["error"] for facts in entries if "error" in facts]
+    for error in damaged:
+        say(f"failed: {error}")
+    if damaged:
+        raise SystemExit(1)
 
 
 @models.command(cls=Command, short_help="Show a model's network, card and results")
@@ -169,6 +177,16 @@ def _megabytes(size: int) -> str:
 def _told(value: Any) -> str:
     """A value of a card on one line; what is nested, as JSON."""
     return shown(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def _facts_or_error(name: str) -> dict[str, Any]:
+    """A model's facts, or its name and why it cannot be read: one damaged file hides no other model."""
+    from superscale.errors import ModelError
+
+    try:
+        return _facts(name)
+    except ModelError as error:
+        return {"name": name, "error": str(error)}
 
 
 def _facts(name: str) -> dict[str, Any]:
