@@ -118,6 +118,22 @@ def test_outputs_of_another_tool_are_measured_like_a_model_and_a_missing_one_is_
     assert "no output for photo-2" in capsys.readouterr().err
 
 
+def test_pictures_that_belong_to_none_of_the_high_res_ones_are_named(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder, names in (("tool", ("photo-{}_x4", "other_x4")), ("data/LR_x4", ("photo-{}", "without"))):
+        for number, pair in enumerate(PairFolder(photos, 4)):
+            for name in names:
+                pixels = imresize(pair.low_res, 4) if folder == "tool" else pair.low_res
+                write_image(tmp_path / folder / f"{name.format(number)}.png", Image(pixels))
+    (tmp_path / "data" / "HR").symlink_to(photos)
+    assert run(monkeypatch, "--data", tmp_path / "data", "--outputs", tmp_path / "tool") == 0
+    said = capsys.readouterr().err
+    assert f"{tmp_path / 'tool'}: not measured, of no high-resolution picture: other_x4.png" in said
+    assert f"{tmp_path / 'data'}: not measured, of no high-resolution picture: without.png" in said
+    assert "photo-" not in said
+
+
 def test_explain_prints_every_usual_convention(
     photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

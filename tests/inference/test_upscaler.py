@@ -283,6 +283,13 @@ def test_pictures_of_the_wrong_shape_are_refused(tiny_model: Model) -> None:
             upscaler(np.zeros((4, 4, 3), dtype))
 
 
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+def test_a_matrix_is_upscaled_as_the_array_it_holds(tiny_model: Model) -> None:
+    pixels = synthetic_picture(1, 16)[:, :, 0]
+    upscaled = Upscaler(tiny_model)(np.asmatrix(pixels))
+    assert type(upscaled) is np.ndarray and np.array_equal(upscaled, Upscaler(tiny_model)(pixels))
+
+
 def test_an_array_whose_mask_would_be_lost_is_refused(tiny_model: Model) -> None:
     masked = np.ma.masked_equal(np.full((8, 8), -9999, np.int16), -9999)
     with pytest.raises(UsageError, match="without a mask"):

@@ -143,6 +143,7 @@ def evaluate(
             )
         if processes.rank() == 0:
             _say_left_out([*data, *(outputs or ())])
+            _say_unmatched(folders, outputs or [], scale)
         _check(table, limits)
 
 
@@ -177,6 +178,17 @@ def _say_left_out(folders: Sequence[Path]) -> None:
     for folder in dict.fromkeys(folders):
         if others := left_out(folder):
             print(f"{folder}: skipped: {others}", file=sys.stderr)
+
+
+def _say_unmatched(folders: Sequence[PairFolder], outputs: Sequence[Path], scale: int) -> None:
+    from superscale.data.matching import named
+    from superscale.evaluation.outputs import of_no_picture
+
+    unmatched = {folder.folder: folder.unpaired for folder in folders}
+    unmatched |= {path: of_no_picture(path, folders, scale) for path in outputs}
+    for folder, files in unmatched.items():
+        if files:
+            print(f"{folder}: not measured, of no high-resolution picture: {named([path.name for path in files])}", file=sys.stderr)
 
 
 @contextmanager

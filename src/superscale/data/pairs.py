@@ -60,7 +60,9 @@ class PairFolder:
         self.high_res = list_images(high_folder)
         if not self.high_res:
             raise DataError(f"{high_folder}: no pictures (.png, .jpg, .webp, .tiff)")
-        self.low_res = self._match(list_images(low_folder), low_folder) if low_folder else None
+        low_res = list_images(low_folder) if low_folder else []
+        self.low_res = self._match(low_res, low_folder) if low_folder else None
+        self.unpaired = sorted({*low_res} - {*(self.low_res or ())})  # low-res pictures without a high-res one
         if self.low_res is not None:
             for _ in self:  # sizes that disagree are found before anything is measured or trained
                 pass

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from superscale.data.pairs import Array, Pair
+from superscale.data.pairs import Array, Pair, PairFolder
 from superscale.errors import DataError
 from superscale.image.io import list_images, over_white, read_image
 from superscale.image.picture import at_depth
@@ -51,6 +51,13 @@ class OutputFolder:
         if pixels.shape[2] not in (1, pair.high_res.shape[2]):
             raise DataError(f"{path}: {pixels.shape[2]} channels, expected {pair.high_res.shape[2]} as the truth {pair.name}")
         return np.ascontiguousarray(np.broadcast_to(pixels, pair.high_res.shape))
+
+
+def of_no_picture(outputs: Path, folders: Sequence[PairFolder], scale: int) -> list[Path]:
+    """The files among another tool's outputs that belong to no picture of these folders."""
+    matched = [OutputFolder(outputs, folder.label, [path.stem for path in folder.high_res], scale) for folder in folders]
+    used = {path for one in matched for path in one.paths.values()}
+    return sorted({path for one in matched for path in list_images(one.folder)} - used)
 
 
 def _candidates(name: str, files: list[Path], scale: int) -> list[Path]:
