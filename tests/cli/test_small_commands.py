@@ -140,10 +140,12 @@ def test_a_damaged_model_hides_no_other_from_the_list(
     capsys.readouterr()
     assert command("models", "list") == 1
     said = capsys.readouterr()
-    assert "some-gan-x4" in said.out and "superscale models rm mine" in said.err
+    assert "some-gan-x4" in said.out
+    assert "superscale models rm mine" in said.err
     assert command("models", "list", "--json") == 1
     entries = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)["models"]}
-    assert "damaged" in entries["mine"]["error"] and "sha256" in entries["some-gan-x4"]
+    assert "damaged" in entries["mine"]["error"]
+    assert "sha256" in entries["some-gan-x4"]
 
 
 def test_a_published_model_that_is_not_here_is_named_with_the_command_that_fetches_it(

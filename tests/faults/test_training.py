@@ -1,9 +1,8 @@
-"""Runs that are refused, disturbed or gone on with under other circumstances; models that no run makes."""
+"""Runs that are refused, disturbed or gone on with under other circumstances."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -16,18 +15,18 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from conftest import Run
 from faults import armed
+from stopping import after
 from superscale.data.synthetic import synthetic_picture
-from superscale.errors import CheckpointError, ModelError, RecipeError, TrainingError, UsageError
+from superscale.errors import CheckpointError, RecipeError, TrainingError, UsageError
 from superscale.image.io import Image, write_image
-from superscale.networks.catalog import build_generator, discriminator_of
+from superscale.networks.catalog import discriminator_of
 from superscale.training.loop import whole_run
 from superscale.training.loop.train import train
 from superscale.training.recipe.schema import load_recipe
-from superscale.weights.checkpoint import load_model, load_state, load_strictly, save_state, saved_states
+from superscale.weights.checkpoint import load_state, save_state, saved_states
 
 TINY = """
 report_every_images = 2
@@ -166,9 +165,8 @@ def begun_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "tiny.toml").write_text(TINY)
     for number in range(6):
         write_image(folder / "photos" / f"photo-{number}.png", Image(synthetic_picture(number, 64)))
-    asked = iter(range(100))
     with contextlib.chdir(folder):
-        train(short(Path("tiny.toml"), Path("photos")), Path("run"), device="cpu", quiet=True, stop=lambda: next(asked) >= 9)
+        train(short(Path("tiny.toml"), Path("photos")), Path("run"), device="cpu", quiet=True, stop=after(9))
     assert any(saved_states(folder / "run" / "checkpoints"))
     return folder
 
@@ -303,11 +301,6 @@ def test_a_disk_that_is_full_before_the_first_state_promises_none(faulty: Run, p
     assert not (photos.parent / "run").exists()
 
 
-def test_a_full_disk_leaves_all_results_of_an_evaluation_or_none(faulty: Run, photos: Path) -> None:
-    faulty("evaluate", "--data", "photos", "-o", "report", faults=[("full_disk", "*.superscale-*")]).failed_naming("report")
-    assert not list((photos.parent / "report").iterdir())
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
@@ -354,46 +347,6 @@ def test_a_run_directory_that_is_deleted_while_training_is_no_success(
     with pytest.raises((TrainingError, OSError), match="run"):
         train(short(tiny, Path("synthetic")), run_dir, device="cpu", quiet=True, stop=deleted)
     assert not (run_dir / "model.safetensors").exists()
-
-
-def test_a_folder_in_the_place_of_a_report_is_named_before_the_work(faulty: Run, photos: Path) -> None:
-    (photos.parent / "report" / "report.html").mkdir(parents=True)
-    ended = faulty("evaluate", "--data", "photos", "-m", "bicubic", "-o", "report", "--overwrite")
-    ended.failed_naming("report/report.html: expected a file, got a folder")
-    assert not ended.out
-
-
-@pytest.mark.parametrize(
-    "dtype", [torch.complex64, torch.int32, torch.bool, torch.float8_e4m3fn, torch.float8_e5m2, torch.uint8, torch.int64]
-)
-def test_weights_of_other_kinds_than_floats_are_refused(tmp_path: Path, model_file: Path, dtype: torch.dtype) -> None:
-    tensors = {key: tensor.to(dtype) for key, tensor in load_model(model_file).generator.state_dict().items()}
-    generator = build_generator("srresnet", {"blocks": 1, "features": 8, "batch_norm": False})
-    with pytest.raises(ModelError, match="holds torch"):
-        load_strictly(generator, tensors, "x")
-
-
-def test_a_model_header_of_a_million_features_is_refused(tmp_path: Path, model_file: Path) -> None:
-    tensors = load_model(model_file).generator.state_dict()
-    for features in (10**9, -1, 0, 10**30):
-        network = {"name": "srresnet", "blocks": 1, "features": features, "batch_norm": False}
-        metadata = {"format": "superscale-model-1", "network": json.dumps(network), "card": "{}"}
-        save_file(dict(tensors), tmp_path / "x.safetensors", metadata)
-        with pytest.raises(ModelError, match="features"):
-            load_model(tmp_path / "x.safetensors")
-
-
-def test_float64_weights_beyond_float32_are_refused(model_file: Path) -> None:
-    tensors = {key: tensor.double() for key, tensor in load_model(model_file).generator.state_dict().items()}
-    tensors["head.bias"] = torch.full_like(tensors["head.bias"], 1e300)
-    generator = build_generator("srresnet", {"blocks": 1, "features": 8, "batch_norm": False})
-    with pytest.raises(ModelError, match="not finite"):
-        load_strictly(generator, tensors, "x")
-
-
-@pytest.mark.parametrize("limit", ["psnr=nan", "psnr=inf", "psnr=-inf"])
-def test_a_limit_that_is_no_number_is_refused(faulty: Run, photos: Path, limit: str) -> None:
-    faulty("evaluate", "--data", "photos", "--fail-below", limit).failed_naming(limit, code=2)
 
 
 @pytest.mark.slow

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import io
 import re
 import warnings
 from pathlib import Path
@@ -12,32 +10,24 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels import apply_color_lut
 
+from dicom_files import CT, MR, Array, changed, doubled, file, read, written
 from dicom_rules import violations
-from superscale.errors import Damaged, ImageError, Unsupported, install_line
+from superscale.errors import Unsupported, install_line
 from superscale.image import dicom_geometry, dicom_identity, dicom_writer, formats
-from superscale.image.dicom import DicomPages
-from superscale.image.dicom_writer import DicomWriter
-from superscale.image.geo import GDAL_METADATA
 from superscale.image.io import (
     Image,
     as_viewed,
     encode,
     encode_with_notices,
     image_size,
-    open_stack,
     read_image,
     source_of,
     write_image,
 )
 
-Array = NDArray[Any]
-FILES = Path(pydicom.__file__).parent / "data" / "test_files"
-CT, MR = FILES / "CT_small.dcm", FILES / "MR_small.dcm"
 # Every kind of sample and of compression that lies in pydicom's package.
 PICTURES = ["CT_small", "MR_small", "MR_small_RLE", "MR_small_bigendian", "MR_small_implicit", "MR_small_jp2klossless"]
 PICTURES += [
@@ -52,45 +42,6 @@ PICTURES += ["SC_jpeg_no_color_transform", "SC_rgb_dcmtk_+eb+cr", "SC_rgb_dcmtk_
 PICTURES += ["SC_rgb_jls_lossy_line", "SC_rgb_jpeg_gdcm", "SC_rgb_jpeg_lossy_gdcm", "SC_rgb_rle", "SC_rgb_rle_16bit"]
 PICTURES += ["SC_rgb_rle_32bit", "SC_rgb_small_odd", "SC_ybr_full_422_uncompressed", "GDCMJ2K_TextGBR", "examples_overlay"]
 PICTURES += ["examples_palette", "image_dfl", "J2K_pixelrep_mismatch", "rtdose_1frame"]
-
-
-def file(name: str) -> Path:
-    return FILES / f"{name}.dcm"
-
-
-def read(path: Path | bytes) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        dataset = pydicom.dcmread(io.BytesIO(path) if isinstance(path, bytes) else path)
-        for _ in dataset.iterall():
-            pass
-        return dataset
-
-
-def doubled(image: Image) -> Image:
-    return image.with_pixels(image.pixels.repeat(2, 0).repeat(2, 1), None)
-
-
-def written(dataset: Any) -> bytes:
-    stream = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        dataset.save_as(stream)
-    return stream.getvalue()
-
-
-def changed(pixels: Array | None = None, source: Path = CT, **attributes: Any) -> bytes:
-    """A file of pydicom's with other attributes and samples."""
-    dataset = read(source)
-    for keyword, value in attributes.items():
-        tag = pydicom.datadict.tag_for_keyword(keyword)
-        kind = pydicom.datadict.dictionary_VR(keyword)
-        signed = "SS" if dataset.PixelRepresentation else "US"
-        dataset.add_new(tag, signed if kind == "US or SS" else kind, value)
-    if pixels is not None:
-        dataset.Rows, dataset.Columns = pixels.shape[-2:]
-        dataset.PixelData = pixels.tobytes()
-    return written(dataset)
 
 
 @pytest.mark.parametrize("name", PICTURES)
@@ -237,19 +188,6 @@ def test_a_spacing_that_is_not_of_two_sides_is_no_damage() -> None:
     assert read_image(changed(PixelSpacing=0.5)).metadata.dpi is None
 
 
-def test_each_frame_has_its_own_rescaling() -> None:
-    samples = np.arange(128, dtype=np.int16).reshape(2, 8, 8)
-    dataset = read(changed(samples, NumberOfFrames=2))
-    del dataset.RescaleSlope, dataset.RescaleIntercept
-    dataset.PerFrameFunctionalGroupsSequence = [Dataset(), Dataset()]
-    for item, slope in zip(dataset.PerFrameFunctionalGroupsSequence, (2, 1000), strict=True):
-        item.PixelValueTransformationSequence = [values := Dataset()]
-        values.RescaleSlope, values.RescaleIntercept = slope, 0
-    with open_stack(written(dataset)) as stack:
-        said = [(stack.page(number).metadata.geo or {})[GDAL_METADATA] for number in range(2)]
-    assert ['role="scale">2.0<' in said[0], 'role="scale">1000.0<' in said[1]] == [True, True]
-
-
 def test_padding_values_are_no_data() -> None:
     samples = np.full((8, 8), 500, np.int16)
     samples[:2] = -2000
@@ -390,113 +328,9 @@ def test_a_tiff_says_that_it_lacks_the_table_of_measured_values() -> None:
         assert any("ModalityLUTSequence" in notice for notice in notices) is told
 
 
-CUT = ["JPEG-lossy", "SC_rgb_jpeg_dcmtk", "SC_rgb_jpeg_gdcm", "MR_small_jpeg_ls_lossless", "JPEGLSNearLossless_08"]
-CUT += ["MR_small_jp2klossless", "SC_rgb_gdcm_KY", "MR_small_RLE"]
-
-
-@pytest.mark.parametrize("share", [0.4, 0.8])
-@pytest.mark.parametrize("end", [b"", b"\xff\xd9"])
-@pytest.mark.parametrize("name", CUT)
-def test_frames_that_are_cut_short_are_refused(name: str, end: bytes, share: float) -> None:
-    dataset = read(file(name))
-    frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
-    cut = frame[: int(len(frame) * share)] + end
-    dataset.PixelData = encapsulate([cut + bytes(len(cut) % 2)])
-    with pytest.raises(Damaged, match="damaged picture"):
-        read_image(written(dataset))
-
-
-def test_uncompressed_pixels_that_are_missing_are_refused() -> None:
-    with pytest.raises(Damaged, match="less than expected"):
-        read_image(file("MR_truncated"))
-    dataset = read(file("rtdose"))
-    dataset.PixelData = dataset.PixelData[:-400]
-    with open_stack(written(dataset)) as stack, pytest.raises(ImageError, match="page 15"):
-        stack.page(14)
-
-
-def test_more_pixels_than_the_header_says_are_refused() -> None:
-    for name, attributes in (
-        ("MR_small_RLE", {"Rows": 63}),
-        ("rtdose", {"NumberOfFrames": 14}),
-        ("rtdose_rle", {"NumberOfFrames": 14}),
-    ):
-        with pytest.raises(Damaged), open_stack(changed(source=file(name), **attributes)) as stack:
-            stack.page(0)
-    with pytest.raises(Damaged, match="cannot be RGB"):
-        read_image(changed(source=file("MR_small"), PhotometricInterpretation="RGB"))
-
-
-def test_colours_that_were_compressed_lie_together_whatever_the_header_says() -> None:
-    for name in ("SC_rgb_jpeg_gdcm", "SC_rgb_gdcm_KY", "SC_rgb_dcmtk_+eb+cr"):
-        whole = read_image(file(name)).pixels
-        np.testing.assert_array_equal(read_image(changed(source=file(name), PlanarConfiguration=1)).pixels, whole)
-
-
-@pytest.mark.parametrize(
-    ("name", "why"), [("liver_1frame", "segmentation"), ("reportsi", "without a picture"), ("rtplan", "without a picture")]
-)
-def test_dicom_that_is_no_picture_is_refused_by_what_it_is(name: str, why: str) -> None:
-    with pytest.raises(Unsupported, match=why):
-        read_image(file(name))
-
-
-def test_colour_spaces_that_are_not_read_are_named() -> None:
-    with pytest.raises(Unsupported, match="HSV"):
-        read_image(changed(source=file("SC_rgb_small_odd"), PhotometricInterpretation="HSV"))
-
-
 def test_only_dicom_becomes_dicom() -> None:
     with pytest.raises(Unsupported, match="which patient"):
         encode(Image(np.zeros((4, 4, 1), np.uint8)), ".dcm")
-
-
-def frames_of(count: int = 3) -> Any:
-    """A multi-frame picture whose geometry stands in functional groups."""
-    dataset = copy.deepcopy(read(CT))
-    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.7.3"
-    dataset.NumberOfFrames, dataset.ConversionType, dataset.BurnedInAnnotation = count, "SYN", "NO"
-    shared, measures, plane = Dataset(), Dataset(), Dataset()
-    measures.PixelSpacing, plane.ImageOrientationPatient = [0.5, 0.25], [1, 0, 0, 0, 1, 0]
-    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [plane]
-    dataset.SharedFunctionalGroupsSequence = [shared]
-    dataset.PerFrameFunctionalGroupsSequence = []
-    for number in range(count):
-        frame, place = Dataset(), Dataset()
-        place.ImagePositionPatient = [0, 0, number]
-        frame.PlanePositionSequence = [place]
-        dataset.PerFrameFunctionalGroupsSequence.append(frame)
-    for keyword in ("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient"):
-        delattr(dataset, keyword)
-    samples = np.arange(count * 48, dtype="<i2").reshape(count, 6, 8)
-    dataset.Rows, dataset.Columns, dataset.PixelData = 6, 8, samples.tobytes()
-    return dataset
-
-
-@pytest.mark.parametrize("strip", [False, True])
-def test_frames_are_written_one_after_the_other_with_their_geometry(strip: bool) -> None:
-    source = frames_of()
-    stream = io.BytesIO()
-    writer = DicomWriter(stream, 3)
-    pages = DicomPages(io.BytesIO(written(source)), "a.dcm", None)
-    for number in range(pages.count):
-        page = doubled(pages.page(number))
-        writer.add(page if not strip else Image(page.pixels, metadata=page.metadata.stripped()))
-    writer.finish()
-    after = read(stream.getvalue())
-    assert not violations(after)
-    np.testing.assert_array_equal(after.pixel_array, source.pixel_array.repeat(2, 1).repeat(2, 2))
-    assert after.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing == [0.25, 0.125]
-    for number, frame in enumerate(after.PerFrameFunctionalGroupsSequence):
-        # A new pixel's centre is a quarter of an old pixel nearer to the corner.
-        assert frame.PlanePositionSequence[0].ImagePositionPatient == [-0.0625, -0.125, number]
-    assert after.PatientName == ("" if strip else source.PatientName)
-    assert after.get("ContentDate") == ("19000101" if strip else source.ContentDate)
-
-
-def test_several_frames_are_no_still_picture() -> None:
-    with pytest.raises(Unsupported, match="15 frames"):
-        read_image(file("rtdose"))
 
 
 def test_without_pydicom_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

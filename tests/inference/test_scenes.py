@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,97 +11,37 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
-import skimage
 import tifffile
-from numpy.typing import NDArray
-from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.enums import MaskFlags
 from rasterio.rpc import RPC
 from rio_cogeo import cog_validate
 
-from superscale.errors import Damaged, ImageError, OutOfMemoryError, Unsupported
+from scene_files import (
+    bands,
+    floats,
+    infrared,
+    masked,
+    measured,
+    plain,
+    transparent,
+    write,
+)
+from superscale.errors import Damaged, ImageError, Unsupported
 from superscale.image import scene as scenes
 from superscale.image.profile import srgb
 from superscale.inference import scenes_on_ray
-from superscale.inference.backends.trial import Verdict, Way
 from superscale.inference.jobs import run_jobs
 from superscale.inference.outcomes import Settings
 from superscale.inference.plan import Job
 from superscale.inference.scenes import CAMERA_LEFT_OUT, RANGE_LEFT_OUT, Windows, upscale_scene
-from superscale.inference.unfinished import Unfinished
 from superscale.inference.upscaler import Upscaler
 from superscale.machine.ray_pool import Cluster
-from superscale.weights.checkpoint import Model, save_model
-
-Array = NDArray[Any]
-PLACE = rasterio.Affine(10, 0, 500_000, 0, -10, 4_000_000)
-HEIGHT, WIDTH = 61, 97
-DEFLATED = {"tiled": True, "blockxsize": 64, "blockysize": 64, "compress": "deflate"}
+from superscale.weights.checkpoint import Model
 
 
 @pytest.fixture(autouse=True)
 def _small_strips(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scenes, "STRIP_BYTES", 1)  # a look at a scene goes through strips of 32 rows
-
-
-def bands(count: int, dtype: Any, low: float, high: float, height: int = HEIGHT, width: int = WIDTH) -> Array:
-    photo = skimage.data.camera()[60 : 60 + height, 150 : 150 + width] / 255
-    turned = [photo, photo[::-1], photo[:, ::-1], photo[::-1, ::-1]]
-    return np.stack([low + turned[band % 4] * (high - low) for band in range(count)]).astype(dtype)
-
-
-def write(path: Path, samples: Array, mask: Array | None = None, **options: Any) -> Path:
-    how = {"driver": "GTiff", "count": len(samples), "height": samples.shape[1], "width": samples.shape[2]}
-    with (
-        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
-        rasterio.open(path, "w", **how, dtype=samples.dtype, transform=PLACE, crs="EPSG:32633", **options) as file,
-    ):
-        file.write(samples)
-        if mask is not None:
-            file.write_mask(mask)
-    return path
-
-
-def plain(path: Path) -> Path:
-    return write(path, bands(3, np.uint8, 0, 255), photometric="RGB")
-
-
-def measured(path: Path) -> Path:
-    samples = bands(4, np.uint16, 100, 4095)
-    samples[:, 20:40, 30:80] = 0
-    samples[2, 3:9, 3:9] = 0
-    samples[1, 50, 50] = 60000
-    return write(path, samples, nodata=0, photometric="MINISBLACK", **DEFLATED)
-
-
-def floats(path: Path) -> Path:
-    samples = bands(2, np.float32, -300, 2000)
-    samples[:, :40, :50] = -9999
-    samples[1, 45:50, 60:] = np.nan
-    return write(path, samples, nodata=-9999)
-
-
-def infrared(path: Path) -> Path:
-    """Of four bands that GDAL calls RGB, the last is tagged as alpha."""
-    write(path, bands(4, np.uint16, 0, 65535), photometric="RGB", alpha="unspecified")
-    with rasterio.open(path, "r+") as file:
-        file.colorinterp = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha]
-    return path
-
-
-def transparent(path: Path) -> Path:
-    samples = bands(4, np.uint16, 1, 65535)
-    samples[3] = 65535
-    samples[3, 10:45, 20:60] = 0
-    write(path, samples, photometric="RGB", alpha="unassociated")
-    with rasterio.open(path, "r+") as file:
-        file.colorinterp = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha]
-    return path
-
-
-def masked(path: Path) -> Path:
-    mask = np.full((HEIGHT, WIDTH), 255, np.uint8)
-    mask[5:44, 11:70] = 0
-    return write(path, bands(3, np.int16, -1000, 3000), mask)
 
 
 KINDS = [plain, measured, floats, infrared, transparent, masked]
@@ -218,135 +157,6 @@ def test_a_scene_by_windows_tells_of_captions_and_previews_that_are_left_out(sma
     both(tmp_path / "a.tif", Upscaler(small_net), tmp_path)
     with scenes.Scene(tmp_path / "a.tif") as scene:
         assert len(scene.header.notices) == 2
-
-
-def stopped(source: Path, target: Path, upscaler: Upscaler, tiles: int, why: BaseException) -> None:
-    """A run that ends after some tiles."""
-    done: list[int] = []
-
-    class Stop:
-        def is_set(self) -> bool:
-            done.append(1)
-            if len(done) > tiles:
-                raise why
-            return False
-
-    with pytest.raises(type(why) if not isinstance(why, OSError) else ImageError):
-        upscale_scene(upscaler, source, target, cancel=Stop())
-
-
-@pytest.mark.parametrize(
-    "why", [KeyboardInterrupt(), SystemExit(143), OSError(errno.ENOSPC, "No space left on device"), OutOfMemoryError("full")]
-)
-def test_a_run_that_was_ended_leaves_no_output_and_the_same_command_goes_on(
-    why: BaseException, small_net: Model, tmp_path: Path
-) -> None:
-    source, target = floats(tmp_path / "a.tif"), tmp_path / "b.tif"
-    upscaler = Upscaler(small_net, tile=32)
-    stopped(source, target, upscaler, 5, why)
-    assert not target.exists()
-    said: list[str] = []
-    upscale_scene(upscaler, source, target, say=said.append)
-    assert said[0] == "goes on with what is done: 2 of 8 tiles"  # of two bands each, the third was half done
-    upscale_scene(upscaler, source, tmp_path / "c.tif")
-    assert target.read_bytes() == (tmp_path / "c.tif").read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tif", "b.tif", "c.tif"]
-
-
-def test_a_run_that_was_ended_while_it_wrote_the_file_writes_it_again(
-    small_net: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source, target = floats(tmp_path / "a.tif"), tmp_path / "b.tif"
-
-    def half(_: Path, result: Path, __: Any) -> None:
-        for name in ("result", "result.ovr.tmp", "result.msk.ovr.tmp"):
-            result.with_name(name).write_bytes(b"II*\0 half of it")
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr("superscale.inference.scenes.write_cog", half)
-        with pytest.raises(KeyboardInterrupt):
-            upscale_scene(Upscaler(small_net), source, target)
-    upscale_scene(Upscaler(small_net), source, target)
-    upscale_scene(Upscaler(small_net), source, tmp_path / "c.tif")
-    assert target.read_bytes() == (tmp_path / "c.tif").read_bytes()
-
-
-def test_a_scene_that_is_changed_while_it_is_read_is_refused(small_net: Model, tmp_path: Path) -> None:
-    source = floats(tmp_path / "a.tif")
-    with pytest.raises(ImageError, match=r"a\.tif was changed while it was read"):
-        upscale_scene(Upscaler(small_net), source, tmp_path / "b.tif", progress=lambda *_: os.utime(source, (1, 1)))
-    assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
-
-
-def test_another_command_does_not_go_on_with_it_unless_told_to_begin_anew(small_net: Model, tmp_path: Path) -> None:
-    source, target = floats(tmp_path / "a.tif"), tmp_path / "b.tif"
-    stopped(source, target, Upscaler(small_net, tile=32), 5, KeyboardInterrupt())
-    other = Upscaler(small_net, tile=32, scale=3)
-    with pytest.raises(ImageError, match=r"b\.tif\.unfinished holds what another command has begun \(options differ\)"):
-        upscale_scene(other, source, target)
-    assert (tmp_path / "b.tif.unfinished" / "order.json").exists()
-    upscale_scene(other, source, target, overwrite=True)
-    with rasterio.open(target) as big:
-        assert big.width == 3 * WIDTH
-
-
-def test_a_command_that_overwrites_goes_on_with_its_own_work_too(small_net: Model, tmp_path: Path) -> None:
-    source, target = floats(tmp_path / "a.tif"), tmp_path / "b.tif"
-    stopped(source, target, Upscaler(small_net, tile=32), 5, KeyboardInterrupt())
-    said: list[str] = []
-    upscale_scene(Upscaler(small_net, tile=32), source, target, overwrite=True, say=said.append)
-    assert said[0] == "goes on with what is done: 2 of 8 tiles"
-
-
-def test_an_output_that_appears_meanwhile_is_not_replaced(small_net: Model, tmp_path: Path) -> None:
-    source, target = floats(tmp_path / "a.tif"), tmp_path / "b.tif"
-    said: list[str] = []
-    for _ in range(2):  # while the file is written, and before anything
-        with pytest.raises(ImageError, match=r"b\.tif exists; choose to overwrite it"):
-            upscale_scene(
-                Upscaler(small_net), source, target, say=lambda words: (said.append(words), target.write_text("mine"))[0]
-            )
-    assert target.read_text() == "mine"
-    assert said == ["all tiles are done; writing the file and its overviews"]
-    upscale_scene(Upscaler(small_net), source, target, overwrite=True, say=said.append)
-    assert said[1] == "goes on with what is done: 1 of 1 tiles"
-
-
-def test_the_library_that_has_begun_goes_on_although_another_is_found_faster_meanwhile(
-    small_net: Model, tmp_path: Path
-) -> None:
-    save_model(tmp_path / "tiny.safetensors", small_net.generator, {})
-    source, target = floats(tmp_path / "a.tif"), tmp_path / "b.tif"
-    upscaler, other = (Upscaler(tmp_path / "tiny.safetensors", tile=32, device="cpu") for _ in range(2))
-    stopped(source, target, upscaler, 5, KeyboardInterrupt())
-    assert upscaler.engine.computed_by() == ["onnx fp32"]
-    other.engine.backend.looked_up = True
-    other.engine.backend.verdicts = [Verdict(Way("torch", "fp32"), 0.0, 1e-9, np.inf, 0.0, 0.0)]
-    upscale_scene(other, source, target)
-    assert other.engine.computed_by() == ["onnx fp32"]
-    order = tmp_path / "d.tif.unfinished" / "order.json"
-    stopped(source, tmp_path / "d.tif", upscaler, 5, KeyboardInterrupt())
-    order.write_text(order.read_text().replace("onnx fp32", "abacus fp32"))
-    with pytest.raises(ImageError, match="was begun by abacus fp32, which is not here any more"):
-        upscale_scene(upscaler, source, tmp_path / "d.tif")
-
-
-def test_the_size_of_tiles_stays_when_the_free_memory_does_not(small_net: Model, tmp_path: Path) -> None:
-    source, target = floats(tmp_path / "a.tif"), tmp_path / "b.tif"
-    upscaler = Upscaler(small_net)
-    upscaler.engine.tile_px = 32
-    stopped(source, target, upscaler, 5, KeyboardInterrupt())
-    said: list[str] = []
-    upscale_scene(Upscaler(small_net), source, target, say=said.append)
-    assert said[0] == "goes on with what is done: 2 of 8 tiles"
-
-
-def test_two_processes_do_not_make_the_same_output(small_net: Model, tmp_path: Path) -> None:
-    source, target = floats(tmp_path / "a.tif"), tmp_path / "b.tif"
-    with Unfinished(target, {}, replaces=False), pytest.raises(ImageError, match="in use by another process"):
-        upscale_scene(Upscaler(small_net), source, target)
-    assert not (tmp_path / "b.tif.unfinished").exists()
 
 
 def test_no_room_for_the_samples_is_said_before_anything_is_computed(

@@ -287,7 +287,8 @@ def test_pictures_of_the_wrong_shape_are_refused(tiny_model: Model) -> None:
 def test_a_matrix_is_upscaled_as_the_array_it_holds(tiny_model: Model) -> None:
     pixels = synthetic_picture(1, 16)[:, :, 0]
     upscaled = Upscaler(tiny_model)(np.asmatrix(pixels))
-    assert type(upscaled) is np.ndarray and np.array_equal(upscaled, Upscaler(tiny_model)(pixels))
+    assert type(upscaled) is np.ndarray
+    assert np.array_equal(upscaled, Upscaler(tiny_model)(pixels))
 
 
 def test_an_array_whose_mask_would_be_lost_is_refused(tiny_model: Model) -> None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from stopping import after
 from superscale.data.degrade import bicubic_patch, context_px
 from superscale.data.loader import Batch
 from superscale.data.synthetic import synthetic_picture
@@ -115,8 +116,7 @@ def test_three_bad_steps_in_a_row_go_back_to_the_last_state_with_half_the_rate_w
     recipe = tiny()
     recipe = replace(recipe, stage={"psnr": recipe.stage["psnr"]})
     spoil_inputs(monkeypatch, {1, 3, 4, 5})
-    asked = iter(range(100))
-    loop.train(recipe, tmp_path / "run", quiet=True, stop=lambda: next(asked) >= 8)
+    loop.train(recipe, tmp_path / "run", quiet=True, stop=after(8))
     loop.train(recipe, tmp_path / "run", quiet=True)
     diary = faults(tmp_path / "run")
     assert [row["event"] for row in diary] == ["skipped step"] * 4 + ["rollback"]

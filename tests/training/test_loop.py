@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 
+from stopping import after
 from superscale.data.pairs import PairFolder
 from superscale.data.prepare import prepare_synthetic
 from superscale.errors import Cancelled, DataError, RecipeError
@@ -34,12 +34,6 @@ def recipe() -> Recipe:
     return load_recipe(
         "smoke", ["stage.psnr.images=48", "stage.gan.images=32", "checkpoint.every_images=16", "report_every_images=4"]
     )
-
-
-def after(calls: int) -> Callable[[], bool]:
-    """A stop signal that comes at the given question."""
-    asked = iter(range(10**6))
-    return lambda: next(asked) >= calls
 
 
 def rows(run_dir: Path) -> list[dict[str, Any]]:

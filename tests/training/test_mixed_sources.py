@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from stopping import after
 from superscale.data.prepare import prepare_synthetic
 from superscale.data.synthetic import synthetic_picture
 from superscale.errors import RecipeError
@@ -67,8 +68,7 @@ def test_a_recipe_names_more_sources_and_settings_change_them(tmp_path: Path) ->
 @pytest.mark.slow
 def test_a_stopped_run_of_mixed_sources_ends_bitwise_as_an_uninterrupted_one(mixed: Recipe, tmp_path: Path) -> None:
     whole = train(mixed, tmp_path / "whole", device="cpu", quiet=True)
-    asked = iter(range(100))
-    assert not train(mixed, tmp_path / "cut", device="cpu", quiet=True, stop=lambda: next(asked) >= 5).finished
+    assert not train(mixed, tmp_path / "cut", device="cpu", quiet=True, stop=after(5)).finished
     cut = train(mixed, tmp_path / "cut", device="cpu", quiet=True)
     assert whole.model is not None
     assert cut.model is not None
@@ -82,8 +82,7 @@ def test_a_stopped_run_of_mixed_sources_ends_bitwise_as_an_uninterrupted_one(mix
 def test_a_run_goes_on_with_its_packs_elsewhere_but_not_with_other_weights_or_sources(
     mixed: Recipe, pack: Path, other: Path, tmp_path: Path
 ) -> None:
-    asked = iter(range(100))
-    train(mixed, tmp_path / "run", device="cpu", quiet=True, stop=lambda: next(asked) >= 5)
+    train(mixed, tmp_path / "run", device="cpu", quiet=True, stop=after(5))
     shutil.copytree(other, tmp_path / "moved")
     (source,) = mixed.data.more
 
@@ -99,9 +98,8 @@ def test_a_run_goes_on_with_its_packs_elsewhere_but_not_with_other_weights_or_so
 
 
 def test_states_from_before_there_were_more_sources_go_on(tiny: Make, tmp_path: Path) -> None:
-    asked = iter(range(100))
     recipe = tiny()
-    train(recipe, tmp_path / "run", device="cpu", quiet=True, stop=lambda: next(asked) >= 5)
+    train(recipe, tmp_path / "run", device="cpu", quiet=True, stop=after(5))
     saved = states.newest(tmp_path / "run" / "checkpoints", print)
     assert saved is not None
     now = dict(saved.facts["settings"])

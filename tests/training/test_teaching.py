@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from stopping import after
 from superscale.cli.rehearsal import rehearsal
 from superscale.errors import DataError, RecipeError, TrainingError
 from superscale.files import Claims
@@ -69,9 +70,9 @@ def test_stopped_while_the_teacher_works_it_goes_on_where_it_was(teacher: Path, 
 
 def test_a_run_goes_on_with_its_teacher_elsewhere_and_not_with_another_in_its_place(teacher: Path, tmp_path: Path) -> None:
     taught = recipe(teacher)
-    asked = iter(range(100))
-    stopped = train(taught, tmp_path / "run", device="cpu", quiet=True, stop=lambda: next(asked) > 5)
-    assert not stopped.finished and stopped.images
+    stopped = train(taught, tmp_path / "run", device="cpu", quiet=True, stop=after(6))
+    assert not stopped.finished
+    assert stopped.images
     moved = shutil.move(teacher, tmp_path / "elsewhere.safetensors")
     torch.manual_seed(4)
     save_model(teacher, build_generator("compact", {"features": 8, "convolutions": 2}), {})

@@ -188,7 +188,10 @@ def _say_unmatched(folders: Sequence[PairFolder], outputs: Sequence[Path], scale
     unmatched |= {path: of_no_picture(path, folders, scale) for path in outputs}
     for folder, files in unmatched.items():
         if files:
-            print(f"{folder}: not measured, of no high-resolution picture: {named([path.name for path in files])}", file=sys.stderr)
+            print(
+                f"{folder}: not measured, of no high-resolution picture: {named([path.name for path in files])}",
+                file=sys.stderr,
+            )
 
 
 @contextmanager

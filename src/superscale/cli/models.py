@@ -42,7 +42,13 @@ def list_models(as_json: Json = False) -> None:
             if "error" in facts:
                 lines.append([name, "–", "–", "", where, "cannot be used"])
             else:
-                about = [f"×{facts['scale']}", _megabytes(facts["bytes"]), facts["card"].get("licence", ""), where, USES.get(name, "")]
+                about = [
+                    f"×{facts['scale']}",
+                    _megabytes(facts["bytes"]),
+                    facts["card"].get("licence", ""),
+                    where,
+                    USES.get(name, ""),
+                ]
                 lines.append([name + star, *about])
         lines += [_published(name) for name in PUBLISHED]
         print(aligned(lines))

@@ -118,7 +118,9 @@ class Upscaler:
         if isinstance(picture, np.ma.MaskedArray):
             raise UsageError("expected an array without a mask, which would be lost: floats whose holes are NaN keep them")
         if isinstance(picture, np.ndarray):
-            return self._array(np.asarray(picture), progress, cancel)  # of a subclass too: a matrix stays one whatever is cut of it
+            return self._array(
+                np.asarray(picture), progress, cancel
+            )  # of a subclass too: a matrix stays one whatever is cut of it
         # Who has a tensor has imported torch.
         if (torch := sys.modules.get("torch")) is not None and isinstance(picture, torch.Tensor):
             return self._tensor(picture, torch, progress, cancel)
