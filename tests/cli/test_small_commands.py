@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -267,7 +268,7 @@ def test_doctor_tells_versions_and_decoders_but_no_home_and_no_secret(
     text = capsys.readouterr().out
     assert command("doctor", "--json") == 0
     facts = json.loads(capsys.readouterr().out)
-    assert facts["packages"]["torch"] == torch.__version__
+    assert facts["packages"]["torch"] == version("torch")
     assert facts["cache"] == "~/.cache/superscale"
     assert {facts["decoders"][form] for form in ("PNG", "JPEG", "WEBP", "TIFF")} == {"ok"}
     assert facts["devices"][0].startswith("cpu")

@@ -225,7 +225,7 @@ def test_ycbcr_tiff_is_read_as_jpeg_has_it_and_refused_where_its_tags_say_otherw
 @pytest.mark.parametrize("space", ["icclab", "itulab", "cfa", "linear_raw"])
 def test_a_tiff_in_an_unknown_colour_space_is_not_called_damaged(space: str) -> None:
     stream = io.BytesIO()
-    tifffile.imwrite(stream, drawn(1)[..., 0] if space == "cfa" else drawn(3), photometric=space)
+    tifffile.imwrite(stream, drawn(1)[..., 0] if space == "cfa" else drawn(3), photometric=space, planarconfig="contig")
     with pytest.raises(ImageError, match="cannot read 8-bit TIFF in colour space"):
         read_image(stream.getvalue())
 

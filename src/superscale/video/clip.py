@@ -22,6 +22,8 @@ from superscale.image.formats import HEADER_BYTES, format_of
 from superscale.video.look import MATRICES, UNSPECIFIED, Look, look_of
 
 MICROSECONDS = 1_000_000
+# Titles that are no UTF-8: since PyAV 19 they never end the reading of a file.
+NOT_UTF_8: Any = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 # What a frame may bring that no encoder here writes.
 LOST = {
     "A53_CC": "closed captions inside the pictures",
@@ -131,7 +133,8 @@ def opened(path: Path) -> Iterator[InputContainer]:
 def container_of(path: Path) -> InputContainer:
     """A file, open for reading. Raises FFmpeg's errors."""
     options = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"}
-    return av.open(str(path.absolute()), "r", container_options=options, metadata_errors="replace")
+    container: InputContainer = av.open(str(path.absolute()), "r", container_options=options, **NOT_UTF_8)
+    return container
 
 
 @contextmanager
@@ -172,7 +175,8 @@ def _described(path: Path, container: InputContainer, stream: VideoStream, frame
     look, side = look_of(frame), _side_data(frame)
     has_alpha = look.has_alpha or any(key.lower() == ALPHA_TAG and value != "0" for key, value in stream.metadata.items())
     assert stream.time_base is not None
-    rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+    # PyAV 19 has ratios of its own.
+    time_base, rate = Fraction(stream.time_base), Fraction(stream.average_rate or stream.guessed_rate or 25)
     origin = Fraction(container.start_time or 0, MICROSECONDS)
     return Clip(
         path=path,
@@ -181,13 +185,13 @@ def _described(path: Path, container: InputContainer, stream: VideoStream, frame
         width=frame.width,
         height=frame.height,
         codec=stream.codec_context.codec.canonical_name,
-        time_base=stream.time_base,
+        time_base=time_base,
         rate=rate,
-        first=origin if stream.start_time is None else stream.start_time * stream.time_base,
+        first=origin if stream.start_time is None else stream.start_time * time_base,
         origin=origin,
         seconds=None if container.duration is None else container.duration / MICROSECONDS,
         frames=stream.frames or None,
-        aspect=stream.sample_aspect_ratio or None,
+        aspect=Fraction(stream.sample_aspect_ratio or 0) or None,
         rotation=int(frame.rotation) % 360,
         turn=_turn(side),
         look=look,
@@ -281,11 +285,12 @@ def frames(
 def _timed(raw: Iterator[VideoFrame], clip: Clip, stream: VideoStream, damage: Damage) -> Iterator[Timed]:
     usual = max(round(1 / (clip.rate * clip.time_base)), 1)
     before: int | None = None
-    shape = None
+    first_shape = None
     for number, frame in enumerate(raw):
         refuse_interlaced(frame, clip.path)
-        shape = shape or stream.codec_context.sample_aspect_ratio
-        changes = _changes(frame, clip, (shape, stream.codec_context.sample_aspect_ratio))
+        shape = Fraction(stream.codec_context.sample_aspect_ratio or 0) or None
+        first_shape = first_shape or shape
+        changes = _changes(frame, clip, (first_shape, shape))
         if changes is not None:
             raise Unsupported(f"{clip.path}: {changes} at about frame {number}; split the clip there")
         ticks = frame.pts
