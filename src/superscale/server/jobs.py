@@ -9,7 +9,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from secrets import token_hex
@@ -90,22 +90,23 @@ class Spool:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.incoming, self.jobs_folder = folder / "incoming", folder / "jobs"
-        self._lock = self._locked()
-        shutil.rmtree(self.incoming, ignore_errors=True)  # nobody waits for these uploads any more
-        for one in (self.incoming, self.jobs_folder):
-            one.mkdir(parents=True, exist_ok=True)
-        try:
-            self._open(folder / "jobs.sqlite")
-            self._recover()
-        except (sqlite3.Error, ValueError, TypeError) as error:
-            self._lock.close()
-            raise SuperscaleError(
-                f"{folder / 'jobs.sqlite'}: expected the table of jobs of a server, and it cannot be used ({error}); "
-                "make room or move it away, or name another folder with --spool"
-            ) from error
+        with ExitStack() as opened:  # closed again when anything fails
+            self._lock = opened.enter_context(self._locked())
+            shutil.rmtree(self.incoming, ignore_errors=True)  # nobody waits for these uploads any more
+            for one in (self.incoming, self.jobs_folder):
+                one.mkdir(parents=True, exist_ok=True)
+            try:
+                self._table = opened.enter_context(closing(sqlite3.connect(folder / "jobs.sqlite", isolation_level=None)))
+                self._prepare()
+                self._recover()
+            except (sqlite3.Error, ValueError, TypeError) as error:
+                raise SuperscaleError(
+                    f"{folder / 'jobs.sqlite'}: expected the table of jobs of a server, and it cannot be used ({error}); "
+                    "make room or move it away, or name another folder with --spool"
+                ) from error
+            opened.pop_all()
 
-    def _open(self, file: Path) -> None:
-        self._table = sqlite3.connect(file, isolation_level=None)
+    def _prepare(self) -> None:
         self._table.row_factory = sqlite3.Row
         self._table.execute("PRAGMA journal_mode = WAL")
         # Each change outlives a kill of the process; waiting for the disk would hold up all other requests.
