@@ -10,6 +10,7 @@ import re
 import stat
 import threading
 import tomllib
+from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from io import BufferedReader
@@ -140,24 +141,43 @@ def reason(error: OSError) -> str:
 
 
 def files_below(folder: Path, wanted: Callable[[Path], bool]) -> Iterator[Path]:
-    """Every regular file that is ``wanted`` by its name in a folder and below it, links to folders not followed.
+    """Every regular file that is ``wanted`` by its name in a folder and below it, links to folders followed, each folder once, and never up.
 
-    Raises OSError when a folder cannot be listed or a file's kind cannot be told: without it there would be fewer files, and nobody knew.
+    Raises OSError when a folder cannot be listed, a file's kind cannot be told, or a link to what may be a file or a folder of them leads
+    nowhere: without it there would be fewer files, and nobody knew.
     """
+    seen = {identity(parent) for parent in Path(os.path.realpath(folder)).parents}
+    todo = deque([folder])
+    while todo:
+        current = todo.popleft()
+        if (key := identity(current)) in seen:
+            continue
+        seen.add(key)
+        for path in (current / name for name in sorted(os.listdir(current))):
+            if not os.path.isdir(path):
+                if _is_file(path, wanted):
+                    yield path
+            elif path.is_symlink():
+                todo.append(path)  # later, so that a folder is met by its own name first
+            else:
+                todo.appendleft(path)
 
-    def refuse(error: OSError) -> None:
-        raise error
 
-    for parent, _, names in os.walk(folder, onerror=refuse):
-        for path in (Path(parent, name) for name in names):
-            if wanted(path) and _is_file(path):
-                yield path
-
-
-def _is_file(path: Path) -> bool:
+def identity(folder: Path) -> tuple[int, int] | None:
+    """What two names of one folder have in common; None where that cannot be told."""
     try:
-        return stat.S_ISREG(os.stat(path).st_mode)
+        status = os.stat(folder)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _is_file(path: Path, wanted: Callable[[Path], bool]) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode) and wanted(path)
     except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.ELOOP):
-            raise
-        return False  # a link that leads nowhere, or it has gone meanwhile
+        is_gone, is_link = error.errno in (errno.ENOENT, errno.ELOOP), path.is_symlink()
+        # Without a suffix it may be a folder; hidden links that lead nowhere are locks of editors.
+        if not (wanted(path) or not path.suffix) or (is_gone and (not is_link or path.name.startswith("."))):
+            return False
+        raise OSError(error.errno, "a link that leads nowhere" if is_gone else error.strerror, str(path)) from error

@@ -154,6 +154,29 @@ def test_folders_are_listed_below_and_in_order(tmp_path: Path) -> None:
     assert [path.relative_to(tmp_path).as_posix() for path in list_images(tmp_path)] == ["a.webp", "b/1.JPG", "b/2.png"]
 
 
+def test_a_folder_of_links_holds_what_they_lead_to_once_and_one_that_leads_nowhere_is_named(tmp_path: Path) -> None:
+    folder, other = tmp_path / "photos", tmp_path / "other"
+    for path in (folder / "z" / "a.png", other / "b.png"):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    for link, target in (
+        ("more", other),
+        ("again", folder / "z"),
+        ("z/up", folder),
+        ("z/further-up", tmp_path),
+        ("a.png", other / "b.png"),
+    ):
+        (folder / link).symlink_to(target)
+    (folder / ".#a.png").symlink_to("user@host.1:2")  # how Emacs locks a file
+    (folder / "notes.txt").symlink_to("nowhere.txt")
+    assert [path.relative_to(folder).as_posix() for path in list_images(folder)] == ["a.png", "more/b.png", "z/a.png"]
+    for name in ("c.png", "DIV2K"):
+        (link := folder / name).symlink_to("/nowhere")
+        with pytest.raises(ImageError, match=f"{name}: .*a link that leads nowhere"):
+            list_images(folder)
+        link.unlink()
+
+
 def test_unknown_output_formats_are_refused(noise: np.random.Generator) -> None:
     with pytest.raises(ImageError, match=r"\.xyz"):
         encode(Image(coloured(noise)), ".xyz")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -67,3 +68,16 @@ def test_flat_pictures_and_transparent_ones_are_whole(form: str, level: int) -> 
     for quality in (30, 100):
         assert read_image(coded(form, flat[..., :3], quality=quality)).width == 320
         assert read_image(coded(form, flat, quality=quality)).width == 320
+
+
+def test_the_other_pictures_of_a_heic_file_are_told(tmp_path: Path) -> None:
+    heif = pytest.importorskip("pillow_heif", reason="the extra 'heic' is not installed")
+    file, pixels = heif.HeifFile(), skimage.data.chelsea()[:96, :128]
+    file.add_from_pillow(Pillow.fromarray(pixels))
+    assert read_image(coded("HEIF")).notices == ()
+    file.add_from_pillow(Pillow.fromarray(pixels[:48]))
+    file.save(path := tmp_path / "two.heic", primary_index=1)
+    image = read_image(path)
+    assert (image.width, image.height) == (128, 48)
+    (notice,) = image.notices
+    assert "the main one was read, 1 other" in notice

@@ -314,3 +314,19 @@ def test_a_network_of_four_channels_takes_alpha_as_its_last(tmp_path: Path) -> N
     enlarged = upscaler(PillowImage.fromarray(bands))
     assert enlarged.mode == "RGBA"
     np.testing.assert_array_equal(np.asarray(enlarged), upscaler(bands))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_program_that_changed_torchs_defaults_gets_the_same_pixels(
+    dtype: torch.dtype, tiny_model: Model, tmp_path: Path
+) -> None:
+    save_model(path := tmp_path / "tiny.safetensors", tiny_model.generator, {})
+    picture = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
+    expected = Upscaler(path, device="cpu", backend="torch")(picture)
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device("meta"):
+            upscaler = Upscaler(path, device="cpu", backend="torch")
+        np.testing.assert_array_equal(upscaler(picture), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)

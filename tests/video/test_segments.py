@@ -207,15 +207,38 @@ def test_sound_that_is_cut_off_is_told(make: Make, moving: Any, upscaler: Upscal
     assert made.damage == "the file is cut short"
 
 
-@pytest.mark.parametrize(("name", "codec"), [("clip.avi", "mjpeg"), ("clip.ts", "mpeg2video")])
-def test_a_recording_that_is_cut_off_is_told(name: str, codec: str, make: Make, moving: Any, upscaler: Upscaler) -> None:
-    clip = make(name, *moving, "-c:v", codec)
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("clip.avi", ["mjpeg"]),
+        ("clip.ts", ["mpeg2video"]),
+        ("clip.flv", ["flv"]),
+        ("clip.mkv", ["mpeg4", "-live", "1"]),  # of no length, as of a recording into a pipe
+        ("clip.wmv", ["wmv2"]),
+        ("clip.mxf", ["mpeg2video"]),
+    ],
+)
+def test_a_recording_that_is_cut_off_is_told(name: str, codec: list[str], make: Make, moving: Any, upscaler: Upscaler) -> None:
+    clip = make(name, *moving, "-c:v", *codec)
     whole = clip.read_bytes()
     target = clip.with_name("larger.mkv")
     assert upscale_clip(upscaler, clip, target, QUICK).damage is None
     clip.write_bytes(whole[: len(whole) * 2 // 3 // 188 * 188 + 100])
     target.unlink()
     assert str(upscale_clip(upscaler, clip, target, QUICK).damage).startswith("the file is cut short")
+
+
+def test_sound_that_was_lost_on_the_way_is_told_and_costs_no_picture(make: Make, moving: Any, upscaler: Upscaler) -> None:
+    sound = ["-f", "lavfi", "-i", "sine=duration=0.96", "-c:a", "aac"]
+    clip = make("clip.ts", *moving, *sound, "-c:v", "mpeg2video")
+    data = clip.read_bytes()
+    packets = [data[at : at + 188] for at in range(0, len(data), 188)]
+    of_sound = [number for number, packet in enumerate(packets) if packet[1] & 31 == 1 and packet[2] == 1]
+    del packets[of_sound[len(of_sound) // 2]]
+    clip.write_bytes(b"".join(packets))
+    made = upscale_clip(upscaler, clip, larger := clip.with_name("larger.mkv"), QUICK)
+    assert "damaged places in the file, behind which frames or sound are missing: 1" in str(made.damage)
+    assert len(times(larger)) == 24
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
+from itertools import chain
 from typing import IO, Any
 
 import imagecodecs
@@ -131,12 +132,16 @@ def read_avif(stream: IO[bytes], name: str, max_pixels: int | None) -> Image:
 
 
 def read_heic(stream: IO[bytes], name: str, max_pixels: int | None) -> Image:
-    """One still picture of a HEIC file. Raises ImageError."""
+    """The main picture of a HEIC file; a notice tells of others. Raises ImageError."""
     data = stream.read()
     stream.seek(0)
-    image = read_pillow("HEIC", stream, name, max_pixels)
+    with open_picture(stream, "HEIC", name) as picture:
+        maps = [*picture.info.get("depth_images", ()), *chain(*picture.info.get("aux", {}).values())]
+        others = getattr(picture, "n_frames", 1) - 1 + len(maps)
+        image = decode(picture, name, max_pixels)
     iso_media.check_coded(data, name)
-    return image
+    told = f"{others} other{'s' if others > 1 else ''} (of a series, depth or gain maps)"
+    return image.noted(f"it holds several pictures: the main one was read, {told} not") if others else image
 
 
 def read_png(stream: IO[bytes], name: str, max_pixels: int | None) -> Image:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from superscale.errors import UsageError
 from superscale.image.formats import UNREAD_SUFFIXES, is_taken
-from superscale.reading import kind_of, read_file
+from superscale.reading import identity, kind_of, read_file
 
 STDIN = "-"
 MOST_LIST_BYTES = 100_000_000
@@ -137,11 +137,11 @@ def _entry(path: Path) -> Iterator[tuple[Path, str | None]]:
 
 def _below(folder: Path) -> Iterator[tuple[Path, str | None]]:
     """Every picture below a folder, links to folders followed, each folder once, and never up: (path, why it is unfit)."""
-    seen = {_identity(parent) for parent in Path(os.path.realpath(folder)).parents}
+    seen = {identity(parent) for parent in Path(os.path.realpath(folder)).parents}
     todo = deque([folder])
     while todo:
         current = todo.popleft()
-        if (key := _identity(current)) in seen:
+        if (key := identity(current)) in seen:
             yield current, "a link to a folder that is read elsewhere"
             continue
         seen.add(key)
@@ -157,14 +157,6 @@ def _below(folder: Path) -> Iterator[tuple[Path, str | None]]:
                 todo.append(path)  # later, so that a folder is met by its own name first
             else:
                 todo.appendleft(path)
-
-
-def _identity(folder: Path) -> tuple[int, int] | None:
-    try:
-        status = os.stat(folder)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def _split(pattern: Path) -> tuple[Path, list[str]]:
@@ -191,7 +183,7 @@ def _matching(path: Path, patterns: list[str], seen: set[tuple[int, int] | None]
             if fnmatchcase(name, head) and (head.startswith(".") or not name.startswith(".")):
                 yield from _matching(path / name, rest, seen)
         return
-    if (key := _identity(path)) in seen:
+    if (key := identity(path)) in seen:
         return
     seen.add(key)
     yield from _matching(path, rest, seen)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
-import av.logging
 from av import VideoFrame
 from av.container import InputContainer
 from av.stream import Disposition
@@ -20,6 +19,7 @@ from av.video.stream import VideoStream
 from superscale.errors import Damaged, ImageError, Unsupported
 from superscale.image.formats import HEADER_BYTES, format_of
 from superscale.video.look import MATRICES, UNSPECIFIED, Look, look_of
+from superscale.video.wholeness import is_cut_short, torn_places
 
 MICROSECONDS = 1_000_000
 # Titles that are no UTF-8: since PyAV 19 they never end the reading of a file.
@@ -35,12 +35,6 @@ LOST = {
 ALPHA_TAG = "alpha_mode"
 # Of FFmpeg's formats those that hold video; others are lists, which would make it open further files, or the network.
 FORMATS = ("mov", "matroska", "avi", "mpeg", "mpegts", "mpegvideo", "asf", "flv", "ogg", "mxf")
-# What FFmpeg says where a Matroska file ends too early, which its header tells.
-CUT_MESSAGE = "File ended prematurely"
-# Enough for the head of a Matroska file.
-EBML_BYTES = 256
-# Packets of a transport stream: plain, with times (M2TS), with checksums.
-TS_PACKET_BYTES = (188, 192, 204)
 # These keep a start offset; other formats have clocks that begin anywhere.
 OWN_CLOCKS = ("mov,mp4", "matroska")
 
@@ -269,7 +263,9 @@ def frames(
         stream: Any = container.streams[clip.index]
         damage.cut = is_cut_short(clip.path, container)
         if start is None and end is None:  # of a part, what lies elsewhere does not matter
-            damage.torn = torn_places(clip.path)
+            with container_of(clip.path) as other:
+                damage.torn, has_no_end = torn_places(other, clip.index)
+            damage.cut = damage.cut or has_no_end
         if start is not None and start - 1 > clip.origin:
             # A second early: the key frame before may be stored by the time at which it is decoded.
             container.seek(int((start - 1) * MICROSECONDS), backward=True)
@@ -317,66 +313,6 @@ def _changes(frame: VideoFrame, clip: Clip, shapes: tuple[Fraction | None, Fract
         now.transfer not in (0, UNSPECIFIED, then.transfer),
     )
     return "what the colours mean (matrix, range, primaries or transfer) changes" if any(changed) else None
-
-
-def is_cut_short(path: Path, container: InputContainer) -> bool:
-    """Whether the file ends before what it says it holds: FFmpeg reads such a one to its end and raises nothing."""
-    size = path.stat().st_size
-    with open(path, "rb") as file:
-        header = file.read(EBML_BYTES)
-    said = riff_bytes(header) if header.startswith(b"RIFF") else matroska_bytes(header)
-    is_indexed = "mov" in container.format.name
-    streams: Any = container.streams
-    ends = (entry.pos + entry.size for stream in streams for entry in stream.index_entries) if is_indexed else ()
-    is_torn = "mpegts" in container.format.name and all(size % bytes_ for bytes_ in TS_PACKET_BYTES)
-    return (said or 0) > size or is_torn or any(end > size for end in ends)
-
-
-def riff_bytes(header: bytes) -> int | None:
-    """How long the header of an AVI says that its first part is, in bytes; None where it was written into a stream."""
-    length = int.from_bytes(header[4:8], "little")
-    return None if length == 2**32 - 1 else 8 + length
-
-
-def torn_places(path: Path) -> int:
-    """How often FFmpeg complains while it takes a Matroska file apart: it goes on behind the damage, and raises nothing.
-
-    Nothing is decoded meanwhile, since messages of decoders' threads would wait for Python.
-    """
-    with container_of(path) as container:
-        if "matroska" not in container.format.name:
-            return 0
-        level = av.logging.get_level()
-        av.logging.set_skip_repeated(False)  # or a message comes when the next one does, of another file
-        av.logging.set_level(av.logging.ERROR)
-        try:
-            with av.logging.Capture() as said, suppress(av.error.InvalidDataError):
-                for _ in container.demux():
-                    pass
-        finally:
-            av.logging.set_level(level)
-            av.logging.set_skip_repeated(True)
-    return sum(CUT_MESSAGE not in text for _, _, text in said)
-
-
-def matroska_bytes(header: bytes) -> int | None:
-    """How long the header of a Matroska file says that it is, in bytes (RFC 8794, 4 and RFC 9559, 5.1); None where it does not."""
-    if not header.startswith(b"\x1a\x45\xdf\xa3"):
-        return None
-    length, at = _ebml_size(header, 4)
-    at += length or 0
-    if length is None or header[at : at + 4] != b"\x18\x53\x80\x67":
-        return None
-    length, at = _ebml_size(header, at + 4)
-    return None if length is None else at + length
-
-
-def _ebml_size(header: bytes, at: int) -> tuple[int | None, int]:
-    """A size that is stored at ``at``, None for an unknown one, and where it ends."""
-    bytes_ = 9 - header[at].bit_length() if at < len(header) and header[at] else 1
-    unknown = (1 << 7 * bytes_) - 1
-    size = int.from_bytes(header[at : at + bytes_], "big") & unknown
-    return None if size == unknown else size, at + bytes_
 
 
 def checked_stamp(path: Path) -> list[Any]:

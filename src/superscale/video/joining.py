@@ -82,9 +82,15 @@ def _filled(
     _check_headers(pictures, segments)
     others = _others(source, copies, cut)
     packets = heapq.merge(_pictures(pictures, segments, times, encoding, cut.zero), others, key=_first)
+    damaged = 0
     for _, packet in packets:
-        target.mux(packet)
-    return left_out
+        try:
+            target.mux(packet)
+        except av.error.InvalidDataError:
+            if packet.stream_index == pictures.index:
+                raise
+            damaged += 1  # what is left of sound that was lost on the way
+    return left_out + [f"damaged packets of sound or of other streams: {damaged}"] * bool(damaged)
 
 
 def _first(timed: tuple[Fraction, Any]) -> Fraction:

@@ -32,8 +32,10 @@ def empty_generator(
         if tensors[key].shape != tensor.shape:
             shape = tuple(tensors[key].shape)
             raise ModelError(f"{shown.get(key, key)} has shape {shape}, expected {tuple(tensor.shape)}")
-    # Memory at last. to_empty() would do, and import for seconds what it then does not use.
-    empty = {key: torch.empty(tensor.shape, dtype=tensor.dtype) for key, tensor in expected.items()}
+    # Memory at last. to_empty() would do, and import for seconds what it then does not use. What the calling program has made torch's
+    # default, such as float64, is not what networks compute in.
+    dtypes = {key: torch.float32 if tensor.is_floating_point() else tensor.dtype for key, tensor in expected.items()}
+    empty = {key: torch.empty(tensor.shape, dtype=dtypes[key], device="cpu") for key, tensor in expected.items()}
     generator.load_state_dict(empty, assign=True)
     return generator
 
