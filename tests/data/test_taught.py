@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from superscale.data.pack import Pack
 from superscale.data.patches import PatchPlan
@@ -66,6 +67,14 @@ def test_more_patches_are_asked_for_later_and_the_first_stay(plan: PatchPlan, tm
     np.testing.assert_array_equal(taught_pack(tmp_path / "taught", 2, 1.0).high_res(1), first)
 
 
+def test_a_mixture_that_was_damaged_since_is_made_anew(plan: PatchPlan, tmp_path: Path) -> None:
+    teach(plan, 3, tmp_path / "taught", Teacher(), "double", ignored)
+    expected = taught_pack(tmp_path / "taught", 3, 0.75).high_res(2).copy()
+    (mixture,) = (tmp_path / "taught").glob("mixed-*")
+    mixture.write_bytes(bytes(mixture.stat().st_size))
+    np.testing.assert_array_equal(taught_pack(tmp_path / "taught", 3, 0.75).high_res(2), expected)
+
+
 def test_the_target_is_the_mixture_of_answer_and_truth(plan: PatchPlan, tmp_path: Path) -> None:
     teach(plan, 3, tmp_path / "taught", Teacher(), "double", ignored)
     truth, answer, mixed = (taught_pack(tmp_path / "taught", 3, weight) for weight in (0.0, 1.0, 0.75))
@@ -75,6 +84,22 @@ def test_the_target_is_the_mixture_of_answer_and_truth(plan: PatchPlan, tmp_path
     assert not np.array_equal(truth.high_res(2), answer.high_res(2))
     teach(plan, 4, tmp_path / "taught", Teacher(), "double", ignored)
     assert len(taught_pack(tmp_path / "taught", 4, 0.75)) == 4, "the mixture is made anew for more patches"
+
+
+def test_the_colours_of_the_target_are_those_of_the_truth_and_its_details_those_of_the_answer(
+    plan: PatchPlan, tmp_path: Path
+) -> None:
+    teach(
+        plan, 3, tmp_path / "taught", lambda low_res: Teacher()(low_res // 2 + (55, 64, 64)).astype(np.uint8), "double", ignored
+    )  # type: ignore[arg-type, return-value]
+    truth, answer, target = (taught_pack(tmp_path / "taught", 3, *mix).high_res(1) for mix in ((0.0,), (1.0,), (1.0, 3.0)))
+    apart, left = (pixels.astype(float) - truth for pixels in (answer, target))
+    inside = np.s_[16:-16, 16:-16]  # where no border takes part: three standard deviations and more
+    coarse = gaussian_filter(apart, (3, 3, 0), truncate=5)
+    clipped = (target == 0) | (target == 255)
+    assert np.abs(left - (apart - coarse))[inside][~clipped[inside]].max() <= 0.51, "half a level of rounding"
+    assert np.abs(apart.mean((0, 1))).max() > 5
+    assert np.abs(left.mean((0, 1))).max() < 0.5
 
 
 def test_an_answer_of_another_size_is_refused(plan: PatchPlan, tmp_path: Path) -> None:

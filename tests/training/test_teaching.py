@@ -103,8 +103,8 @@ def test_one_process_at_a_time_asks_a_teacher_about_the_same_patches(teacher: Pa
 @pytest.mark.parametrize("weight", [1.0, 0.5, 0.0])
 @pytest.mark.parametrize("name", ["low_res.u8", "teacher.u8"])
 def test_answers_that_were_damaged_since_are_not_learned_from(teacher: Path, tmp_path: Path, name: str, weight: float) -> None:
-    train(recipe(teacher, patches=2), tmp_path / "run", device="cpu", quiet=True)
-    train(recipe(teacher), tmp_path / "more", device="cpu", quiet=True)
+    train(recipe(teacher, patches=2, colors_px=0.0), tmp_path / "run", device="cpu", quiet=True)
+    train(recipe(teacher, colors_px=0.0), tmp_path / "more", device="cpu", quiet=True)
     (answers,) = (tmp_path / "cache" / "teacher").iterdir()
     with open(answers / name, "r+b") as file:
         file.seek(100)
@@ -112,11 +112,16 @@ def test_answers_that_were_damaged_since_are_not_learned_from(teacher: Path, tmp
         file.seek(100)
         file.write(bytes([byte ^ 4]))
     if (name, weight) == ("teacher.u8", 0.0):  # which has no part in the truth
-        assert train(recipe(teacher, weight=weight), tmp_path / "again", device="cpu", quiet=True).finished
+        assert train(recipe(teacher, weight=weight, colors_px=0.0), tmp_path / "again", device="cpu", quiet=True).finished
         return
     for patches in (2, 3):
         with pytest.raises(DataError, match=f"{name}: damaged .* delete {answers}"):
-            train(recipe(teacher, weight=weight, patches=patches), tmp_path / f"again-{patches}", device="cpu", quiet=True)
+            train(
+                recipe(teacher, weight=weight, colors_px=0.0, patches=patches),
+                tmp_path / f"again-{patches}",
+                device="cpu",
+                quiet=True,
+            )
 
 
 def test_a_dry_run_asks_about_the_first_patches_only_and_tells_the_time_for_all(

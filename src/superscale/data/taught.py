@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +22,7 @@ from superscale.errors import DataError
 from superscale.files import write_bytes, write_text
 from superscale.image.pixels import round_half_up, to_pixels
 from superscale.image.resize import Rounding
+from superscale.reading import read_text
 
 HIGH_RES = high_res_file("uint8")
 LOW_RES = low_res_file("uint8")
@@ -94,20 +94,51 @@ def is_taught(folder: Path, count: int) -> bool:
     return (folder / MANIFEST).is_file() and len(Pack(folder, TEACHER, count)) == count
 
 
-def taught_pack(folder: Path, count: int, weight: float) -> Pack:
-    """The first ``count`` patches as a pack whose high-res is ``weight`` parts of the teacher's answer and 1 - ``weight`` of the truth."""
-    name = {0.0: HIGH_RES, 1.0: TEACHER}.get(weight, f"mixed-{weight:g}.u8")
-    pack = Pack(folder, name if weight in (0.0, 1.0) else TEACHER, count)
-    if weight in (0.0, 1.0):
-        return pack
-    if _whole(folder / name, 1) < pack.high_res_samples.size:
-        pack.verify()
-        write_bytes(folder / name, _mixed(folder, weight).tobytes())
+def taught_pack(folder: Path, count: int, weight: float, colors_px: float = 0.0) -> Pack:
+    """The first ``count`` patches as a pack whose high-res is ``weight`` parts of the teacher's answer and 1 - ``weight`` of the truth.
+
+    ``colors_px``: what a Gaussian blur of this standard deviation leaves of the answer is replaced by what it leaves of the truth.
+    """
+    if weight == 0.0 or (weight == 1.0 and not colors_px):
+        return Pack(folder, TEACHER if weight else HIGH_RES, count)
+    name = f"mixed-{weight:g}-{colors_px:g}.u8"
+    if not _is_mixed(folder, name, count):
+        manifest = Manifest.from_json(read_text(folder / MANIFEST), str(folder / MANIFEST))
+        patches = len(manifest.tiles)  # the files may hold more: another process may be asking
+        Pack(folder, TEACHER, patches).verify()
+        write_bytes(folder / name, _mixed(folder, patches, manifest.tiles[0].height, weight, colors_px).tobytes())
+        sums = manifest.checksums | {name: checksums_of(folder / name)}
+        write_text(folder / MANIFEST, replace(manifest, checksums=sums).to_json())
     return Pack(folder, name, count)
 
 
-def _mixed(folder: Path, weight: float) -> NDArray[Any]:
-    truth = np.fromfile(folder / HIGH_RES, np.uint8)
-    answer = np.fromfile(folder / TEACHER, np.uint8)
-    rounded: NDArray[Any] = round_half_up(np.uint8)(truth + np.float32(weight) * (answer.astype(np.float32) - truth))
-    return rounded.astype(np.uint8)
+def _is_mixed(folder: Path, name: str, count: int) -> bool:
+    """Whether the mixture is there and undamaged; any other is made anew of what it is made from."""
+    try:
+        mixture = Pack(folder, name, count)
+        mixture.high_res_samples.verify()
+    except DataError:
+        return False
+    return name in mixture.manifest.checksums
+
+
+def _mixed(folder: Path, patches: int, side: int, weight: float, colors_px: float) -> Array:
+    shape = (patches, CHANNELS * side**2)
+    truth, answer = (np.memmap(folder / name, np.uint8, "r", shape=shape) for name in (HIGH_RES, TEACHER))
+    blur = _blur(side, colors_px) if colors_px else np.zeros((side, side), np.float32)
+    rounded = round_half_up(np.uint8)
+    mixed = np.empty(truth.shape, np.uint8)
+    for number in range(patches):
+        # Of the difference: blurred and subtracted it is that of the details alone.
+        change = np.subtract(answer[number], truth[number], dtype=np.float32).reshape(side, side, CHANNELS)
+        change -= np.einsum("yi,ijc,xj->yxc", blur, change, blur, optimize=True)
+        mixed[number] = rounded(truth[number] + np.float32(weight) * change.ravel())
+    return mixed
+
+
+def _blur(side: int, deviation: float) -> NDArray[np.float32]:
+    """A Gaussian as a matrix for rows or columns, renormalised over what lies inside the patch."""
+    places = np.arange(side)
+    gaussian = np.exp(-((places[:, None] - places) ** 2) / (2 * deviation**2))
+    blur: NDArray[np.float32] = (gaussian / gaussian.sum(axis=1, keepdims=True)).astype(np.float32)
+    return blur

@@ -44,7 +44,7 @@ def taught(recipe: Recipe, pack: Pack, device: str, say: Callable[[str], None], 
         with _sole_asker(config, folder):
             _ask(recipe, config, pack, folder, device, say, stop)
     with _answers_blamed(config, folder):
-        answers = taught_pack(folder, config.patches, config.weight)
+        answers = taught_pack(folder, config.patches, config.weight, config.colors_px)
         if recipe.data.verify and processes.rank() == 0:
             answers.verify()
     return answers

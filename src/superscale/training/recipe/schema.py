@@ -42,6 +42,8 @@ class TeacherConfig:
     """A large ``model`` (a name or a file) that a small network learns from: it upscales ``patches`` damaged patches once, of
     ``patch_px`` high-res pixels a side, and the target is ``weight`` parts of what it makes and 1 - ``weight`` of the truth.
 
+    ``colors_px``: what is coarser in its outputs than a Gaussian blur of this standard deviation, the colours above all, comes from the
+    truth, because GANs shift them (RealESRGAN_x4plus darkens red by three levels); 0: the outputs as they are.
     ``licence``: of its weights, for the card of the model that learns from it.
     """
 
@@ -49,6 +51,7 @@ class TeacherConfig:
     weight: Share = 1.0
     patches: Images = 4000
     patch_px: Side = 256
+    colors_px: Annotated[float, Bounds(0, 1000)] = 8.0
     licence: str = ""
 
     def __post_init__(self) -> None:

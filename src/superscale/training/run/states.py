@@ -67,6 +67,7 @@ PACKED = "data.packed_photos"
 # The teacher's file. States of older versions have its name here.
 TEACHER = "teacher.model"
 BY_CONTENT = "file "
+TEACHER_COLORS = "teacher.colors_px"
 # What a state's facts may be; "settings" and "versions" may be absent, as in states of older versions.
 COUNTS = ("stage_number", "images", "steps", "validated_images", "bad_in_a_row", "log_bytes")
 MOST = 10**15
@@ -168,6 +169,7 @@ def _completed(settings: Mapping[str, Any]) -> dict[str, Any]:
     """A state's settings as this version writes them: keys quoted where they must be, defaults that older versions left out."""
     given = {dotted_key(*keys_of(key)): value for key, value in settings.items() if value is not None}
     defaults: dict[str, Any] = {"data.weight": 1.0}
+    defaults |= {TEACHER_COLORS: 0.0} if TEACHER in given else {}
     defaults |= {dotted_key("stage", stage, name): value for stage in _stages(given) for name, value in ADDED.items()}
     for key, name in given.items():
         if key.endswith(("generator.name", ".discriminator.name")) and name in NETWORKS:
