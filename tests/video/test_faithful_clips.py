@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,20 @@ def test_sounds_subtitles_chapters_attachments_and_languages_are_copied(
     assert [stream for stream in said_of(larger)[0] if stream["codec_type"] != "data"] == copied
     for which in ("0:a:0", "0:a:1", "0:s:0"):
         assert stream_sum(larger, which) == stream_sum(clip, which)
+
+
+@pytest.mark.parametrize(
+    ("name", "codecs"), [("rich.mp4", ["-c:a", "aac", "-c:s", "mov_text"]), ("rich.mkv", ["-c:a", "flac", "-c:s", "srt"])]
+)
+def test_a_caption_that_is_shown_where_a_part_begins_is_shown_for_the_rest_of_its_time(
+    make: Make, moving: Any, upscaler: Upscaler, tmp_path: Path, name: str, codecs: list[str]
+) -> None:
+    clip = rich(make, moving, tmp_path, name, *codecs)
+    upscale_clip(upscaler, clip, larger := clip.with_name(f"larger-{name}"), replace(SHORT, start=0.4))
+    srt = output_of("-i", larger, "-map", "0:s:0", "-f", "srt").decode()
+    assert "00:00:00,000 --> 00:00:00,300\nHello" in srt
+    upscale_clip(upscaler, clip, after := clip.with_name(f"after-{name}"), replace(SHORT, start=0.8))
+    assert "Hello" not in output_of("-i", after, "-map", "0:s:0", "-f", "srt").decode()
 
 
 def test_what_the_container_does_not_hold_is_named_and_no_success(

@@ -6,6 +6,7 @@ import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from math import ceil
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,6 +24,9 @@ OWN_TAGS = frozenset({"major_brand", "minor_version", "compatible_brands", "enco
 STALE_TAGS = frozenset({"encoder", "DURATION", "NUMBER_OF_FRAMES", "NUMBER_OF_BYTES", "BPS"})
 # What a chapter list and a time code of mp4 and mov are stored as: copied, they make a file that no player opens.
 UNCOPIED = {"data": "a data stream", "video": "a further stream of pictures", "attachment": "an attachment"}
+
+# A caption may have begun so long before the part that is done, and still be shown in it.
+LONGEST_CAPTION_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -192,8 +196,9 @@ def _pictures(
 def _others(source: InputContainer, copies: dict[int, Any], cut: Cut) -> Iterator[tuple[Fraction, Any]]:
     if not copies:
         return
-    if cut.start is not None and cut.start - 1 > Fraction(source.start_time or 0, MICROSECONDS):
-        source.seek(int((cut.start - 1) * MICROSECONDS), backward=True)
+    before = LONGEST_CAPTION_SECONDS if any(copy.type == "subtitle" for copy in copies.values()) else 1
+    if cut.start is not None and cut.start - before > Fraction(source.start_time or 0, MICROSECONDS):
+        source.seek(int((cut.start - before) * MICROSECONDS), backward=True)
     past: set[int] = set()
     for packet in source.demux(*(source.streams[index] for index in copies)):
         if packet.size and packet.stream.disposition & Disposition.attached_pic:
@@ -212,7 +217,11 @@ def _others(source: InputContainer, copies: dict[int, Any], cut: Cut) -> Iterato
                 return  # what follows is not read: it may be long, or damaged
             continue
         if cut.start is not None and time < cut.start:
-            continue
+            still_shown = time + (packet.duration or 0) * base - cut.start
+            if packet.stream.type != "subtitle" or still_shown <= 0:
+                continue
+            at = packet.pts = packet.dts = ceil(cut.start / base)
+            packet.duration = round(still_shown / base)
         shift = round(cut.zero / base)
         packet.stream = copies[packet.stream_index]
         packet.pts = None if packet.pts is None else packet.pts - shift
