@@ -152,7 +152,8 @@ def files_below(folder: Path, wanted: Callable[[Path], bool]) -> Iterator[Path]:
         current = todo.popleft()
         if (key := identity(current)) in seen:
             continue
-        seen.add(key)
+        if key is not None:  # a folder that is gone meanwhile cannot be listed, and that is said
+            seen.add(key)
         for path in (current / name for name in sorted(os.listdir(current))):
             if not os.path.isdir(path):
                 if _is_file(path, wanted):

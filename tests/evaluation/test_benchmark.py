@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image as Pillow
 from skimage.metrics import peak_signal_noise_ratio
 
 from superscale.data.pairs import PairFolder
@@ -54,7 +57,7 @@ def test_a_folder_brings_its_name_and_its_convention(photos: Path) -> None:
 def test_what_cannot_be_measured_is_refused_and_named(pairs: Pairs) -> None:
     with pytest.raises(DataError, match="float64 samples of 0, expected uint8"):
         benchmark(lambda low_res: nearest(low_res) / 255, pairs)
-    with pytest.raises(DataError, match="model made 48x64 of 0, expected 64x48"):
+    with pytest.raises(DataError, match="model made 48x64x3 of 0, expected 64x48x3"):
         benchmark(lambda low_res: nearest(low_res).swapaxes(0, 1), pairs)
     with pytest.raises(DataError, match="pairs, 0: NIQE needs 96x96 pixels"):
         benchmark(nearest, pairs, metrics=["niqe"])
@@ -62,17 +65,15 @@ def test_what_cannot_be_measured_is_refused_and_named(pairs: Pairs) -> None:
         benchmark(nearest, [])
 
 
-def test_an_output_of_the_wrong_size_is_an_error_that_names_the_picture(photos: Path) -> None:
-    with pytest.raises(DataError, match="made 56x48 of photo-0, expected 112x96"):
-        benchmark(
-            lambda low_res: imresize(low_res, 2),
-            PairFolder(photos, 4),
-            model="wrong",
-            data="photos",
-            metrics=("psnr",),
-            border=4,
-            color="y",
-        )
+def test_an_output_of_the_wrong_size_or_kind_is_an_error_that_names_the_picture(photos: Path) -> None:
+    made: dict[str, Callable[[Any], Any]] = {
+        "56x48x3 of photo-0, expected 112x96x3": lambda low_res: imresize(low_res, 2),
+        "112x96 of photo-0, expected 112x96x3": lambda low_res: imresize(low_res, 4)[..., 0],
+        "Image of photo-0, expected an array": lambda low_res: Pillow.fromarray(imresize(low_res, 4)),
+    }
+    for match, upscale in made.items():
+        with pytest.raises(DataError, match=f"wrong made {match}"):
+            benchmark(upscale, PairFolder(photos, 4), model="wrong", data="photos", metrics=("psnr",), border=4, color="y")
 
 
 def test_two_pictures_of_one_name_are_refused(photos: Path) -> None:

@@ -78,5 +78,5 @@ def test_what_cannot_be_measured_is_refused_without_a_flag(photos: Path, tmp_pat
         evaluate(["bicubic"], [photos, photos])
     with pytest.raises(UsageError, match="two models are both called bicubic"):
         evaluate(["bicubic"], [photos], outputs=[tmp_path / "bicubic"])
-    with pytest.raises(DataError, match="nearest made 56x48 of photo-0, expected 112x96"):
+    with pytest.raises(DataError, match="nearest made 56x48x3 of photo-0, expected 112x96x3"):
         evaluate({"nearest": lambda low_res: low_res.repeat(2, axis=0).repeat(2, axis=1)}, [photos])

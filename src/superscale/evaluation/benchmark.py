@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
+import numpy as np
 import torch
 
 from superscale.data.pairs import Array, Pair, PairFolder
@@ -135,12 +136,11 @@ def measure_outputs(
     return [Row(model, data, name, images[name]) for name in metrics]
 
 
-def _check(super_res: Array, pair: Pair, model: str) -> None:
+def _check(super_res: Any, pair: Pair, model: str) -> None:
+    if not isinstance(super_res, np.ndarray):
+        raise DataError(f"{model} made {type(super_res).__name__} of {pair.name}, expected an array")
     if super_res.shape != pair.high_res.shape:
-        raise DataError(
-            f"{model} made {super_res.shape[1]}x{super_res.shape[0]} of {pair.name}, "
-            f"expected {pair.high_res.shape[1]}x{pair.high_res.shape[0]}"
-        )
+        raise DataError(f"{model} made {_shown(super_res)} of {pair.name}, expected {_shown(pair.high_res)}")
     if super_res.dtype != pair.high_res.dtype:
         raise DataError(
             f"{model} made {super_res.dtype} samples of {pair.name}, expected {pair.high_res.dtype}: pictures are measured at the "
@@ -153,6 +153,11 @@ def _check(super_res: Array, pair: Pair, model: str) -> None:
             raise DataError(
                 f"{pair.name}: {what} holds {largest}, more than the peak {pair.peak}; give the peak that is white here"
             )
+
+
+def _shown(pixels: Array) -> str:
+    """Width, height and channels, as sizes are told everywhere."""
+    return "x".join(map(str, (*pixels.shape[1::-1], *pixels.shape[2:])))
 
 
 def bits_of(pair: Pair) -> int:
