@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 BUNDLED: dict[str, str] = {
     "srresnet-x4": "a555bf5777ddc76d2946c21914648d508ae2691c9ac149b6c0f75e987804f058",
     "compact-x4": "61cf53462622e604a7c02a0087486d11ed7df439bf45524129559c50529055ee",
-    "photo-x4": "fe1ac5cf7fd8d5fb0c9d5e9f6e211205eadcf35c815a8817a8ea59d7f2727192",
+    "photo-x4": "b548d632ef8e873aec77aeab3d2f2a4291e05e1c5639b52b8dba6e69dab791e4",
     "esrgan-lite-x4": "60628dd461afae17fcadf0227c287da3c20209b875ba2f8f191a8b3eb9df3838",
     "rrdb-lite-x4": "83967c296fc2b98b5442966b6fc7a5c94cacc0b3ea1d8bf5546895430fdd1644",
     "srgan-x4": "64979827465ac75e798f64dfc5e60c12544efe54886c8f5b07431cf68ad0abcc",
