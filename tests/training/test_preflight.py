@@ -64,7 +64,7 @@ def test_all_problems_are_found_at_once_in_the_order_of_the_recipe(tmp_path: Pat
         "data.patch_px: 50 is not a multiple of the scale 4; the nearest are 48 and 52",
         "/nowhere: no such folder of photographs",
         "/elsewhere: expected a folder of high-resolution pictures",
-        "the perceptual loss ('vgg19') needs published weights",
+        "the feature network 'vgg19' needs published weights",
     ]
     assert len(found) == len(expected)
     for problem, text in zip(found, expected, strict=True):

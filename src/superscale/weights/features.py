@@ -93,7 +93,9 @@ def feature_network(name: str, deepest: str, weights: str | Path | None = None) 
     network = FeatureNetwork(FEATURE_NETWORKS[name], deepest)
     published, translate = FEATURE_FILES[name]
     path = Path(weights) if weights else _place(name)
-    published.check(path, f"the perceptual loss ({name!r})", "say in the recipe where it is: stage.gan.perceptual.weights=FILE")
+    published.check(
+        path, f"the feature network {name!r}", "for a training say in the recipe where it is: stage.gan.perceptual.weights=FILE"
+    )
     tensors = translate(load_tensors(path) if path.suffix == ".safetensors" else read_pickled(path))
     wanted = network.state_dict().keys()
     load_strictly(network, {key: tensor for key, tensor in tensors.items() if key in wanted}, str(path))
