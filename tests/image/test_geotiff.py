@@ -15,29 +15,17 @@ from rasterio.enums import ColorInterp, Resampling
 from rasterio.rpc import RPC
 from rasterio.transform import RPCTransformer
 
+from scene_files import write
 from superscale.errors import ImageError
 from superscale.image.holes import nearest, without_false_holes
 from superscale.image.io import Image, Metadata, encode, encode_with_notices, read_image
 
 Array = NDArray[Any]
 HEIGHT, WIDTH = 24, 32
-PLACE = rasterio.Affine(10, 0, 500_000, 0, -10, 4_000_000)
 
 
 def bands(count: int, dtype: Any, low: int = 100, high: int = 4000) -> Array:
     return np.random.default_rng(count).integers(low, high, (count, HEIGHT, WIDTH)).astype(dtype)
-
-
-def write(path: Path, samples: Array, mask: Array | None = None, **options: Any) -> Path:
-    how = {"driver": "GTiff", "count": len(samples), "height": samples.shape[1], "width": samples.shape[2]}
-    with (
-        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
-        rasterio.open(path, "w", **how, dtype=samples.dtype, transform=PLACE, crs="EPSG:32633", **options) as file,
-    ):
-        file.write(samples)
-        if mask is not None:
-            file.write_mask(mask)
-    return path
 
 
 def enlarged(path: Path, target: Path, height: int = 60, width: int = 80) -> Image:

@@ -26,32 +26,15 @@ def list_models(as_json: Json = False) -> None:
     """Every model: scale, size, licence, where it is, and what to take it for. The default has a star."""
     from superscale.evaluation.table import aligned
     from superscale.weights.published import PUBLISHED
-    from superscale.weights.store import BUNDLED, USES, added, default_model
+    from superscale.weights.store import BUNDLED, added, default_model
 
     entries = [_facts_or_error(name) for name in (*BUNDLED, *added())]
     if as_json:
         published = [{"name": name, **asdict(model)} for name, model in PUBLISHED.items()]
         print(json.dumps({"version": 1, "models": entries, "published": published}, ensure_ascii=True))
     else:
-        lines = [list(COLUMNS)]
         default = default_model("cpu") if BUNDLED else ""
-        for facts in entries:
-            name = facts["name"]
-            where = "bundled" if name in BUNDLED else "added"
-            star = "*" if name == default else ""
-            if "error" in facts:
-                lines.append([name, "–", "–", "", where, "cannot be used"])
-            else:
-                about = [
-                    f"×{facts['scale']}",
-                    _megabytes(facts["bytes"]),
-                    facts["card"].get("licence", ""),
-                    where,
-                    USES.get(name, ""),
-                ]
-                lines.append([name + star, *about])
-        lines += [_published(name) for name in PUBLISHED]
-        print(aligned(lines))
+        print(aligned([list(COLUMNS), *(_here(facts, default) for facts in entries), *map(_published, PUBLISHED)]))
     damaged = [facts["error"] for facts in entries if "error" in facts]
     for error in damaged:
         say(f"failed: {error}")
@@ -165,6 +148,19 @@ def _bar(name: str) -> Any:
             yield lambda here, total: shown_bar.update(task, completed=here, total=total or None)
 
     return bar()
+
+
+def _here(facts: dict[str, Any], default: str) -> list[str]:
+    """The line of a model that is bundled or was added."""
+    from superscale.weights.store import BUNDLED, USES
+
+    name = facts["name"]
+    where = "bundled" if name in BUNDLED else "added"
+    if "error" in facts:
+        return [name, "–", "–", "", where, "cannot be used"]
+    star = "*" if name == default else ""
+    size = _megabytes(facts["bytes"])
+    return [name + star, f"×{facts['scale']}", size, facts["card"].get("licence", ""), where, USES.get(name, "")]
 
 
 def _published(name: str) -> list[str]:

@@ -7,7 +7,7 @@ it made of it, ``high_res.u8`` the truth. A killed process leaves whole patches,
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from superscale.data.loader import load_batch, to_device
 from superscale.data.pack import MANIFEST, Manifest, Pack, Tile, checksums_of, high_res_file, low_res_file
 from superscale.data.patches import PatchPlan
 from superscale.errors import DataError
-from superscale.files import write_bytes, write_text
+from superscale.files import new_file, write_text
 from superscale.image.pixels import round_half_up, to_pixels
 from superscale.image.resize import Rounding
 from superscale.reading import read_text
@@ -106,7 +106,9 @@ def taught_pack(folder: Path, count: int, weight: float, colors_px: float = 0.0)
         manifest = Manifest.from_json(read_text(folder / MANIFEST), str(folder / MANIFEST))
         patches = len(manifest.tiles)  # the files may hold more: another process may be asking
         Pack(folder, TEACHER, patches).verify()
-        write_bytes(folder / name, _mixed(folder, patches, manifest.tiles[0].height, weight, colors_px).tobytes())
+        with new_file(folder / name) as stream:
+            for target in _targets(folder, patches, manifest.tiles[0].height, weight, colors_px):
+                stream.write(target.data)
         sums = manifest.checksums | {name: checksums_of(folder / name)}
         write_text(folder / MANIFEST, replace(manifest, checksums=sums).to_json())
     return Pack(folder, name, count)
@@ -122,18 +124,18 @@ def _is_mixed(folder: Path, name: str, count: int) -> bool:
     return name in mixture.manifest.checksums
 
 
-def _mixed(folder: Path, patches: int, side: int, weight: float, colors_px: float) -> Array:
-    shape = (patches, CHANNELS * side**2)
-    truth, answer = (np.memmap(folder / name, np.uint8, "r", shape=shape) for name in (HIGH_RES, TEACHER))
-    blur = _blur(side, colors_px) if colors_px else np.zeros((side, side), np.float32)
+def _targets(folder: Path, patches: int, side: int, weight: float, colors_px: float) -> Iterator[Array]:
+    """One patch (side, side, 3) after another: nothing is held of the files, which may be of gigabytes."""
+    shape = (patches, side, side, CHANNELS)
+    truths, answers = (np.memmap(folder / name, np.uint8, "r", shape=shape) for name in (HIGH_RES, TEACHER))
+    blur = _blur(side, colors_px) if colors_px else None
     rounded = round_half_up(np.uint8)
-    mixed = np.empty(truth.shape, np.uint8)
-    for number in range(patches):
-        # Of the difference: blurred and subtracted it is that of the details alone.
-        change = np.subtract(answer[number], truth[number], dtype=np.float32).reshape(side, side, CHANNELS)
-        change -= np.einsum("yi,ijc,xj->yxc", blur, change, blur, optimize=True)
-        mixed[number] = rounded(truth[number] + np.float32(weight) * change.ravel())
-    return mixed
+    for truth, answer in zip(truths, answers, strict=True):
+        change = np.subtract(answer, truth, dtype=np.float32)
+        if blur is not None:
+            change -= np.einsum("yi,ijc,xj->yxc", blur, change, blur, optimize=True)
+        target: Array = np.asarray(rounded(truth + np.float32(weight) * change)).astype(np.uint8)
+        yield target
 
 
 def _blur(side: int, deviation: float) -> NDArray[np.float32]:
